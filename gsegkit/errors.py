@@ -1,0 +1,76 @@
+"""The exception tree. Every error says what was wrong, and its hint says what to do about it."""
+
+from __future__ import annotations
+
+
+class GsegkitError(Exception):
+    """Base of every error that the user can mend; the command line prints it and exits with 2.
+
+    Attributes:
+        message: one sentence: what was wrong, with the value that was found.
+        hint: one sentence or command: what to do. May be empty.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UnknownPluginError(GsegkitError):
+    """No installed component has this kind and name."""
+
+
+class PluginConflictError(GsegkitError):
+    """Two distributions offer the same name, and the name was used without `@distribution`."""
+
+
+class PluginLoadError(GsegkitError):
+    """A plugin's own code failed while it was imported or constructed."""
+
+
+class MissingDependencyError(GsegkitError):
+    """A component needs a package that is not installed."""
+
+
+class ConfigError(GsegkitError):
+    """An option is unknown, out of range, or contradicts another."""
+
+
+class CapabilityError(GsegkitError):
+    """A component needs something that its partner does not provide."""
+
+
+class DataError(GsegkitError):
+    """An image, a mask, or a folder of them cannot be used."""
+
+
+class ArtifactError(GsegkitError):
+    """A stored file (weights, dataset shard, component) is damaged, hostile, or of the wrong kind."""
+
+
+class StorageError(GsegkitError):
+    """A file could not be written: disk full, read-only, or no permission."""
+
+
+class RunLockedError(GsegkitError):
+    """Another process is working in this run folder."""
+
+
+class ContractError(GsegkitError):
+    """A plugin returned something that its interface forbids; names plugin, method, expected and got."""
+
+
+class DivergedError(GsegkitError):
+    """Training produced non-finite numbers or collapsed; the last good state is kept."""
+
+
+class InterruptedRunError(GsegkitError):
+    """Stopped by the user; the run can be resumed by the same command."""
+
+    exit_code = 130

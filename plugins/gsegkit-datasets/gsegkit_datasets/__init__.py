@@ -1,0 +1,1 @@
+"""Readers of image folders with and without masks for gsegkit."""

@@ -1,0 +1,1 @@
+"""Generator dcgan for gsegkit: small convolutional GANs, trainable."""

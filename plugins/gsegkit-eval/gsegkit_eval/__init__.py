@@ -1,0 +1,1 @@
+"""Evaluators for gsegkit: masks (foreground / background) and clusters (parts)."""

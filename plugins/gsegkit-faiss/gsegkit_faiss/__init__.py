@@ -1,0 +1,1 @@
+"""faiss as a k-means backend of gsegkit."""

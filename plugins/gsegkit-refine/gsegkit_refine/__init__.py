@@ -1,0 +1,1 @@
+"""Refiners for gsegkit: area, components, change, confidence, holes, guided."""

@@ -1,0 +1,1 @@
+"""Segmenters for gsegkit: every segmentation-models-pytorch architecture, any smp or timm encoder."""

@@ -1,0 +1,1 @@
+"""Generators pggan, stylegan and stylegan2 for gsegkit, with safe readers and a trainer."""

@@ -1,0 +1,1 @@
+"""Small generator weights for gsegkit, trained by its own trainers."""
