@@ -1,0 +1,175 @@
+"""Options: one frozen pydantic model per component, `-o part.option=value`, option files, readable errors."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from gsegkit.errors import ConfigError
+
+
+class Config(BaseModel):
+    """Base of every component's options: immutable, and an unknown option is an error.
+
+    A method with several sets of constants declares a field `profile: Literal["default", "paper"]` and fills
+    `profiles`; the values of the chosen profile replace the defaults, and options given by the user win over both.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_profile(cls, values: Any) -> Any:
+        field = cls.model_fields.get("profile")
+        if not isinstance(values, dict) or field is None:
+            return values
+        name = values.get("profile", field.default)
+        return {**cls.profiles.get(name, {}), **values}
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of an option table."""
+
+    name: str
+    type: str
+    default: str
+    help: str
+
+
+def parse_value(text: str) -> Any:
+    """Read a command-line value: JSON when it is JSON (`64`, `true`, `null`, `["a"]`), else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Turn `["extractor.k_init=64", "seg.lr=1e-3"]` into `{"extractor": {"k_init": 64}, "seg": {"lr": 1e-3}}`.
+
+    Deeper names keep their dots inside the option (`refine.area.max=0.5` -> `{"refine": {"area.max": 0.5}}`).
+
+    Raises:
+        ConfigError: not of the form `part.option=value`, or the same option twice.
+    """
+    parts: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        part, dot, option = name.strip().partition(".")
+        if not (equals and dot and part and option):
+            raise ConfigError(
+                f"option '{assignment}' is not of the form part.option=value",
+                "for example -o segmenter.steps=2000",
+            )
+        options = parts.setdefault(part, {})
+        if option in options:
+            raise ConfigError(f"option '{name.strip()}' was given twice", "give it once")
+        options[option] = parse_value(value.strip())
+    return parts
+
+
+def build_config(cls: type[ConfigT], options: Mapping[str, Any], where: str) -> ConfigT:
+    """Validate `options` against a component's model.
+
+    Raises:
+        ConfigError: all problems in one message, each as `where.option: what is wrong (got ...)`.
+    """
+    try:
+        return cls(**dict(options))
+    except ValidationError as error:
+        lines = [_problem(cls, problem, where) for problem in error.errors()]
+        raise ConfigError("; ".join(lines), "gsegkit show KIND NAME prints the options") from None
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}", "options are name=value pairs") from None
+
+
+def _problem(cls: type[Config], problem: Any, where: str) -> str:
+    location = ".".join(str(part) for part in problem["loc"])
+    name = f"{where}.{location}" if location else where
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(location, cls.model_fields, n=1)
+        return f"{name}: no such option" + (f"; did you mean '{near[0]}'?" if near else "")
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if problem["type"] == "missing":
+        return f"{name}: must be given"
+    return f"{name}: {message}" + (f" (got {problem['input']!r})" if location else "")
+
+
+def read_options_file(path: str | Path) -> dict[str, Any]:
+    """Read a TOML, JSON or YAML option file into a dictionary.
+
+    Raises:
+        ConfigError: missing, unreadable, of another type, or not a table of options.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".toml":
+            values: Any = tomllib.loads(text)
+        elif path.suffix == ".json":
+            values = json.loads(text)
+        elif path.suffix in (".yaml", ".yml"):
+            values = yaml.safe_load(text)
+        else:
+            raise ConfigError(f"cannot tell the format of '{path}'", "use .toml, .json or .yaml")
+    except OSError as error:
+        raise ConfigError(f"cannot read '{path}': {error.strerror}", "check the path") from None
+    except (ValueError, yaml.YAMLError) as error:
+        first = str(error).splitlines()[0]
+        raise ConfigError(f"'{path}' is not valid {path.suffix[1:]}: {first}", "mend the file") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"'{path}' holds {type(values).__name__}, not a table of options")
+    return values
+
+
+def option_table(cls: type[Config]) -> list[Option]:
+    """Describe every option of a model: name, type with bounds, default, help."""
+    schema = cls.model_json_schema()
+    rows = []
+    for name, info in cls.model_fields.items():
+        default = "required" if info.is_required() else _show(info.get_default(call_default_factory=True))
+        kind = _type_name(schema["properties"][name], schema.get("$defs", {}), info.annotation)
+        rows.append(Option(name, kind, default, info.description or ""))
+    return rows
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    if isinstance(value, Path):
+        value = str(value)
+    return value if isinstance(value, str) and value else json.dumps(value, default=str)
+
+
+_BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+
+
+def _type_name(schema: Mapping[str, Any], defs: Mapping[str, Any], annotation: Any = None) -> str:
+    if "$ref" in schema:
+        return _type_name(defs[schema["$ref"].rsplit("/", 1)[-1]], defs)
+    if "enum" in schema or "const" in schema:
+        return " | ".join(str(value) for value in schema.get("enum", [schema.get("const")]))
+    if "anyOf" in schema:
+        names = [_type_name(one, defs) for one in schema["anyOf"]]
+        return " or ".join("none" if name == "null" else name for name in names)
+    kind = str(schema.get("type", "any"))
+    if kind == "array" and get_origin(annotation) is not None:
+        items = schema.get("items")
+        kind = f"list of {_type_name(items, defs)}" if isinstance(items, dict) else "list"
+    bounds = [f"{sign} {schema[key]:g}" for key, sign in _BOUNDS.items() if key in schema]
+    return f"{kind} {' and '.join(bounds)}".strip()

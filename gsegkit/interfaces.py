@@ -1,0 +1,258 @@
+"""The five interfaces that plugins implement, and the two small ones beside them.
+
+ABCs, not Protocols: an incomplete class is refused when it is constructed, and the missing methods are named.
+Every component is constructed from exactly one argument, its config object.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from gsegkit.config import Config
+from gsegkit.errors import CapabilityError
+from gsegkit.images import fit_pixels, to_images, unfit_logits
+from gsegkit.seeds import integers
+from gsegkit.types import GeneratedBatch, GeneratorInfo, LabelledBatch, MaskBatch, Report
+
+if TYPE_CHECKING:
+    from gsegkit.context import RunContext
+    from gsegkit.dataset import LabelledDataset, UnlabelledImages
+
+#: Replaces one activation: [N, C, h, w] float32 -> the same shape.
+Edit = Callable[[Tensor], Tensor]
+#: [N, 3, H, W] uint8 -> class probabilities [N, K, H, W] float32 at the same size.
+Predict = Callable[[Tensor], Tensor]
+
+
+class ModulePart(nn.Module, ABC):
+    """Common ground of the parts that hold tensors.
+
+    A part's stored state is its `state_dict()` (safetensors) and its `facts()` (JSON). Loading constructs the part
+    from its config, calls `restore(facts)` so that it can build what only fit() knew (class names, layer sizes),
+    then loads the tensors strictly.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the part's first tensor lives; the CPU when it has none."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            return tensor.device
+        return torch.device("cpu")
+
+    def facts(self) -> dict[str, Any]:
+        """JSON-ready values that `state_dict()` cannot hold."""
+        return {}
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """Take back what `facts()` gave; afterwards `load_state_dict` must fit."""
+
+
+class Generator(ModulePart):
+    """An image generator whose i-th sample is a function of the i-th seed alone."""
+
+    info: GeneratorInfo
+
+    @abstractmethod
+    def latents(self, seeds: Tensor) -> Tensor:
+        """Latents in the edit space (W for StyleGAN, z for BigGAN): [N, *latent_shape] float32 on `self.device`.
+
+        Row i depends on `seeds[i]` ([N] int64) only; draw with `gsegkit.seeds.normals`.
+        """
+
+    def labels(self, seeds: Tensor) -> Tensor | None:
+        """Class labels, [N] int64 on `self.device`, uniform by default; None for an unconditional generator."""
+        if self.info.num_classes == 0:
+            return None
+        return integers(seeds, self.info.num_classes).to(self.device)
+
+    @abstractmethod
+    def synthesize(
+        self,
+        latents: Tensor,
+        labels: Tensor | None = None,
+        *,
+        features: tuple[str, ...] = (),
+        edits: Mapping[str, Edit] | None = None,
+    ) -> GeneratedBatch:
+        """Make images. Deterministic (fixed noise); differentiable in `latents` with capability `latent-grad`.
+
+        Args:
+            latents: [N, *latent_shape] float32.
+            labels: [N] int64, needed when `info.num_classes` > 0.
+            features: names from `info.features` to return beside the images.
+            edits: name from `info.edit_points` -> function that replaces that activation.
+
+        Raises:
+            ContractError: an unknown feature name.
+            CapabilityError: an unknown edit point.
+        """
+
+    def sample(self, seeds: Tensor, *, features: tuple[str, ...] = ()) -> GeneratedBatch:
+        """Images of the given identities, without gradients; [N] int64 in, a batch with its seeds out."""
+        with torch.no_grad():
+            batch = self.synthesize(self.latents(seeds), self.labels(seeds), features=features)
+        return GeneratedBatch(
+            images=batch.images,
+            latents=batch.latents,
+            labels=batch.labels,
+            seeds=seeds,
+            features=batch.features,
+            probs=batch.probs,
+            layers=batch.layers,
+        )
+
+    def truth(self, batch: GeneratedBatch) -> Tensor:
+        """Exact masks of a batch, [N, H, W] uint8; only with capability `truth`."""
+        raise CapabilityError(
+            f"generator {type(self).__name__} does not know the true masks of its images",
+            "give a folder of annotated images with --data",
+        )
+
+
+class TrainableGenerator(Generator):
+    """A generator that can be trained on an image folder."""
+
+    @abstractmethod
+    def fit(self, images: UnlabelledImages, ctx: RunContext, *, segmenter: Segmenter | None = None) -> None:
+        """Train on `images`. `segmenter` is that of the round before, for methods that alternate."""
+
+
+class MaskExtractor(ModulePart):
+    """Reads class probabilities out of a generator's samples."""
+
+    classes: tuple[str, ...]  #: names of the K classes, known after fit()
+
+    def features(self, info: GeneratorInfo) -> tuple[str, ...]:
+        """Feature maps that extract() wants in its batch; decided from shapes, without running the generator."""
+        return ()
+
+    @abstractmethod
+    def fit(self, generator: Generator, ctx: RunContext, *, images: UnlabelledImages | None = None) -> None:
+        """Learn from the generator's samples (seeds of purpose "fit") and, for some methods, real images."""
+
+    @abstractmethod
+    def extract(self, batch: GeneratedBatch, generator: Generator) -> MaskBatch:
+        """Probabilities at generator resolution, and scores per sample. No gradients."""
+
+
+class Refiner(ABC):
+    """Cleans a batch of pairs: may drop rows, change masks, add scores. Stateless; never touches pixels."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @abstractmethod
+    def refine(self, batch: LabelledBatch) -> LabelledBatch:
+        """Return the batch that remains; what happens to a row depends on that row alone."""
+
+
+class Segmenter(ModulePart):
+    """An ordinary segmentation network, trained on pairs, used on photographs of any size.
+
+    Attributes:
+        classes: names of the K classes, known after fit().
+        train_size: (height, width) of the images it was trained on, known after fit().
+        fit_rule: how photographs are brought to that size ("squash", "crop", "pad"), or "native": not at all.
+    """
+
+    classes: tuple[str, ...]
+    train_size: tuple[int, int]
+    fit_rule: str = "squash"
+
+    @abstractmethod
+    def fit(self, dataset: LabelledDataset, ctx: RunContext, *, val: LabelledDataset | None = None) -> None:
+        """Train on (pixels, mask) pairs; 255 in a mask is ignored. `val` None = split off a part of `dataset`."""
+
+    @abstractmethod
+    def logits(self, images: Tensor) -> Tensor:
+        """[N, 3, H, W] float32 in [-1, 1], any H and W (pads inside) -> [N, K, H, W] float32; differentiable."""
+
+    def probs(self, pixels: Tensor) -> Tensor:
+        """Class probabilities of photographs: [N, 3, H, W] uint8 -> [N, K, H, W] float32 at the same size.
+
+        The photographs are fitted to the training size by `fit_rule`; the logits are brought back bilinearly, then
+        softmax is applied.
+        """
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            fitted = fit_pixels(pixels.to(self.device), self.train_size, self.fit_rule)
+            logits = self.logits(to_images(fitted))
+            size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
+            logits = unfit_logits(logits, size, self.train_size, self.fit_rule)
+        self.train(training)
+        return logits.softmax(dim=1)
+
+    def predict(self, pixels: Tensor) -> Tensor:
+        """Masks of photographs: [N, 3, H, W] uint8 -> [N, H, W] uint8 class indices."""
+        return self.probs(pixels).argmax(dim=1).to(torch.uint8)
+
+
+class Evaluator(ABC):
+    """Scores a predictor against ground truth."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @abstractmethod
+    def evaluate(self, predict: Predict, dataset: LabelledDataset, ctx: RunContext) -> Report:
+        """Run `predict` (probabilities, see `Predict`) over a labelled data set; images may differ in size."""
+
+
+class KMeans(ABC):
+    """A k-means backend."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @abstractmethod
+    def fit(self, points: Tensor, k: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Cluster [M, D] float32 points into `k` clusters.
+
+        Returns:
+            centres [k, D] float32 and assignments [M] int64, on the points' device.
+
+        Raises:
+            DataError: fewer points than clusters, or non-finite points.
+        """
+
+    @property
+    @abstractmethod
+    def used_device(self) -> str:
+        """The device that the last fit() really ran on, e.g. `"cpu"` or `"cuda:0"`."""
+
+
+class DatasetReader(ABC):
+    """Opens a folder as data."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @abstractmethod
+    def images(self, folder: Path) -> UnlabelledImages:
+        """The folder's images, whatever else is in it. DataError when there is none."""
+
+    @abstractmethod
+    def labelled(self, folder: Path) -> LabelledDataset:
+        """The folder's images with their masks. DataError when masks are missing or do not fit."""
+
+
+class Weights(ABC):
+    """Generator weights that ship with a plugin."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @abstractmethod
+    def folder(self) -> Path:
+        """A folder with state.safetensors, component.json and card.json."""

@@ -1,0 +1,361 @@
+"""Discovery: hook specification, component records, and the registry of everything installed.
+
+Nothing here imports torch. A plugin's entry point is a light module that yields `Component` records; the heavy
+class behind a record is imported only when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+import pluggy
+
+from gsegkit.capabilities import unknown_capabilities
+from gsegkit.config import Config, build_config
+from gsegkit.errors import (
+    ConfigError,
+    GsegkitError,
+    MissingDependencyError,
+    PluginConflictError,
+    PluginLoadError,
+    UnknownPluginError,
+)
+
+PLUGIN_API = 1
+ENTRY_POINT_GROUP = "gsegkit"
+DISABLE_VARIABLE = "GSEGKIT_DISABLE_PLUGINS"  # comma-separated distributions or entry points; `*` = all
+
+KINDS: dict[str, str] = {
+    "generator": "makes images from latents",
+    "extractor": "reads masks out of a generator",
+    "refiner": "cleans or drops (image, mask) pairs",
+    "segmenter": "learns from the pairs, then segments real photographs",
+    "evaluator": "scores a segmenter against ground truth",
+    "kmeans": "k-means backend",
+    "dataset": "reads a folder of images or of images and masks",
+    "weights": "generator weights that ship with a plugin",
+}
+KIND_ALIASES = {"gen": "generator", "refine": "refiner", "seg": "segmenter", "eval": "evaluator"}
+
+hookspec = pluggy.HookspecMarker("gsegkit")
+hookimpl = pluggy.HookimplMarker("gsegkit")
+
+
+@dataclass(frozen=True)
+class Component:
+    """One thing a plugin offers. Plain strings only, so that listing it costs no heavy import.
+
+    Attributes:
+        kind: one of `KINDS`.
+        name: the name on the command line, lower case.
+        target: `"package.module:Class"`, imported on first use.
+        config: `"package.module:ConfigClass"`, a light module; its one instance constructs the target.
+        summary: one line for `gsegkit list`.
+        paper: citation or URL, empty when there is none.
+        licence: licence of code and weights when it is not Apache-2.0.
+        provides: capabilities (see `gsegkit.capabilities`).
+        requires: capabilities that the generator of the same run must provide.
+        inputs: `"images"` when an image folder must be given.
+        modules: importable packages that the target needs; checked before anything runs.
+        extra: what to install when one of `modules` is missing, e.g. `"gsegkit-faiss[cpu]"`.
+        api: plugin interface version that the component was written for.
+    """
+
+    kind: str
+    name: str
+    target: str
+    config: str = "gsegkit.config:Config"
+    summary: str = ""
+    paper: str = ""
+    licence: str = "Apache-2.0"
+    provides: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    extra: str = ""
+    api: int = PLUGIN_API
+
+
+class HookSpec:
+    """The hooks that a plugin may implement with `@gsegkit.plugins.hookimpl`."""
+
+    @hookspec
+    def gsegkit_components(self) -> Iterable[Component]:  # type: ignore[empty-body]
+        """Return the components of this plugin. Called once, at discovery; must not import torch."""
+
+    @hookspec
+    def gsegkit_commands(self, app: Any) -> None:
+        """Add commands to the typer application `app`. Called only by the command line; stay light."""
+
+    @hookspec
+    def gsegkit_stage_done(self, stage: str, folder: str, report: dict[str, Any]) -> None:
+        """Told after each finished stage: its name, its folder, and its facts (seconds, counts)."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A component together with the distribution that brought it."""
+
+    component: Component
+    dist: str
+    version: str
+
+    @property
+    def full_name(self) -> str:
+        """`name@distribution`, the unambiguous name."""
+        return f"{self.component.name}@{self.dist}"
+
+    def missing_modules(self) -> list[str]:
+        """Names of needed packages that cannot be found, without importing them."""
+        return [name for name in self.component.modules if not _module_exists(name)]
+
+    def config_class(self) -> type[Config]:
+        """Import and return the options model (light)."""
+        return self._import(self.component.config)  # type: ignore[no-any-return]
+
+    def target_class(self) -> type:
+        """Import and return the component's class (heavy).
+
+        Raises:
+            MissingDependencyError: a package that the component names is not installed.
+            PluginLoadError: the plugin's own code failed.
+        """
+        missing = self.missing_modules()
+        if missing:
+            raise MissingDependencyError(
+                f"{self.component.kind} '{self.component.name}' needs the package "
+                f"'{missing[0]}', which is not installed",
+                f"pip install '{self.component.extra or self.dist}'",
+            )
+        return self._import(self.component.target)  # type: ignore[no-any-return]
+
+    def build(self, config: Config | None = None) -> Any:
+        """Construct the component from `config`, or from its defaults."""
+        cls = self.target_class()
+        try:
+            return cls(config if config is not None else self.config_class()())
+        except GsegkitError:
+            raise
+        except Exception as error:
+            raise PluginLoadError(
+                f"{self.component.kind} '{self.full_name}' could not be constructed: {type(error).__name__}: {error}",
+                "gsegkit doctor shows the traceback of broken plugins",
+            ) from error
+
+    def _import(self, path: str) -> Any:
+        module, _, attribute = path.partition(":")
+        try:
+            value: Any = importlib.import_module(module)
+            for part in attribute.split("."):
+                value = getattr(value, part)
+        except Exception as error:
+            raise PluginLoadError(
+                f"{self.component.kind} '{self.full_name}' could not be imported from '{path}': "
+                f"{type(error).__name__}: {error}",
+                f"reinstall it (pip install --force-reinstall {self.dist}) or report it to its author",
+            ) from error
+        return value
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A plugin that could not be loaded, kept so that `list` and `doctor` can name it."""
+
+    dist: str
+    entry_point: str
+    error: BaseException
+
+    @property
+    def reason(self) -> str:
+        """One line: the kind of error and its first line."""
+        text = str(self.error).strip().splitlines()
+        return f"{type(self.error).__name__}: {text[0] if text else 'no message'}"
+
+
+@dataclass
+class Registry:
+    """Everything that discovery found: entries, failures, and the plugin manager for the other hooks."""
+
+    entries: list[Entry] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    manager: pluggy.PluginManager = field(default_factory=lambda: _new_manager())
+
+    def add(self, plugin: object, dist: str, version: str = "", entry_point: str = "") -> None:
+        """Register one plugin module or object and read its components.
+
+        Any failure, at registration or in its hook, is kept in `failures`; the others go on.
+        """
+        key = f"{dist}:{entry_point or id(plugin)}"
+        try:
+            self.manager.register(plugin, name=key)
+            self.manager.check_pending()
+            hook = getattr(plugin, "gsegkit_components", None)
+            for component in hook() if hook is not None else ():
+                _check_component(component)
+                self.entries.append(Entry(component, dist, version))
+        except (Exception, SystemExit) as error:
+            if self.manager.get_plugin(key) is not None:
+                self.manager.unregister(name=key)
+            self.failures.append(Failure(dist, entry_point, error))
+
+    def find(self, kind: str, name: str) -> Entry:
+        """Return the one entry called `name` or `name@distribution`.
+
+        Raises:
+            UnknownPluginError: nothing has this name; the hint says what is near or what to install.
+            PluginConflictError: two distributions offer it.
+        """
+        kind = KIND_ALIASES.get(kind, kind)
+        if kind not in KINDS:
+            raise UnknownPluginError(f"no component kind '{kind}'", f"kinds: {', '.join(KINDS)}")
+        short, _, dist = name.partition("@")
+        found = [entry for entry in self.of_kind(kind) if entry.component.name == short and dist in ("", entry.dist)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise PluginConflictError(
+                f"{kind} '{name}' is offered by {' and by '.join(e.dist for e in found)}",
+                f"write {' or '.join(entry.full_name for entry in found)}",
+            )
+        raise UnknownPluginError(f"no {kind} '{name}' is installed", self._remedy(kind, short))
+
+    def of_kind(self, kind: str) -> list[Entry]:
+        """Entries of one kind, sorted by name."""
+        kind = KIND_ALIASES.get(kind, kind)
+        found = [entry for entry in self.entries if entry.component.kind == kind]
+        return sorted(found, key=lambda entry: (entry.component.name, entry.dist))
+
+    def conflicts(self) -> dict[tuple[str, str], list[Entry]]:
+        """Names that more than one distribution offers: (kind, name) -> entries."""
+        groups: dict[tuple[str, str], list[Entry]] = {}
+        for entry in self.entries:
+            groups.setdefault((entry.component.kind, entry.component.name), []).append(entry)
+        return {key: group for key, group in groups.items() if len(group) > 1}
+
+    def build(self, kind: str, name: str, options: dict[str, Any] | None = None) -> Any:
+        """Find, configure and construct in one step; `options` are the component's own."""
+        entry = self.find(kind, name)
+        return entry.build(build_config(entry.config_class(), options or {}, where=entry.component.name))
+
+    def _remedy(self, kind: str, name: str) -> str:
+        dist = KNOWN_PLUGINS.get((kind, name))
+        if dist:
+            broken = next((f for f in self.failures if f.dist == dist), None)
+            if broken:
+                return f"{dist} brings it but failed to load ({broken.reason}); see gsegkit doctor"
+            return f"pip install {dist}"
+        other = [e.component.kind for e in self.entries if e.component.name == name]
+        if other:
+            return f"'{name}' is a {other[0]}, not a {kind}"
+        names = sorted({entry.component.name for entry in self.of_kind(kind)})
+        near = difflib.get_close_matches(name, names, n=1)
+        if near:
+            return f"did you mean '{near[0]}'?"
+        return f"installed: {', '.join(names) or 'none'}"
+
+
+def discover(disabled: Iterable[str] = ()) -> Registry:
+    """Read every installed plugin of the entry-point group `gsegkit`.
+
+    pluggy's own loader is not used: there, one plugin that fails on import aborts the whole load, and a second
+    distribution with the same entry-point name is dropped without a word.
+    """
+    registry = Registry()
+    off = set(disabled)
+    seen: set[tuple[str, str]] = set()
+    for point in sorted(_entry_points(), key=lambda p: (_dist_name(p), p.name)):
+        dist = _dist_name(point)
+        if (dist, point.name) in seen:  # one distribution found through two paths
+            continue
+        seen.add((dist, point.name))
+        if dist != "gsegkit" and off & {"*", dist, point.name}:
+            continue
+        try:
+            plugin = point.load()
+        except (Exception, SystemExit) as error:
+            registry.failures.append(Failure(dist, point.name, error))
+            continue
+        version = point.dist.version if point.dist is not None else ""
+        registry.add(plugin, dist, version, point.name)
+    return registry
+
+
+@cache
+def installed() -> Registry:
+    """The registry of this process, discovered on first use; `GSEGKIT_DISABLE_PLUGINS` is read here."""
+    names = os.environ.get(DISABLE_VARIABLE, "").split(",")
+    return discover(name.strip() for name in names if name.strip())
+
+
+def _new_manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager("gsegkit")
+    manager.add_hookspecs(HookSpec)
+    return manager
+
+
+def _entry_points() -> Iterator[metadata.EntryPoint]:
+    yield from metadata.entry_points(group=ENTRY_POINT_GROUP)
+
+
+def _dist_name(point: metadata.EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "unknown"
+
+
+def _module_exists(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _check_component(component: Component) -> None:
+    if not isinstance(component, Component):
+        raise TypeError(f"gsegkit_components() must yield Component, got {type(component).__name__}")
+    if component.api != PLUGIN_API:
+        raise ConfigError(
+            f"component '{component.name}' was written for plugin interface {component.api}, "
+            f"this gsegkit has {PLUGIN_API}",
+            "upgrade the older of the two",
+        )
+    if component.kind not in KINDS:
+        raise ConfigError(f"component '{component.name}' has the unknown kind '{component.kind}'")
+    unknown = unknown_capabilities(component.provides + component.requires)
+    if unknown:
+        raise ConfigError(f"component '{component.name}' names the unknown capability '{unknown[0]}'")
+
+
+def _known(dist: str, kind: str, *names: str) -> dict[tuple[str, str], str]:
+    return {(kind, name): dist for name in names}
+
+
+#: First-party components that may not be installed: (kind, name) -> distribution.
+KNOWN_PLUGINS: dict[tuple[str, str], str] = {
+    **_known("gsegkit-stylegan", "generator", "pggan", "stylegan", "stylegan2"),
+    **_known("gsegkit-dcgan", "generator", "dcgan"),
+    **_known("gsegkit-zoo", "weights", "coffee-leaf-64", "lpc-64"),
+    **_known("gsegkit-refine", "refiner", "area", "components", "change", "confidence", "holes", "guided"),
+    **_known("gsegkit-smp", "segmenter", "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet"),
+    **_known(
+        "gsegkit-smp",
+        "segmenter",
+        "deeplabv3",
+        "deeplabv3plus",
+        "pan",
+        "upernet",
+        "segformer",
+        "dpt",
+    ),
+    **_known("gsegkit-eval", "evaluator", "masks", "clusters"),
+    **_known("gsegkit-faiss", "kmeans", "faiss"),
+    **_known("gsegkit-datasets", "dataset", "folder"),
+}
+
+CommandHook = Callable[[Any], None]
