@@ -1,0 +1,13 @@
+"""Reading files made by other software without executing anything in them.
+
+Checkpoints of GANs are pickles, and loading a pickle runs whatever it says. This package reads
+them with a machine of its own: names stay text, calls stay notes, and only a closed set of known
+shapes (tensors, arrays, dicts) is turned into data. Damaged, hostile or foreign files leave as
+`ArtifactError`, which says what was found.
+"""
+
+from gsegkit.foreign.limits import Limits
+from gsegkit.foreign.nodes import Opaque, Record, describe
+from gsegkit.foreign.reader import ForeignFile, read_foreign, sniff
+
+__all__ = ["ForeignFile", "Limits", "Opaque", "Record", "describe", "read_foreign", "sniff"]
