@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gsegkit.api import evaluate, export, load, predict, run, synthesize, train
-    from gsegkit.pipeline import Plan
+    from gsegkit.plan import Plan
     from gsegkit.plugins import Component, hookimpl, installed
 
 __version__ = "0.1.0"
 
 _LAZY = {
     "Component": "gsegkit.plugins",
-    "Plan": "gsegkit.pipeline",
+    "Plan": "gsegkit.plan",
     "evaluate": "gsegkit.api",
     "export": "gsegkit.api",
     "hookimpl": "gsegkit.plugins",
@@ -29,7 +29,20 @@ _LAZY = {
     "train": "gsegkit.api",
 }
 
-__all__ = [*_LAZY, "__version__"]
+__all__ = [
+    "Component",
+    "Plan",
+    "__version__",
+    "evaluate",
+    "export",
+    "hookimpl",
+    "installed",
+    "load",
+    "predict",
+    "run",
+    "synthesize",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -100,11 +100,11 @@ class RunContext:
         Every step reseeds torch from its own number, so a resumed loop draws what the uninterrupted one would.
         The loop must keep all that changes in `state`; data order must derive from (seed, step).
         """
-        return Steps(self, self.limit(total), dict(state or {}), name)
+        return Steps(self, total, dict(state or {}), name)
 
     def track(self, items: Sequence[T], name: str) -> Iterator[T]:
         """Iterate with progress and a clean stop, for loops that need no checkpoint."""
-        self.progress.start(name, len(items))
+        self.progress.start(f"{self.folder.name}: {name}", len(items))
         try:
             for done, item in enumerate(items, 1):
                 self.check_stop()
@@ -134,12 +134,14 @@ class Steps:
 
     Attributes:
         step: number of the current step, from 0.
-        total: number of steps.
+        total: number of steps that will be done.
+        planned: the same without the smoke limit; schedules use this one.
     """
 
     def __init__(self, ctx: RunContext, total: int, state: dict[str, Stateful], name: str) -> None:
         self.ctx = ctx
-        self.total = total
+        self.total = ctx.limit(total)
+        self.planned = total
         self.state = state
         self.name = name
         self.step = 0
@@ -151,7 +153,7 @@ class Steps:
     def __iter__(self) -> Iterator[int]:
         ctx = self.ctx
         start = self._resume()
-        ctx.progress.start(self.name, self.total, start)
+        ctx.progress.start(f"{ctx.folder.name}: {self.name}", self.total, start, self.planned)
         saved = time.monotonic()
         try:
             with isolated_rng(ctx.seed):

@@ -198,6 +198,18 @@ class Segmenter(ModulePart):
         return self.probs(pixels).argmax(dim=1).to(torch.uint8)
 
 
+class Predictor:
+    """A segmenter's `probs` as a plain callable that also knows the class names; what evaluators are given."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.segmenter = segmenter
+        self.classes = segmenter.classes
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """See `Segmenter.probs`."""
+        return self.segmenter.probs(pixels)
+
+
 class Evaluator(ABC):
     """Scores a predictor against ground truth."""
 

@@ -8,8 +8,15 @@ from collections.abc import Mapping
 class Progress:
     """A listener that ignores everything; the command line replaces it."""
 
-    def start(self, task: str, total: int, done: int = 0) -> None:
-        """A loop begins: its name, its number of steps, and how many a resume found already done."""
+    def start(self, task: str, total: int, done: int = 0, planned: int | None = None) -> None:
+        """A loop begins.
+
+        Args:
+            task: `stage: loop`.
+            total: its number of steps.
+            done: how many a resume found already done.
+            planned: number of steps without the smoke limit, when that is known.
+        """
 
     def advance(self, done: int, values: Mapping[str, float]) -> None:
         """`done` steps of the current loop are finished; `values` are its latest numbers."""

@@ -55,6 +55,8 @@ class GeneratorInfo:
         edit_points: names that `synthesize(edits=...)` accepts.
         mask_classes: class names of `batch.probs`, () without the capability `masks`.
         licence: licence chain of weights and data, shown in reports.
+        fit_rule: how photographs were fitted to its size when it was trained ("squash", "crop" or "pad"); segmenters
+            trained on its samples fit real photographs the same way.
     """
 
     height: int
@@ -65,6 +67,7 @@ class GeneratorInfo:
     edit_points: tuple[str, ...] = ()
     mask_classes: tuple[str, ...] = ()
     licence: str = ""
+    fit_rule: str = "squash"
 
     def feature(self, name: str) -> FeatureSpec:
         """The spec called `name`; ContractError when there is none."""

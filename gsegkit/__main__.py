@@ -1,0 +1,5 @@
+"""`python -m gsegkit`."""
+
+from gsegkit.cli import main
+
+main()

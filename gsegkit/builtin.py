@@ -1,0 +1,36 @@
+"""The parts that come with the core, registered through the same hook as every plugin's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gsegkit.plugins import Component, hookimpl
+
+
+@hookimpl
+def gsegkit_components() -> Iterable[Component]:
+    """The toy generator, the extractor of native masks, and k-means in torch."""
+    return [
+        Component(
+            kind="generator",
+            name="toy",
+            target="gsegkit.toy:Toy",
+            config="gsegkit.toy_config:ToyConfig",
+            summary="pictures drawn by formulas with exact masks, to try and test methods on",
+            provides=("latent-grad", "features", "feature-edit", "masks", "classes", "truth"),
+        ),
+        Component(
+            kind="extractor",
+            name="native",
+            target="gsegkit.native:Native",
+            summary="the masks that the generator itself emits",
+            requires=("masks",),
+        ),
+        Component(
+            kind="kmeans",
+            name="torch",
+            target="gsegkit.kmeans:TorchKMeans",
+            config="gsegkit.kmeans_config:KMeansConfig",
+            summary="k-means in torch, in chunks, on CPU and GPU",
+        ),
+    ]

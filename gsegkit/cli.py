@@ -1,0 +1,67 @@
+"""The command line: registers the commands, and turns errors into one sentence, a remedy and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from gsegkit import __version__
+from gsegkit.commands import build, look, work
+from gsegkit.commands.common import console
+from gsegkit.errors import GsegkitError
+from gsegkit.plugins import installed
+from gsegkit.terminal import show_error
+
+app = typer.Typer(
+    name="gsegkit",
+    help="Turn any generative image model into a segmenter, without a single label.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+COMMANDS = {
+    "list": look.list_components,
+    "show": look.show,
+    "check": work.check,
+    "plan": work.plan,
+    "run": work.run,
+    "synthesize": work.synthesize,
+    "train": work.train,
+    "train-generator": work.train_generator,
+    "evaluate": work.evaluate,
+    "predict": work.predict,
+    "export": work.export,
+    "report": work.report,
+    "doctor": look.doctor,
+    "new-plugin": build.new_plugin,
+    "test-plugin": build.test_plugin,
+}
+for _name, _function in COMMANDS.items():
+    app.command(_name)(_function)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    if version:
+        sys.stdout.write(f"gsegkit {__version__}\n")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of the `gsegkit` script."""
+    try:
+        installed().manager.hook.gsegkit_commands(app=app)
+        app()
+    except GsegkitError as error:
+        show_error(console, error.message, error.hint)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        show_error(console, "stopped at once", "run the same command again to go on from the last checkpoint")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)

@@ -1,0 +1,86 @@
+"""Options that several commands share, and what stands between a command and the library."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from gsegkit.plan import Plan
+from gsegkit.plugins import installed
+from gsegkit.terminal import make_progress
+
+if TYPE_CHECKING:
+    from gsegkit.api import Session
+
+console = Console(stderr=True)  # people read stderr, programs read stdout
+
+Options = Annotated[
+    list[str] | None,
+    typer.Option("-o", "--option", metavar="PART.OPTION=VALUE", help="Set an option of a part; repeat as needed."),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Options file: .toml, .json, .yaml, or a run's config.")
+]
+Gen = Annotated[str | None, typer.Option("--gen", metavar="NAME", help="Generator.")]
+Extractor = Annotated[str | None, typer.Option("--extractor", metavar="NAME", help="Mask extractor.")]
+Refine = Annotated[list[str] | None, typer.Option("--refine", metavar="NAME", help="Refiner; repeat, order counts.")]
+Seg = Annotated[str | None, typer.Option("--seg", metavar="NAME", help="Segmenter.")]
+Eval = Annotated[str | None, typer.Option("--eval", metavar="NAME", help="Evaluator.")]
+Samples = Annotated[int | None, typer.Option("--samples", help="Generated candidates.")]
+Rounds = Annotated[int | None, typer.Option("--rounds", help="Alternating rounds.")]
+Images = Annotated[Path | None, typer.Option("--images", metavar="FOLDER", help="Photographs without masks.")]
+Data = Annotated[Path | None, typer.Option("--data", metavar="FOLDER", help="Annotated photographs to score on.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where the result goes.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Root of every random number.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
+TrainGenerator = Annotated[
+    bool | None, typer.Option("--train-generator", help="Train the generator on --images first.", show_default=False)
+]
+Smoke = Annotated[bool | None, typer.Option("--smoke", help="Cut every loop to 3 steps.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+def read_plan(config: Path | None, options: list[str] | None, **fields: Any) -> Plan:
+    """The plan that a command line means."""
+    from gsegkit.config import read_options_file
+
+    base = read_options_file(config) if config is not None else {}
+    if fields.get("refine") == []:
+        fields["refine"] = None
+    return Plan.from_options(base, options or [], **fields)
+
+
+def session(quiet: bool = False) -> Session:
+    """Everything installed, with progress for people and a stop signal on Ctrl-C and SIGTERM."""
+    from gsegkit.api import Session
+
+    return Session(installed(), make_progress(console, quiet), stop_signal())
+
+
+def stop_signal() -> threading.Event:
+    """An event that the first Ctrl-C or SIGTERM sets, so that a loop can save and leave; a second one ends at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        console.print("stopping after this step; once more to stop at once", highlight=False)
+        stop.set()
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, ask)
+        signal.signal(signal.SIGTERM, ask)
+    return stop
+
+
+def print_json(value: Any) -> None:
+    """Machine output: JSON on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")

@@ -1,0 +1,175 @@
+"""Commands that look: list, show, doctor."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import shutil
+import traceback
+from typing import Annotated, Any
+
+import typer
+
+from gsegkit.commands.common import AsJson, console, print_json
+from gsegkit.config import option_table
+from gsegkit.errors import GsegkitError
+from gsegkit.plugins import KIND_ALIASES, KINDS, KNOWN_PLUGINS, Entry, Registry, installed
+from gsegkit.rundir import environment
+from gsegkit.terminal import make_table, size
+
+PACKAGES = ("torch", "torchvision", "timm", "segmentation_models_pytorch", "kornia", "faiss", "sklearn", "onnxruntime")
+
+
+def list_components(
+    kind: Annotated[str | None, typer.Argument(help="Only this kind.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="Also first-party parts that are not installed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the installed parts, and the plugins that failed to load."""
+    registry = installed()
+    kinds = [KIND_ALIASES.get(kind, kind)] if kind else list(KINDS)
+    if kind and kinds[0] not in KINDS:
+        raise GsegkitError(f"no component kind '{kind}'", f"kinds: {', '.join(KINDS)}")
+    if as_json:
+        print_json(_listing(registry, kinds, all))
+        return
+    for name in kinds:
+        entries = registry.of_kind(name)
+        absent = _absent(registry, name) if all else []
+        if not entries and not absent:
+            continue
+        table = make_table(f"[bold]{name}[/]  [dim]{KINDS[name]}[/]", "", "", "", "")
+        table.show_header = False
+        for entry in entries:
+            table.add_row(f"  {entry.component.name}", entry.component.summary, _state(entry), f"[dim]{entry.dist}[/]")
+        for missing, dist in absent:
+            table.add_row(f"  [dim]{missing}[/]", "[dim]not installed[/]", f"[dim]pip install {dist}[/]", "")
+        console.print(table)
+    for (clash_kind, clash), group in registry.conflicts().items():
+        names = " or ".join(entry.full_name for entry in group)
+        console.print(f"[yellow]clash:[/] {clash_kind} '{clash}' is offered twice; write {names}", highlight=False)
+    for failure in registry.failures:
+        console.print(f"[red]broken:[/] {failure.dist} ({failure.entry_point}): ", end="", highlight=False)
+        console.print(failure.reason, markup=False, highlight=False)
+    if registry.failures:
+        console.print("gsegkit doctor shows their tracebacks", highlight=False)
+
+
+def show(
+    kind: Annotated[str, typer.Argument(help="generator, extractor, refiner, segmenter, evaluator ...")],
+    name: Annotated[str, typer.Argument(help="The component.")],
+    as_json: AsJson = False,
+) -> None:
+    """Describe one part: what it does, its paper and licence, what it needs, and all its options."""
+    entry = installed().find(kind, name)
+    options = option_table(entry.config_class())
+    component = entry.component
+    if as_json:
+        print_json({**_row(entry), "options": [dataclasses.asdict(option) for option in options]})
+        return
+    console.print(f"[bold]{component.name}[/]  {component.kind} of {entry.dist} {entry.version}", highlight=False)
+    facts = {
+        "": component.summary,
+        "paper": component.paper,
+        "licence": component.licence,
+        "provides": ", ".join(component.provides),
+        "needs": ", ".join((*component.requires, *component.inputs)),
+        "missing": ", ".join(entry.missing_modules()),
+    }
+    for label, text in facts.items():
+        if text:
+            console.print(f"  {label + ':' if label else ''} {text}", markup=False, highlight=False)
+    if options:
+        table = make_table("", "option", "type", "default", "meaning")
+        for option in options:
+            table.add_row(*(_escape(text) for text in (option.name, option.type, option.default, option.help)))
+        console.print(table)
+        prefix = {v: k for k, v in KIND_ALIASES.items()}.get(component.kind, component.kind)
+        prefix = f"refine.{component.name}" if component.kind == "refiner" else prefix
+        console.print(f"set one with -o {prefix}.{options[0].name}=VALUE", highlight=False)
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Report on this installation: versions, devices, disk, broken plugins with their tracebacks."""
+    registry = installed()
+    facts: dict[str, Any] = {**environment(), **_packages(), **_devices()}
+    facts["free disk here"] = size(shutil.disk_usage(".").free)
+    broken = [
+        {"dist": f.dist, "entry point": f.entry_point, "error": "".join(traceback.format_exception(f.error))}
+        for f in registry.failures
+    ]
+    unusable = [
+        {"kind": e.component.kind, "name": e.component.name, "missing": e.missing_modules()}
+        for e in registry.entries
+        if e.missing_modules()
+    ]
+    if as_json:
+        print_json({**facts, "plugins": len(registry.entries), "broken": broken, "unusable": unusable})
+        return
+    for name, value in facts.items():
+        console.print(f"{name:28} {value}", markup=False, highlight=False)
+    for item in unusable:
+        console.print(f"{item['kind']} {item['name']} lacks {', '.join(item['missing'])}", highlight=False)
+    for item in broken:
+        console.print(f"[red]broken:[/] {item['dist']} ({item['entry point']})", highlight=False)
+        console.print(item["error"], markup=False, highlight=False)
+    if not broken:
+        console.print(f"all {len(registry.entries)} components of the installed plugins loaded", highlight=False)
+
+
+def _listing(registry: Registry, kinds: list[str], all: bool) -> dict[str, Any]:
+    listing: dict[str, Any] = {
+        "components": [_row(entry) for kind in kinds for entry in registry.of_kind(kind)],
+        "clashes": [[kind, name] for kind, name in registry.conflicts()],
+        "broken": [{"dist": f.dist, "entry_point": f.entry_point, "reason": f.reason} for f in registry.failures],
+    }
+    if all:
+        listing["not_installed"] = [
+            {"kind": kind, "name": name, "dist": dist} for kind in kinds for name, dist in _absent(registry, kind)
+        ]
+    return listing
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    row = dataclasses.asdict(entry.component)
+    return {**row, "dist": entry.dist, "version": entry.version, "missing": entry.missing_modules()}
+
+
+def _absent(registry: Registry, kind: str) -> list[tuple[str, str]]:
+    have = {entry.component.name for entry in registry.of_kind(kind)}
+    return sorted((name, dist) for (k, name), dist in KNOWN_PLUGINS.items() if k == kind and name not in have)
+
+
+def _state(entry: Entry) -> str:
+    missing = entry.missing_modules()
+    if missing:
+        return f"[yellow]needs {missing[0]}[/]"
+    return f"[dim]{', '.join(entry.component.provides)}[/]"
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def _packages() -> dict[str, str]:
+    from importlib import metadata
+
+    by_package = metadata.packages_distributions()
+    found = {}
+    for name in PACKAGES:
+        dists = by_package.get(name, [])
+        if importlib.util.find_spec(name) is None or not dists:
+            found[name] = "not installed"
+        else:
+            found[name] = ", ".join(sorted({f"{dist} {metadata.version(dist)}" for dist in dists}))
+    return found
+
+
+def _devices() -> dict[str, Any]:
+    try:
+        import torch
+
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return {"cuda devices": ", ".join(names) or "none", "cpu threads": torch.get_num_threads()}
+    except Exception as error:  # a broken torch must not break the command that diagnoses it
+        return {"torch": f"broken: {type(error).__name__}: {error}"}

@@ -1,0 +1,302 @@
+"""Commands that work: check, plan, run, synthesize, train, train-generator, evaluate, predict, export, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gsegkit.commands import common as c
+from gsegkit.commands.common import console, print_json
+from gsegkit.config import parse_assignments
+from gsegkit.errors import ConfigError
+from gsegkit.plugins import installed
+from gsegkit.terminal import duration, make_table, size
+
+RunFolderArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
+
+
+def run(
+    gen: c.Gen = None,
+    extractor: c.Extractor = None,
+    seg: c.Seg = None,
+    refine: c.Refine = None,
+    evaluator: c.Eval = None,
+    images: c.Images = None,
+    data: c.Data = None,
+    out: c.Out = None,
+    samples: c.Samples = None,
+    rounds: c.Rounds = None,
+    train_generator: c.TrainGenerator = None,
+    seed: c.Seed = None,
+    device: c.Device = None,
+    option: c.Options = None,
+    config: c.ConfigFile = None,
+    smoke: c.Smoke = None,
+    update: Annotated[bool, typer.Option("--update", help="Let changed options remake parts of --out.")] = False,
+    as_json: c.AsJson = False,
+    quiet: c.Quiet = False,
+) -> None:
+    """Generator to segmenter: masks, pairs, training, report. The same command again resumes."""
+    plan = c.read_plan(
+        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, eval=evaluator, images=images, data=data,
+        num_samples=samples, rounds=rounds, train_generator=train_generator, seed=seed, device=device, smoke=smoke,
+    )  # fmt: skip
+    session = c.session(quiet)
+    from gsegkit.pipeline import run as run_plan
+
+    result = run_plan(plan, out, registry=session.registry, progress=session.progress, stop=session.stop, update=update)
+    metrics = result.report.to_json() if result.report is not None else None
+    if as_json:
+        print_json({"folder": str(result.folder), "page": str(result.page), "metrics": metrics})
+        return
+    if result.report is not None:
+        _print_metrics(result.report.to_json())
+    else:
+        console.print("no ground truth was given (--data FOLDER), so nothing was scored", highlight=False)
+    console.print(f"report: {result.page}", highlight=False, soft_wrap=True)
+    console.print(f"next: gsegkit predict {result.folder} PHOTOS --out FOLDER", highlight=False, soft_wrap=True)
+
+
+def check(
+    gen: c.Gen = None,
+    extractor: c.Extractor = None,
+    seg: c.Seg = None,
+    refine: c.Refine = None,
+    evaluator: c.Eval = None,
+    images: c.Images = None,
+    data: c.Data = None,
+    out: c.Out = None,
+    train_generator: c.TrainGenerator = None,
+    device: c.Device = None,
+    option: c.Options = None,
+    config: c.ConfigFile = None,
+    as_json: c.AsJson = False,
+) -> None:
+    """Check everything before anything is computed, and print ALL problems."""
+    from gsegkit.preflight import check as check_light
+
+    plan = c.read_plan(
+        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, eval=evaluator, images=images, data=data,
+        train_generator=train_generator, device=device,
+    )  # fmt: skip
+    folder = out or plan.default_folder()
+    problems = check_light(plan, installed(), folder)
+    if not problems:
+        from gsegkit.probe import probe
+
+        problems = probe(plan, installed(), folder)
+    if as_json:
+        print_json([vars(problem) for problem in problems])
+    else:
+        for problem in problems:
+            console.print(f"[red]{problem.where}:[/]", end=" ")
+            console.print(problem.message, markup=False, highlight=False, soft_wrap=True)
+            if problem.hint:
+                console.print(f"    try: {problem.hint}", markup=False, highlight=False, soft_wrap=True)
+        if not problems:
+            console.print("no problem found", highlight=False)
+    if problems:
+        raise typer.Exit(2)
+
+
+def plan(
+    gen: c.Gen = None,
+    extractor: c.Extractor = None,
+    seg: c.Seg = None,
+    refine: c.Refine = None,
+    images: c.Images = None,
+    data: c.Data = None,
+    out: c.Out = None,
+    samples: c.Samples = None,
+    rounds: c.Rounds = None,
+    train_generator: c.TrainGenerator = None,
+    seed: c.Seed = None,
+    device: c.Device = None,
+    option: c.Options = None,
+    config: c.ConfigFile = None,
+    as_json: c.AsJson = False,
+) -> None:
+    """Predict time, memory and disk of a run on this machine, by running a few steps of everything."""
+    chosen = c.read_plan(
+        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, images=images, data=data,
+        num_samples=samples, rounds=rounds, train_generator=train_generator, seed=seed, device=device,
+    )  # fmt: skip
+    from gsegkit.probe import estimate
+
+    found = estimate(chosen, installed(), out or chosen.default_folder())
+    if as_json:
+        print_json({**vars(found), "total_seconds": found.total_seconds})
+        return
+    table = make_table("predicted on this machine", "stage", "time")
+    for name, seconds in found.seconds.items():
+        table.add_row(name, duration(seconds))
+    table.add_row("together", duration(found.total_seconds))
+    console.print(table)
+    console.print(f"memory  {size(found.ram_bytes)}, available {size(found.free_ram_bytes)}", highlight=False)
+    if found.vram_bytes:
+        console.print(f"gpu memory  {size(found.vram_bytes)}", highlight=False)
+    console.print(f"disk  {size(found.disk_bytes)}, free {size(found.free_disk_bytes)}", highlight=False)
+    if found.disk_bytes > found.free_disk_bytes:
+        console.print("[yellow]warning:[/] the disk is too small for it", highlight=False)
+
+
+def synthesize(
+    run_folder: RunFolderArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the pairs go.")],
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Generated candidates.")] = 10_000,
+    refine: c.Refine = None,
+    worker: Annotated[str, typer.Option("--worker", metavar="K/N", help="Make every N-th shard, from K.")] = "0/1",
+    device: c.Device = None,
+    quiet: c.Quiet = False,
+) -> None:
+    """Make more (image, mask) pairs with the generator and extractor of a run."""
+    from gsegkit import api
+
+    made = api.synthesize(
+        run_folder,
+        out,
+        samples,
+        refine=refine or None,
+        worker=_worker(worker),
+        device=device or "auto",
+        session=c.session(quiet),
+    )
+    if made is None:
+        console.print(f"this worker's shards are in {out}; others are still to come", highlight=False)
+    else:
+        counts = ", ".join(f"{name} {count}" for name, count in made.counts.items())
+        console.print(f"{len(made)} pairs in {out} ({counts})", highlight=False, soft_wrap=True)
+
+
+def train(
+    data: Annotated[Path, typer.Option("--data", metavar="FOLDER", help="A run, pairs, or an annotated folder.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the segmenter goes.")],
+    seg: Annotated[str, typer.Option("--seg", metavar="NAME", help="Segmenter.")] = "unet",
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    device: c.Device = None,
+    option: c.Options = None,
+    quiet: c.Quiet = False,
+) -> None:
+    """Train a segmenter on pairs that are already there. The same command again resumes."""
+    from gsegkit import api
+
+    options = _only(option, "seg", "segmenter")
+    api.train(data, seg, out, options=options, seed=seed, device=device or "auto", session=c.session(quiet))
+    console.print(f"segmenter in {out}; next: gsegkit predict {out} PHOTOS --out FOLDER", highlight=False)
+
+
+def train_generator(
+    name: Annotated[str, typer.Argument(help="A trainable generator.")],
+    data: Annotated[Path, typer.Option("--data", metavar="FOLDER", help="Photographs.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the weights go.")],
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    device: c.Device = None,
+    option: c.Options = None,
+    quiet: c.Quiet = False,
+) -> None:
+    """Train a generator on an image folder. The same command again resumes."""
+    from gsegkit import api
+
+    options = _only(option, "gen", "generator")
+    api.train_generator(name, data, out, options=options, seed=seed, device=device or "auto", session=c.session(quiet))
+    console.print(f"generator in {out}; use it with -o gen.weights={out}", highlight=False, soft_wrap=True)
+
+
+def evaluate(
+    run_folder: RunFolderArgument,
+    data: Annotated[Path, typer.Option("--data", metavar="FOLDER", help="Annotated photographs.")],
+    match: Annotated[
+        str | None, typer.Option("--match", help="greedy, hungarian, names, index or classes.yaml")
+    ] = None,
+    evaluator: Annotated[str, typer.Option("--eval", metavar="NAME", help="Evaluator.")] = "masks",
+    device: c.Device = None,
+    option: c.Options = None,
+    as_json: c.AsJson = False,
+    quiet: c.Quiet = False,
+) -> None:
+    """Score the segmenter of a run on annotated photographs."""
+    from gsegkit import api
+
+    options = _only(option, "eval", "evaluator")
+    if match is not None:
+        options["match"] = match
+    report = api.evaluate(
+        run_folder, data, evaluator=evaluator, options=options, device=device or "auto", session=c.session(quiet)
+    )
+    if as_json:
+        print_json(report.to_json())
+    else:
+        _print_metrics(report.to_json())
+
+
+def predict(
+    run_folder: RunFolderArgument,
+    inputs: Annotated[str, typer.Argument(metavar="PHOTOS", help="A file, a folder, or a quoted glob.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where masks and overlays go.")],
+    format: Annotated[
+        list[str] | None, typer.Option("--format", help="label, overlay, coco, yolo, voc; repeat as needed.")
+    ] = None,
+    device: c.Device = None,
+    quiet: c.Quiet = False,
+) -> None:
+    """Segment photographs: label PNG and overlay PNG by default."""
+    from gsegkit import api
+
+    formats = tuple(format or ("label", "overlay"))
+    summary = api.predict(run_folder, inputs, out, formats=formats, device=device or "auto", session=c.session(quiet))
+    console.print(str(summary), highlight=False, soft_wrap=True)
+
+
+def export(
+    run_folder: RunFolderArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="File or folder to make.")],
+    format: Annotated[
+        str, typer.Option("--format", help="onnx, torch; png, coco, yolo, voc, webdataset, huggingface")
+    ] = "onnx",
+    quiet: c.Quiet = False,
+) -> None:
+    """Export the segmenter (onnx, torch) or the pairs (png, coco, yolo, voc, webdataset, huggingface) of a run."""
+    from gsegkit import api
+
+    summary = api.export(run_folder, out, format, session=c.session(quiet))
+    console.print(str(summary), highlight=False, soft_wrap=True)
+
+
+def report(run_folder: RunFolderArgument) -> None:
+    """Draw the report of a run again from what lies in its folder."""
+    from gsegkit.report import render_report
+
+    console.print(f"report: {render_report(run_folder)}", highlight=False, soft_wrap=True)
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    table = make_table("", "metric", "value", "meaning")
+    definitions = metrics.get("definitions", {})
+    for name, value in metrics.items():
+        if isinstance(value, int | float) or value is None:
+            table.add_row(name, "undefined" if value is None else f"{value:.4f}", definitions.get(name, ""))
+    console.print(table)
+    for name, row in metrics.get("per_class", {}).items():
+        numbers = ", ".join(f"{k} {v:.4f}" if v is not None else f"{k} undefined" for k, v in row.items())
+        console.print(f"  class {name}: {numbers}", markup=False, highlight=False)
+    for note in metrics.get("notes", []):
+        console.print(f"  note: {note}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _only(assignments: list[str] | None, *allowed: str) -> dict[str, Any]:
+    """Options of the one part that a command has."""
+    options: dict[str, Any] = {}
+    for part, values in parse_assignments(assignments or []).items():
+        if part not in allowed:
+            raise ConfigError(f"option '{part}.{next(iter(values))}' does not belong here", f"write -o {allowed[0]}.…")
+        options.update(values)
+    return options
+
+
+def _worker(text: str) -> tuple[int, int]:
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise ConfigError(f"--worker '{text}' is not of the form K/N with K below N", "for example --worker 0/4")
+    return int(index), int(count)

@@ -1,0 +1,260 @@
+"""The main path, and nothing else: generator -> extractor -> pairs -> refiners -> segmenter -> report."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gsegkit.artifacts import atomic_write_json
+from gsegkit.context import RunContext
+from gsegkit.data import open_images, open_test_set, truth_set
+from gsegkit.dataset import LabelledDataset, ShardDataset, UnlabelledImages
+from gsegkit.devices import pick_device
+from gsegkit.errors import ConfigError, DataError, InterruptedRunError
+from gsegkit.interfaces import Evaluator, Generator, MaskExtractor, Predictor, Segmenter, TrainableGenerator
+from gsegkit.plan import PART_KINDS, Plan, differences
+from gsegkit.plugins import Registry, installed
+from gsegkit.preflight import PreflightError, check
+from gsegkit.progress import Progress
+from gsegkit.report import render_report
+from gsegkit.rundir import RunFolder, environment, stage_key
+from gsegkit.stages import StageRunner
+from gsegkit.synthesis import NamedRefiner, synthesize
+from gsegkit.types import Report
+from gsegkit.writers import write_predictions
+
+SHOWN_PREDICTIONS = 16
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves: its folder, the numbers (None without ground truth), and the report's page."""
+
+    folder: Path
+    report: Report | None
+    page: Path
+
+
+def run(
+    plan: Plan,
+    out: str | Path | None = None,
+    *,
+    registry: Registry | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+    update: bool = False,
+) -> Result:
+    """Carry out a plan in a run folder, reusing every stage that is already there and still valid.
+
+    Args:
+        plan: what to do.
+        out: run folder; None = `plan.default_folder()`.
+        registry: where the parts come from; None = everything installed.
+        progress: who listens.
+        stop: set it from outside to stop at the next step, with everything saved.
+        update: allow a plan that differs from the one the folder was made with; what depends on it is remade.
+
+    Raises:
+        PreflightError: problems found before anything was computed.
+        ConfigError: the folder belongs to another plan, and `update` is false.
+        InterruptedRunError: `stop` was set; the same call goes on from there.
+    """
+    registry = registry or installed()
+    folder = RunFolder(out if out is not None else plan.default_folder())
+    problems = check(plan, registry, folder.path)
+    if problems:
+        raise PreflightError(problems)
+    plan = plan.resolved(registry)
+    with folder.locked():
+        _claim(folder, plan, update)
+        ctx = RunContext(
+            folder=folder.path,
+            device=pick_device(plan.device),
+            seed=plan.seed,
+            batch_size=plan.batch_size,
+            smoke=plan.smoke,
+            progress=progress or Progress(),
+            stop=stop or threading.Event(),
+        )
+        started = time.time()
+        folder.write_status("running", device=str(ctx.device), threads=torch.get_num_threads(), **environment())
+        try:
+            report = _run_stages(plan, StageRunner(folder, ctx, registry))
+        except BaseException as error:
+            stopped = isinstance(error, InterruptedRunError | KeyboardInterrupt)
+            folder.write_status("interrupted" if stopped else "failed", error=str(error))
+            raise
+        folder.write_status("done", error=None, seconds=round(time.time() - started, 1))
+        page = render_report(folder.path)
+    return Result(folder.path, report, page)
+
+
+def _run_stages(plan: Plan, stages: StageRunner) -> Report | None:
+    ctx, registry = stages.ctx, stages.registry
+    generator: Generator = _build(plan, registry, "gen").to(ctx.device)
+    refiners = build_refiners(plan, registry)
+    evaluator: Evaluator = _build(plan, registry, "eval")
+    images = open_images(plan, registry, generator)
+    test_set = open_test_set(plan, registry)
+    segmenter: Segmenter | None = None
+    key = stage_key(_identity(plan, registry, "gen"), state_hash(generator), plan.device.partition(":")[0])
+
+    for round in range(plan.rounds):
+        if plan.train_generator:
+            key = stage_key(key, round, files_identity(images), plan.seed, plan.smoke)
+            _train_generator(stages, round, key, plan, generator, images, segmenter)
+        extractor: MaskExtractor = _build(plan, registry, "extractor").to(ctx.device)
+        identity = _identity(plan, registry, "extractor")
+        key = stage_key(key, identity, files_identity(images), plan.seed, plan.batch_size, plan.smoke)
+        spec = ("extractor", plan.extractor.name)
+        stages.fit("extractor", round, key, extractor, spec, partial(extractor.fit, generator, images=images))
+
+        key = stage_key(key, [_refiner_identity(registry, s.name, s.options) for s in plan.refine], plan.num_samples)
+        dataset = _make_dataset(stages, round, key, plan, generator, extractor, refiners)
+
+        segmenter = _build(plan, registry, "seg").to(ctx.device)
+        key = stage_key(key, _identity(plan, registry, "seg"))
+        _train_segmenter(stages, round, key, plan, segmenter, dataset)
+
+    assert segmenter is not None
+    if test_set is None:
+        test_set = truth_set(generator, ctx)
+    key = stage_key(key, _identity(plan, registry, "eval"), str(plan.data), len(test_set or ()))
+    return _score(stages, key, plan, segmenter, evaluator, test_set, images)
+
+
+def _train_generator(
+    stages: StageRunner,
+    round: int,
+    key: str,
+    plan: Plan,
+    generator: Generator,
+    images: UnlabelledImages | None,
+    segmenter: Segmenter | None,
+) -> None:
+    if not isinstance(generator, TrainableGenerator) or images is None:
+        raise ConfigError(f"generator '{plan.gen.name}' cannot be trained here", "choose a trainable one and --images")
+    spec = ("generator", plan.gen.name)
+    stages.fit("generator", round, key, generator, spec, partial(generator.fit, images, segmenter=segmenter))
+
+
+def _make_dataset(
+    stages: StageRunner,
+    round: int,
+    key: str,
+    plan: Plan,
+    generator: Generator,
+    extractor: MaskExtractor,
+    refiners: Sequence[NamedRefiner],
+) -> ShardDataset:
+    with stages.open("dataset", round, key) as stage:
+        if not stage.done:
+            recipe = plan.model_dump(mode="json", include={"gen", "extractor", "refine", "seed", "batch_size"})
+            made = synthesize(generator, extractor, refiners, plan.num_samples, stage.ctx, recipe=recipe)
+            assert made is not None
+            stage.facts.update(pairs=len(made), **made.counts)
+    return ShardDataset(stage.folder)
+
+
+def _train_segmenter(
+    stages: StageRunner, round: int, key: str, plan: Plan, segmenter: Segmenter, dataset: LabelledDataset
+) -> None:
+    stages.fit("segmenter", round, key, segmenter, ("segmenter", plan.seg.name), partial(segmenter.fit, dataset))
+
+
+def _score(
+    stages: StageRunner,
+    key: str,
+    plan: Plan,
+    segmenter: Segmenter,
+    evaluator: Evaluator,
+    test_set: LabelledDataset | None,
+    images: UnlabelledImages | None,
+) -> Report | None:
+    """Evaluate, and leave pictures of predictions for the report. Cheap beside the rest, so it is never reused."""
+    report = None
+    with stages.open("report", 0, stage_key(key, time.time_ns())) as stage:
+        if test_set is not None:
+            report = evaluator.evaluate(Predictor(segmenter), test_set, stage.ctx)
+            atomic_write_json(stage.folder / "metrics.json", report.to_json())
+            shown = [test_set[i] for i in range(min(SHOWN_PREDICTIONS, len(test_set)))]
+            pixels = [sample.pixels for sample in shown]
+            names, truths = [s.name for s in shown], [s.mask for s in shown]
+        else:
+            count = min(SHOWN_PREDICTIONS, len(images or ()))
+            pixels = [images[i] for i in range(count)] if images is not None else []
+            names = [images.paths[i].stem for i in range(count)] if images is not None else []
+            truths = None
+        masks = [segmenter.predict(p[None])[0].cpu() for p in pixels]
+        write_predictions(stage.folder / "predictions", names, pixels, masks, truths)
+    return report
+
+
+# ---- building and identity -----------------------------------------------------------------------------------------
+
+
+def build_refiners(plan: Plan, registry: Registry) -> list[NamedRefiner]:
+    """The plan's refiners in order; one that is used twice gets a number."""
+    named: list[NamedRefiner] = []
+    for spec in plan.refine:
+        count = sum(name.partition("#")[0] == spec.name for name, _ in named)
+        name = spec.name if count == 0 else f"{spec.name}#{count + 1}"
+        named.append((name, registry.build("refiner", spec.name, spec.options)))
+    return named
+
+
+def state_hash(part: torch.nn.Module) -> str:
+    """Hash of a part's tensors: what it would compute, wherever its weights came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(part.state_dict().items()):
+        digest.update(f"{name}{tensor.dtype}{list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def files_identity(images: UnlabelledImages | None) -> list[Any]:
+    """Names and sizes of image files, and how they are fitted."""
+    if images is None:
+        return []
+    return [images.size, images.fit_rule, [(path.name, path.stat().st_size) for path in images.paths]]
+
+
+def _build(plan: Plan, registry: Registry, where: str) -> Any:
+    spec = getattr(plan, where)
+    entry = registry.find(PART_KINDS[where], spec.name)
+    return entry.build(plan.config_of(entry, spec, where))
+
+
+def _identity(plan: Plan, registry: Registry, where: str) -> list[Any]:
+    spec = getattr(plan, where)
+    entry = registry.find(PART_KINDS[where], spec.name)
+    return [entry.full_name, entry.version, spec.options]
+
+
+def _refiner_identity(registry: Registry, name: str, options: dict[str, Any]) -> list[Any]:
+    entry = registry.find("refiner", name)
+    return [entry.full_name, entry.version, options]
+
+
+def _claim(folder: RunFolder, plan: Plan, update: bool) -> None:
+    """Write config.json, unless the folder holds a run of another plan."""
+    new = plan.model_dump(mode="json")
+    if (folder.path / "config.json").exists():
+        changed = differences(folder.read_config(), new)
+        if changed and not update:
+            shown = "; ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+            raise ConfigError(
+                f"run folder '{folder.path}' was made with other options ({shown})",
+                "choose another --out, or add --update to remake what depends on the change",
+            )
+    elif any(child.name not in (".lock",) for child in folder.path.iterdir()):
+        raise DataError(f"folder '{folder.path}' is not empty and not a run folder", "choose another --out")
+    folder.write_config(new)

@@ -1,0 +1,146 @@
+"""The plan of a run: which parts, with which options, on what. Light: nothing here imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PlainSerializer
+
+from gsegkit.config import Config, build_config, parse_assignments
+from gsegkit.errors import ConfigError
+from gsegkit.plugins import Entry, Registry
+from gsegkit.rundir import stage_key
+
+
+class PartSpec(Config):
+    """A component by name, and its options."""
+
+    name: str = Field(min_length=1, description="component, or component@distribution")
+    options: dict[str, Any] = Field(default_factory=dict, description="its options; missing ones take their defaults")
+
+
+def _spec(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Spec = Annotated[PartSpec, BeforeValidator(_spec)]
+Folder = Annotated[Path, PlainSerializer(str)]
+
+#: Part of the plan -> component kind.
+PART_KINDS = {
+    "gen": "generator",
+    "extractor": "extractor",
+    "seg": "segmenter",
+    "eval": "evaluator",
+    "data_reader": "dataset",
+}
+_LONG_NAMES = {"generator": "gen", "segmenter": "seg", "evaluator": "eval", "refiner": "refine"}
+
+
+class Plan(Config):
+    """Everything that defines a run. Stored as config.json; `gsegkit run --config` replays it."""
+
+    gen: Spec = Field(description="generator")
+    extractor: Spec = Field(description="mask extractor")
+    refine: tuple[Spec, ...] = Field((), description="refiners, in the order they run")
+    seg: Spec = Field(description="segmenter")
+    eval: Spec = Field(PartSpec(name="masks"), description="evaluator")
+    data_reader: Spec = Field(PartSpec(name="folder"), description="reader of image folders")
+
+    num_samples: int = Field(2000, ge=1, description="generated candidates for the training set")
+    rounds: int = Field(1, ge=1, description="passes of generator, extractor, segmenter; above 1 they alternate")
+    train_generator: bool = Field(False, description="train the generator on `images` before it is used")
+    images: Folder | None = Field(None, description="folder of unlabelled photographs; None = none")
+    data: Folder | None = Field(None, description="folder of annotated photographs to score on; None = none")
+
+    seed: int = Field(0, ge=0, lt=2**63, description="root of every random number of the run")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
+    batch_size: int = Field(16, ge=1, le=4096, description="micro-batch of the generator; part of the run's identity")
+    smoke: bool = Field(False, description="cut every loop to a few steps, to see that the whole path works")
+
+    @classmethod
+    def from_options(cls, base: dict[str, Any], assignments: list[str] | tuple[str, ...] = (), **fields: Any) -> Plan:
+        """Merge a config file's values, `-o part.option=value` assignments and named fields; the last one wins.
+
+        Raises:
+            ConfigError: an unknown part or field, or a value that does not fit.
+        """
+        values: dict[str, Any] = {name: _spec(value) for name, value in base.items()}
+        values.update({name: _spec(value) for name, value in fields.items() if value is not None})
+        if "refine" in values:
+            values["refine"] = [_spec(item) for item in values["refine"]]
+        for part, options in parse_assignments(assignments).items():
+            _assign(values, _LONG_NAMES.get(part, part), options)
+        return build_config(cls, values, where="run")
+
+    def parts(self) -> list[tuple[str, str, PartSpec]]:
+        """(where, kind, spec) of every component of the plan."""
+        named = [(where, kind, getattr(self, where)) for where, kind in PART_KINDS.items()]
+        return named + [(f"refine.{spec.name}", "refiner", spec) for spec in self.refine]
+
+    def resolved(self, registry: Registry) -> Plan:
+        """The same plan with every option of every component written out, so that later defaults cannot change it."""
+        update: dict[str, Any] = {}
+        for where, kind in PART_KINDS.items():
+            update[where] = _resolve(registry, kind, getattr(self, where), where)
+        update["refine"] = tuple(_resolve(registry, "refiner", spec, f"refine.{spec.name}") for spec in self.refine)
+        return self.model_copy(update=update)
+
+    def config_of(self, entry: Entry, spec: PartSpec, where: str) -> Config:
+        """The validated config object of one component."""
+        return build_config(entry.config_class(), spec.options, where)
+
+    def default_folder(self) -> Path:
+        """`runs/<gen>-<extractor>-<seg>-<hash>`: the same command finds the same folder again."""
+        key = stage_key(self.model_dump(mode="json", exclude={"device"}))[:6]
+        names = "-".join(spec.name.partition("@")[0] for spec in (self.gen, self.extractor, self.seg))
+        return Path("runs") / f"{names}{'-smoke' if self.smoke else ''}-{key}"
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Lines `name: old -> new` for every value that differs between two nested dictionaries."""
+    lines = []
+    for name in sorted({*old, *new}):
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            lines += differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            lines.append(f"{prefix}{name}: {a} -> {b}")
+    return lines
+
+
+def _resolve(registry: Registry, kind: str, spec: PartSpec, where: str) -> PartSpec:
+    config = build_config(registry.find(kind, spec.name).config_class(), spec.options, where)
+    return PartSpec(name=spec.name, options=config.model_dump(mode="json"))
+
+
+def _assign(values: dict[str, Any], part: str, options: dict[str, Any]) -> None:
+    if part == "run":
+        values.update({name: _spec(value) if name in PART_KINDS else value for name, value in options.items()})
+    elif part == "refine":
+        for name, value in options.items():
+            _assign_refiner(values, name, value)
+    elif part in PART_KINDS:
+        spec = dict(values.get(part) or Plan.model_fields[part].get_default() or {})
+        if not spec.get("name"):
+            raise ConfigError(f"options for '{part}' were given, but no {part}", f"choose one with --{part}")
+        values[part] = {**spec, "options": {**spec.get("options", {}), **options}}
+    else:
+        known = ", ".join([*PART_KINDS, "refine", "run"])
+        raise ConfigError(f"option '{part}.{next(iter(options))}': no such part '{part}'", f"parts: {known}")
+
+
+def _assign_refiner(values: dict[str, Any], name: str, value: Any) -> None:
+    refiner, dot, option = name.partition(".")
+    specs = [dict(spec) for spec in values.get("refine", [])]
+    targets = [spec for spec in specs if spec["name"].partition("@")[0] == refiner]
+    if not dot or not targets:
+        chosen = ", ".join(spec["name"] for spec in specs) or "none"
+        raise ConfigError(
+            f"option 'refine.{name}' does not name a chosen refiner (chosen: {chosen})",
+            "write -o refine.NAME.option=value, and choose the refiner with --refine NAME",
+        )
+    for spec in targets:
+        spec["options"] = {**spec.get("options", {}), option: value}
+    values["refine"] = specs

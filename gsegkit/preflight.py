@@ -1,0 +1,125 @@
+"""All checks that need no torch: do the parts exist, fit together, and have what they need? (levels 0 and 1)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from gsegkit.config import build_config
+from gsegkit.errors import GsegkitError
+from gsegkit.plan import Plan
+from gsegkit.plugins import Entry, Registry
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that keeps a run from starting: where it is, what it is, and the remedy."""
+
+    where: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+class PreflightError(GsegkitError):
+    """One or more problems were found before anything was computed."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        first = problems[0]
+        if len(problems) == 1:
+            super().__init__(first.message, first.hint)
+        else:
+            super().__init__("; ".join(str(problem) for problem in problems))
+
+
+def check(plan: Plan, registry: Registry, out: Path | None = None) -> list[Problem]:
+    """Run levels 0 (names, capabilities, inputs, folders) and 1 (options); returns ALL problems, not the first."""
+    problems: list[Problem] = []
+    entries: dict[str, Entry] = {}
+    for where, kind, spec in plan.parts():
+        if where == "data_reader" and plan.data is None and plan.images is None:
+            continue
+        try:
+            entries[where] = entry = registry.find(kind, spec.name)
+        except GsegkitError as error:
+            problems.append(Problem(where, error.message, error.hint))
+            continue
+        problems += _check_modules(where, entry)
+        try:
+            build_config(entry.config_class(), spec.options, where)
+        except GsegkitError as error:
+            problems.append(Problem(where, error.message, f"gsegkit show {kind} {spec.name} lists the options"))
+    problems += _check_capabilities(plan, entries)
+    problems += _check_inputs(plan, entries)
+    problems += _check_folders(plan, out)
+    return problems
+
+
+def _check_modules(where: str, entry: Entry) -> list[Problem]:
+    missing = entry.missing_modules()
+    if not missing:
+        return []
+    remedy = f"pip install '{entry.component.extra or entry.dist}'"
+    return [
+        Problem(where, f"'{entry.component.name}' needs the package '{missing[0]}', which is not installed", remedy)
+    ]
+
+
+def _check_capabilities(plan: Plan, entries: dict[str, Entry]) -> list[Problem]:
+    if "gen" not in entries:
+        return []
+    generator = entries["gen"].component
+    problems = []
+    for where, entry in entries.items():
+        lacking = [need for need in entry.component.requires if need not in generator.provides]
+        if where != "gen" and lacking:
+            message = (
+                f"{entry.component.kind} '{entry.component.name}' needs a generator with '{lacking[0]}', "
+                f"and '{generator.name}' does not provide it"
+            )
+            problems.append(Problem(where, message, "gsegkit list shows what each generator provides"))
+    if plan.train_generator and "trainable" not in generator.provides:
+        message = f"generator '{generator.name}' cannot be trained"
+        problems.append(Problem("gen", message, "leave out --train-generator, or choose a trainable one"))
+    return problems
+
+
+def _check_inputs(plan: Plan, entries: dict[str, Entry]) -> list[Problem]:
+    if plan.images is not None:
+        return []
+    problems = []
+    for where, entry in entries.items():
+        if "images" in entry.component.inputs:
+            message = f"{entry.component.kind} '{entry.component.name}' needs a folder of photographs"
+            problems.append(Problem(where, message, "give one with --images FOLDER"))
+    if plan.train_generator:
+        problems.append(Problem("gen", "training the generator needs photographs", "give them with --images FOLDER"))
+    return problems
+
+
+def _check_folders(plan: Plan, out: Path | None) -> list[Problem]:
+    problems = []
+    for name, folder in (("images", plan.images), ("data", plan.data)):
+        if folder is None or folder.is_dir():
+            continue
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        problems.append(Problem(name, f"folder '{folder}' {what}", "check the path"))
+    if out is not None:
+        problems += _check_writable(out)
+    return problems
+
+
+def _check_writable(out: Path) -> list[Problem]:
+    """The nearest existing parent decides whether the run folder can be made."""
+    parent = out
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        return [Problem("out", f"'{out}' cannot be a run folder: '{parent}' is a file", "choose another --out")]
+    if not os.access(parent, os.W_OK | os.X_OK):
+        return [Problem("out", f"run folder '{out}' cannot be written", "choose another --out")]
+    return []

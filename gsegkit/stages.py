@@ -1,0 +1,74 @@
+"""Stages of a run: reuse what is finished, continue what was interrupted, remake what changed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gsegkit.artifacts import load_part, save_part
+from gsegkit.context import CHECKPOINT_FILE, RunContext
+from gsegkit.interfaces import ModulePart
+from gsegkit.plugins import Registry
+from gsegkit.rundir import RunFolder
+
+
+@dataclass
+class Stage:
+    """One stage while it is open: its context, whether it is already done, and facts to record."""
+
+    ctx: RunContext
+    done: bool
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """The stage's folder."""
+        return self.ctx.folder
+
+
+class StageRunner:
+    """Opens the stages of one run folder."""
+
+    def __init__(self, run: RunFolder, ctx: RunContext, registry: Registry) -> None:
+        self.run = run
+        self.ctx = ctx
+        self.registry = registry
+
+    @contextlib.contextmanager
+    def open(self, name: str, round: int, key: str) -> Iterator[Stage]:
+        """Open a stage; it is committed when the block ends without an error."""
+        ctx = self.ctx.stage(name, round)
+        if self.run.stage_done(ctx.folder, key):
+            self.ctx.info(f"{ctx.folder.name}: reused")
+            yield Stage(ctx, done=True)
+            return
+        self.run.begin_stage(ctx.folder, key)
+        stage = Stage(ctx, done=False)
+        started = time.monotonic()
+        yield stage
+        (ctx.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+        seconds = time.monotonic() - started
+        self.run.end_stage(ctx.folder, key, seconds, stage.facts)
+        facts = {"seconds": seconds, **stage.facts}
+        self.registry.manager.hook.gsegkit_stage_done(stage=ctx.folder.name, folder=str(ctx.folder), report=facts)
+
+    def fit(
+        self,
+        name: str,
+        round: int,
+        key: str,
+        part: ModulePart,
+        plugin: tuple[str, str],
+        fit: Callable[..., None],
+    ) -> None:
+        """Fit a part (`fit(ctx=...)`) and store it, or load what an earlier run stored; `plugin` = (kind, name)."""
+        with self.open(name, round, key) as stage:
+            if stage.done:
+                load_part(part, stage.folder)
+            else:
+                fit(ctx=stage.ctx)
+                save_part(part, stage.folder, *plugin)

@@ -1,0 +1,189 @@
+"""Generator + extractor + refiners -> (image, mask) pairs on disk: resumable, and divisible among workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gsegkit.context import SMOKE_SAMPLES, RunContext
+from gsegkit.dataset import Manifest, ShardDataset, shard_record, write_shard
+from gsegkit.errors import ContractError, DataError
+from gsegkit.images import to_pixels
+from gsegkit.interfaces import Generator, MaskExtractor, Refiner
+from gsegkit.types import LabelledBatch
+
+SHARD_SIZE = 256  # candidates per shard, rounded up to whole micro-batches
+MAX_BROKEN = 0.001  # share of images that may be non-finite before the generator counts as broken
+COVERAGE_ALARM = (0.02, 0.98)  # mean foreground share outside of which the masks have probably collapsed
+
+NamedRefiner = tuple[str, Refiner]
+
+
+def synthesize(
+    generator: Generator,
+    extractor: MaskExtractor,
+    refiners: Sequence[NamedRefiner],
+    num_samples: int,
+    ctx: RunContext,
+    *,
+    worker: tuple[int, int] = (0, 1),
+    recipe: Mapping[str, Any] | None = None,
+) -> ShardDataset | None:
+    """Make `num_samples` candidates, refine them, and store those that remain.
+
+    Micro-batch k always holds candidates k*b .. k*b+b-1, whole, so interruption, resume, the number of workers and a
+    later, larger `num_samples` change no pixel. Finished shards are kept; a damaged one is made anew.
+
+    Args:
+        generator: on its device.
+        extractor: fitted, on the same device.
+        refiners: (name, refiner) in the order they run.
+        num_samples: candidates; refiners may drop some.
+        ctx: its folder receives the shards; its batch_size is the micro-batch.
+        worker: (index, count): this process makes every count-th shard.
+        recipe: JSON-ready facts to store in the manifest.
+
+    Returns:
+        The data set, or None when other workers' shards are still missing.
+
+    Raises:
+        DataError: the refiners dropped everything.
+        ContractError: a part returned something its interface forbids.
+    """
+    num_samples = ctx.limit(num_samples, SMOKE_SAMPLES)
+    batches_per_shard = -(-SHARD_SIZE // ctx.batch_size)
+    shard_size = batches_per_shard * ctx.batch_size
+    num_shards = -(-num_samples // shard_size)
+    manifest = Manifest(
+        classes=tuple(extractor.classes),
+        num_shards=num_shards,
+        shard_size=shard_size,
+        height=generator.info.height,
+        width=generator.info.width,
+        fit_rule=generator.info.fit_rule,
+        recipe=dict(recipe or {}),
+    )
+    generator.eval()
+    extractor.eval()
+    mine = [shard for shard in range(num_shards) if shard % worker[1] == worker[0]]
+    missing = [shard for shard in mine if shard_record(ctx.folder, shard) is None]
+    if len(missing) < len(mine):
+        ctx.info(f"kept {len(mine) - len(missing)} of {len(mine)} shards")
+    coverage = Coverage(ctx)
+    manifest.write(ctx.folder)
+    for shard in ctx.track(missing, "making pairs"):
+        batch, counts = _make_shard(generator, extractor, refiners, shard, shard_size, num_samples, ctx)
+        coverage.add(batch.masks)
+        write_shard(ctx.folder, shard, batch, counts)
+    if any(shard_record(ctx.folder, shard) is None for shard in range(num_shards)):
+        return None
+    dataset = ShardDataset(ctx.folder)
+    if len(dataset) == 0:
+        dropped = ", ".join(f"{name} {count}" for name, count in dataset.counts.items())
+        raise DataError(
+            f"the refiners left none of {num_samples} samples ({dropped})", "loosen the one that dropped most"
+        )
+    return dataset
+
+
+def _make_shard(
+    generator: Generator,
+    extractor: MaskExtractor,
+    refiners: Sequence[NamedRefiner],
+    shard: int,
+    shard_size: int,
+    num_samples: int,
+    ctx: RunContext,
+) -> tuple[LabelledBatch, dict[str, int]]:
+    counts = {"candidates": 0, "non-finite": 0, **{name: 0 for name, _ in refiners}}
+    first = shard * shard_size
+    wanted = min(shard_size, num_samples - first)
+    batches = []
+    for start in range(0, wanted, ctx.batch_size):
+        ctx.check_stop()
+        seeds = ctx.seeds("dataset", ctx.batch_size, first + start)
+        batch, finite = label_samples(generator, extractor, seeds)
+        inside = torch.arange(len(batch)) < wanted - start
+        counts["candidates"] += int(inside.sum())
+        counts["non-finite"] += int((inside & ~finite).sum())
+        batch = batch.keep(inside & finite)
+        for name, refiner in refiners:
+            before = len(batch)
+            batch = _refine(name, refiner, batch) if before else batch
+            counts[name] += before - len(batch)
+        batches.append(batch)
+    if counts["non-finite"] > MAX_BROKEN * max(counts["candidates"], 1000):
+        raise ContractError(
+            f"{counts['non-finite']} of {counts['candidates']} generated images are not finite",
+            "the generator is broken or its weights are damaged",
+        )
+    counts["kept"] = sum(len(batch) for batch in batches)
+    return _concat(batches), counts
+
+
+def label_samples(generator: Generator, extractor: MaskExtractor, seeds: Tensor) -> tuple[LabelledBatch, Tensor]:
+    """Sample, extract and bring to the stored side.
+
+    Returns:
+        The labelled batch on the CPU, and [N] bool: which images were finite.
+    """
+    generated = generator.sample(seeds, features=extractor.features(generator.info))
+    with torch.no_grad():
+        masks = extractor.extract(generated, generator)
+    n, k, h, w = masks.probs.shape
+    if (n, h, w) != (len(seeds), *generated.images.shape[2:]) or k != len(extractor.classes):
+        raise ContractError(
+            f"extractor {type(extractor).__name__}.extract returned probs {list(masks.probs.shape)}, expected "
+            f"[{len(seeds)}, {len(extractor.classes)}, {', '.join(map(str, generated.images.shape[2:]))}]"
+        )
+    finite = torch.isfinite(generated.images).flatten(1).all(dim=1).cpu()
+    labelled = LabelledBatch(
+        seeds=seeds,
+        pixels=to_pixels(generated.images).cpu(),
+        masks=masks.probs.argmax(dim=1).to(torch.uint8).cpu(),
+        probs=masks.probs.cpu(),
+        scores={name: value.cpu() for name, value in masks.scores.items()},
+    )
+    return labelled, finite
+
+
+def _refine(name: str, refiner: Refiner, batch: LabelledBatch) -> LabelledBatch:
+    refined = refiner.refine(batch)
+    known = torch.isin(refined.seeds, batch.seeds)
+    if len(refined) > len(batch) or not bool(known.all()):
+        raise ContractError(f"refiner '{name}' returned rows that it was not given", "a refiner may only drop rows")
+    return refined
+
+
+def _concat(batches: Sequence[LabelledBatch]) -> LabelledBatch:
+    names = set.intersection(*(set(batch.scores) for batch in batches))
+    return LabelledBatch(
+        seeds=torch.cat([batch.seeds for batch in batches]),
+        pixels=torch.cat([batch.pixels for batch in batches]),
+        masks=torch.cat([batch.masks for batch in batches]),
+        probs=torch.cat([batch.probs for batch in batches]),
+        scores={name: torch.cat([batch.scores[name] for batch in batches]) for name in sorted(names)},
+    )
+
+
+class Coverage:
+    """Warns, once, when the mean foreground share says that the masks have collapsed."""
+
+    def __init__(self, ctx: RunContext) -> None:
+        self.ctx = ctx
+        self.foreground = 0
+        self.pixels = 0
+        self.warned = False
+
+    def add(self, masks: Tensor) -> None:
+        """Count [N, H, W] uint8 masks; class 0 is background, 255 is not counted."""
+        self.pixels += int((masks != 255).sum())
+        self.foreground += int(((masks != 0) & (masks != 255)).sum())
+        share = self.foreground / max(self.pixels, 1)
+        low, high = COVERAGE_ALARM
+        if self.pixels and not low <= share <= high and not self.warned:
+            self.warned = True
+            self.ctx.warn(f"the masks cover {share:.1%} of the pictures: the extractor has probably collapsed")

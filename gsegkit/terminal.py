@@ -1,0 +1,143 @@
+"""What the command line shows: progress bars on a terminal, lines elsewhere, tables, errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichBars
+from rich.table import Table
+
+from gsegkit.progress import Progress
+
+LINE_SECONDS = 30.0  # without a terminal: one line this often
+
+
+class BarProgress(Progress):
+    """A rich bar with ETA and the latest numbers."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bars: RichBars | None = None
+        self.task = 0
+
+    def start(self, task: str, total: int, done: int = 0, planned: int | None = None) -> None:
+        """See `Progress.start`."""
+        self.bars = RichBars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("eta"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[values]}"),
+            console=self.console,
+        )
+        self.bars.start()
+        self.task = self.bars.add_task(task, total=total, completed=done, values="")
+
+    def advance(self, done: int, values: Mapping[str, float]) -> None:
+        """See `Progress.advance`."""
+        if self.bars is not None:
+            self.bars.update(self.bars.task_ids[0], completed=done, values=_numbers(values))
+
+    def finish(self) -> None:
+        """See `Progress.finish`."""
+        if self.bars is not None:
+            self.bars.stop()
+            self.bars = None
+
+    def message(self, text: str, level: str = "info") -> None:
+        """See `Progress.message`."""
+        show_message(self.console, text, level)
+
+
+class LineProgress(Progress):
+    """For logs and pipes: one line every half minute."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.name = ""
+        self.total = 0
+        self.first = 0
+        self.began = 0.0
+        self.shown = 0.0
+
+    def start(self, task: str, total: int, done: int = 0, planned: int | None = None) -> None:
+        """See `Progress.start`."""
+        self.name, self.total, self.first = task, total, done
+        self.began = self.shown = time.monotonic()
+        self.console.print(f"{task}: {total - done} steps", highlight=False)
+
+    def advance(self, done: int, values: Mapping[str, float]) -> None:
+        """See `Progress.advance`."""
+        now = time.monotonic()
+        if now - self.shown < LINE_SECONDS and done < self.total:
+            return
+        self.shown = now
+        rate = (done - self.first) / max(now - self.began, 1e-9)
+        left = (self.total - done) / max(rate, 1e-9)
+        self.console.print(
+            f"{self.name}: {done}/{self.total}, {rate:.2f}/s, eta {duration(left)} {_numbers(values)}", highlight=False
+        )
+
+    def message(self, text: str, level: str = "info") -> None:
+        """See `Progress.message`."""
+        show_message(self.console, text, level)
+
+
+def make_progress(console: Console, quiet: bool = False) -> Progress:
+    """Bars on a terminal, lines elsewhere, nothing when quiet."""
+    if quiet:
+        return Progress()
+    return BarProgress(console) if console.is_terminal else LineProgress(console)
+
+
+def show_message(console: Console, text: str, level: str) -> None:
+    """One line, marked when it is a warning."""
+    if level == "warning":
+        console.print("[yellow]warning:[/]", text, highlight=False, markup=True, soft_wrap=True)
+    else:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def show_error(console: Console, message: str, hint: str) -> None:
+    """What was wrong, and what to do."""
+    console.print("[bold red]error:[/]", end=" ")
+    console.print(message, markup=False, highlight=False, soft_wrap=True)
+    if hint:
+        console.print("[bold]try:[/]", end=" ")
+        console.print(hint, markup=False, highlight=False, soft_wrap=True)
+
+
+def make_table(title: str, *columns: str) -> Table:
+    """A plain table."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def duration(seconds: float) -> str:
+    """`75` -> `1m15s`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02d}s"
+    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+
+
+def size(count: float) -> str:
+    """Bytes in words: `1.5 GB`."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _numbers(values: Mapping[str, float]) -> str:
+    return " ".join(f"{name} {value:.4g}" for name, value in values.items())
