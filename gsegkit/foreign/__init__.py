@@ -8,6 +8,6 @@ shapes (tensors, arrays, dicts) is turned into data. Damaged, hostile or foreign
 
 from gsegkit.foreign.limits import Limits
 from gsegkit.foreign.nodes import Opaque, Record, describe
-from gsegkit.foreign.reader import ForeignFile, read_foreign, sniff
+from gsegkit.foreign.reader import ForeignFile, inspect, read_foreign
 
-__all__ = ["ForeignFile", "Limits", "Opaque", "Record", "describe", "read_foreign", "sniff"]
+__all__ = ["ForeignFile", "Limits", "Opaque", "Record", "describe", "inspect", "read_foreign"]

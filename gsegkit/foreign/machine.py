@@ -165,6 +165,8 @@ class Machine:
         state, target = self.pop(), self.peek()
         if not isinstance(target, Call):
             refuse(f"sets attributes of {describe(target)}", HOSTILE)
+        if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):
+            refuse(f"sets slots of {target.func.path!r}", HOSTILE)
         target.state.append(state)
 
     def append(self, values: list[Any]) -> None:

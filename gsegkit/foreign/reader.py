@@ -70,7 +70,7 @@ class ForeignFile:
             return self._evaluator.shallow(raw)
 
     def plain(self, raw: Any) -> Any:
-        """Evaluate to JSON-like data; tensors, records and unknown calls become short texts."""
+        """Evaluate to JSON-like data; tensors and unknown calls become short texts."""
         with self._naming():
             return self._evaluator.plain(raw, 0)
 
@@ -142,6 +142,17 @@ def read_foreign(path: str | Path, limits: Limits | None = None) -> ForeignFile:
     return ForeignFile(path, data, limits)
 
 
-def sniff(path: str | Path) -> str:
-    """The container of a file: `torch-zip`, `torch-legacy`, `pickle`, `npy` or `safetensors`."""
-    return read_foreign(path).container
+def inspect(path: str | Path) -> dict[str, Any]:
+    """All that a checkpoint holds, as JSON-like data: names it mentions, classes, options, shapes.
+
+    Raises:
+        ArtifactError: see `read_foreign`.
+    """
+    file = read_foreign(path)
+    return {
+        "container": file.container,
+        "sha256": file.sha256,
+        "num_bytes": file.num_bytes,
+        "names": sorted(file.names),
+        "content": file.plain(file.root),
+    }

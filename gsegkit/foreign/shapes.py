@@ -83,10 +83,7 @@ class Evaluator:
             return dict(call.pairs)
         if len(call.state) > 1:
             refuse(f"sets the state of {call.func.path!r} {len(call.state)} times", HOSTILE)
-        state = self.shallow(call.state[0])
-        if isinstance(state, tuple) and len(state) == 2 and state[0] is None:
-            refuse(f"sets slots of {call.func.path!r}", HOSTILE)
-        return state
+        return self.shallow(call.state[0])
 
     def storage(self, raw: Any) -> torch.Tensor:
         """A torch storage: a persistent reference, or bytes of a torch file of one storage."""
@@ -107,7 +104,7 @@ class Evaluator:
         refuse(f"a tensor whose storage is {describe(raw)}", HOSTILE)
 
     def plain(self, raw: Any, depth: int) -> Any:
-        """JSON-like data; what is not becomes a short text. Bounded by depth and by the budget."""
+        """JSON-like data; tensors and unknown calls become texts. Bounded by depth and by the budget."""
         if depth > self.budget.limits.depth:
             refuse("containers nested too deeply", HOSTILE)
         self.budget.spend_opcode()
@@ -118,6 +115,9 @@ class Evaluator:
             return {str(key): self.plain(item, depth + 1) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.plain(item, depth + 1) for item in value]
+        if isinstance(value, Record):
+            state = {name: self.plain(item, depth + 1) for name, item in value.state.items()}
+            return {"class": value.class_name, "source_sha256": value.source_sha256, "state": state}
         return describe(value)
 
 

@@ -66,7 +66,7 @@ def read_zip(data: bytes, budget: Budget) -> Parsed:
 def _stored_entries(data: bytes, budget: Budget) -> dict[str, memoryview]:
     """Every entry of a zip as a view of the file: stored, uniquely named, apart, checksums right."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(io.BytesIO(data), metadata_encoding="utf-8") as archive:
             infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
         refuse(f"a broken zip: {str(error)[:100]}")
