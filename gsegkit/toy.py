@@ -51,6 +51,10 @@ class Toy(Generator):
     """
 
     config: ToyConfig
+    x: Tensor
+    y: Tensor
+    grain: Tensor
+    stir: Tensor
 
     def __init__(self, config: ToyConfig) -> None:
         super().__init__(config)
@@ -76,18 +80,18 @@ class Toy(Generator):
     def _constants(self, height: int, width: int) -> None:
         """Everything that is the same in all pictures; drawn from a fixed stream, so it needs no storing."""
         random = np.random.RandomState(20)
-        short = min(height, width)
-        y = (torch.arange(height) * 2 + 1 - height).view(-1, 1).expand(height, width) / short  # -1 .. 1 on the short
-        x = (torch.arange(width) * 2 + 1 - width).expand(height, width) / short  # side, beyond on the long one
-        grain = torch.from_numpy(random.standard_normal((1, 1, height, width)).astype(np.float32))
-        constants = {"x": x.contiguous(), "y": y.contiguous(), "grain": 0.04 * grain}
-        waves = torch.from_numpy(random.uniform(-6, 6, (3, self.config.latent_dim - 10)).astype(np.float32))
-        constants["stir"] = torch.sin(
-            waves[0].view(-1, 1, 1) * x + waves[1].view(-1, 1, 1) * y + waves[2].view(-1, 1, 1)
-        )
+        constants = {}
         for name, (_, channels) in FEATURES.items():  # a rotation: no single channel is a class
             rotation, _ = np.linalg.qr(random.standard_normal((channels, channels)))
             constants[f"mix_{name}"] = torch.from_numpy(rotation.astype(np.float32))
+        # pixel centres: -1 .. 1 on the short side, beyond on the long one
+        short = min(height, width)
+        y = (torch.arange(height) * 2 + 1 - height).view(-1, 1).expand(height, width) / short
+        x = (torch.arange(width) * 2 + 1 - width).expand(height, width) / short
+        grain = torch.from_numpy(random.standard_normal((1, 1, height, width)).astype(np.float32))
+        constants |= {"x": x.contiguous(), "y": y.contiguous(), "grain": 0.04 * grain}
+        waves = torch.from_numpy(random.uniform(-6, 6, (3, self.config.latent_dim - 10, 1, 1)).astype(np.float32))
+        constants["stir"] = torch.sin(waves[0] * x + waves[1] * y + waves[2])
         for name, constant in constants.items():
             self.register_buffer(name, constant, persistent=False)
 
