@@ -57,7 +57,7 @@ def yolo_lines(mask: Tensor, classes: Sequence[str]) -> list[str]:
 
 
 def coco_categories(classes: Sequence[str]) -> list[dict[str, Any]]:
-    """COCO categories; ids start at 1, in the order of the object classes, and equal the mask value beside a background.
+    """COCO categories of the object classes. Beside a background an id is the mask value, else the value plus one.
 
     COCO's own tools take id 0 for "nothing", so an id is never 0.
     """
@@ -73,7 +73,7 @@ def coco_annotations(mask: Tensor, image_id: int, first_id: int, classes: Sequen
     """
     objects = object_classes(classes)
     shift = 1 if 0 in objects else 0
-    found = []
+    found: list[dict[str, Any]] = []
     for value in objects:
         region = mask == value
         if not bool(region.any()):
