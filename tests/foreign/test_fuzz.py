@@ -44,6 +44,7 @@ def test_only_artifact_errors_leave(hostile, tmp_path, name):
     good = hostile.good_files()
     rng = random.Random(name)
     outcomes = {"read": 0, "refused": 0}
+    without_hint = []
     for number in range(MUTANTS):
         mutant = mutate(good[name], list(good.values()), rng)
         try:
@@ -51,8 +52,10 @@ def test_only_artifact_errors_leave(hostile, tmp_path, name):
             file.plain(file.root)
             outcomes["read"] += 1
         except ArtifactError as error:
-            assert error.hint, f"mutant {number} was refused without a hint: {error}"
             outcomes["refused"] += 1
+            if not error.hint:
+                without_hint.append((number, str(error)))
+    assert without_hint == []
     assert outcomes["refused"] > MUTANTS // 4  # the mutants are not all harmless
 
 
