@@ -1,0 +1,335 @@
+"""Predictions as files: label PNG, overlay PNG, VOC palette PNG, COCO RLE JSON, YOLO-seg text."""
+
+from __future__ import annotations
+
+import glob
+import os
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import torch
+from torch import Tensor
+
+from gsegkit.annotations import CocoFile, object_classes, unique_name, voc_palette, yolo_lines
+from gsegkit.artifacts import atomic_write, atomic_write_json
+from gsegkit.context import RunContext
+from gsegkit.errors import ConfigError, DataError
+from gsegkit.images import list_images, overlay, read_image, write_png
+from gsegkit.interfaces import Segmenter
+from gsegkit.types import check_tensor
+
+SUMMARY_FILE = "predictions.json"
+INDEX_FILE = "index.json"
+MAX_BATCH_VALUES = 2**26  # probabilities in one batch: 256 MB of float32
+MAX_NAMED = 5  # bad files named in the message; predictions.json names them all
+
+Inputs = str | Path | Sequence[str | Path]
+
+
+class PredictionWriter(ABC):
+    """Writes one kind of file for every predicted image; missing folders are made.
+
+    Args:
+        out: folder of all predictions; the writer keeps to its own sub-folder or file.
+        classes: names of the K classes.
+    """
+
+    def __init__(self, out: Path, classes: Sequence[str]) -> None:
+        self.out = out
+        self.classes = tuple(classes)
+
+    @abstractmethod
+    def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
+        """Write one image's files; `name` is unique, may hold `/`, and has no suffix.
+
+        Args:
+            name: the image's name.
+            source: the photograph's file name below the inputs' common folder.
+            pixels: [3, H, W] uint8, the photograph.
+            mask: [H, W] uint8, its classes.
+        """
+
+    def close(self) -> None:  # noqa: B027 (most writers share no file)
+        """Finish files that all images share."""
+
+    def discard(self) -> None:  # noqa: B027
+        """Drop unfinished files; harmless after close()."""
+
+
+class LabelWriter(PredictionWriter):
+    """labels/NAME.png: 8-bit grey, the class index of every pixel."""
+
+    def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
+        """See `PredictionWriter.write`."""
+        write_png(self.out / "labels" / f"{name}.png", mask)
+
+
+class OverlayWriter(PredictionWriter):
+    """overlays/NAME.png: the photograph with its classes in colour."""
+
+    def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
+        """See `PredictionWriter.write`."""
+        write_png(self.out / "overlays" / f"{name}.png", overlay(pixels[None], mask[None])[0])
+
+
+class VocWriter(PredictionWriter):
+    """voc/NAME.png: class indices as a palette PNG in VOC's colours."""
+
+    def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
+        """See `PredictionWriter.write`."""
+        write_png(self.out / "voc" / f"{name}.png", mask, voc_palette())
+
+
+class YoloWriter(PredictionWriter):
+    """yolo/NAME.txt: one polygon per region, see `gsegkit.annotations.yolo_lines`; names in yolo/classes.txt."""
+
+    def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
+        """See `PredictionWriter.write`."""
+        lines = yolo_lines(mask, self.classes)
+        atomic_write(self.out / "yolo" / "labels" / f"{name}.txt", "".join(f"{line}\n" for line in lines).encode())
+
+    def close(self) -> None:
+        """Write the names that the numbers stand for."""
+        names = object_classes(self.classes).values()
+        atomic_write(self.out / "yolo" / "classes.txt", "".join(f"{name}\n" for name in names).encode())
+
+
+class CocoWriter(PredictionWriter):
+    """coco.json: one RLE per image and class, see `gsegkit.annotations.coco_annotations`."""
+
+    def __init__(self, out: Path, classes: Sequence[str]) -> None:
+        super().__init__(out, classes)
+        self.file = CocoFile(out / "coco.json", self.classes)
+
+    def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
+        """See `PredictionWriter.write`."""
+        self.file.add(source, mask)
+
+    def close(self) -> None:
+        """Put the file in its place."""
+        self.file.close()
+
+    def discard(self) -> None:
+        """Drop the unfinished file."""
+        self.file.discard()
+
+
+WRITERS: Mapping[str, type[PredictionWriter]] = {
+    "label": LabelWriter,
+    "overlay": OverlayWriter,
+    "voc": VocWriter,
+    "yolo": YoloWriter,
+    "coco": CocoWriter,
+}
+
+
+@dataclass(frozen=True)
+class PredictSummary:
+    """What predict_files did.
+
+    Attributes:
+        out: folder of the predictions.
+        written: number of images predicted.
+        formats: formats written.
+    """
+
+    out: Path
+    written: int
+    formats: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.written} images in {self.out} ({', '.join(self.formats)})"
+
+
+def predict_files(
+    segmenter: Segmenter,
+    inputs: Inputs,
+    out: str | Path,
+    formats: Sequence[str] = ("label", "overlay"),
+    ctx: RunContext | None = None,
+) -> PredictSummary:
+    """Predict the masks of image files and write them, image by image, in constant memory.
+
+    Neighbours of equal size are predicted together. A file that cannot be read does not stop the others.
+
+    Args:
+        segmenter: a fitted segmenter; it is used on the device where it lies.
+        inputs: a file, a folder (searched in depth), a glob pattern, or several of them.
+        out: folder for the predictions; `predictions.json` in it lists every file with its name there.
+        formats: any of "label", "overlay", "voc", "yolo", "coco".
+        ctx: progress, stop and batch size.
+
+    Raises:
+        ConfigError: unknown format.
+        DataError: nothing to predict; `out` is, holds or lies in the input folder; or, after all other files were
+            written, some could not be read (all named in predictions.json).
+    """
+    out = Path(out)
+    ctx = ctx or RunContext(folder=out)
+    unknown = [name for name in formats if name not in WRITERS]
+    if unknown or not formats:
+        raise ConfigError(
+            f"prediction format '{unknown[0]}' is unknown" if unknown else "no prediction format was given",
+            f"formats: {', '.join(WRITERS)}",
+        )
+    files = find_inputs(inputs, out)
+    sources = dict(zip(files, _below_common_folder(files), strict=True))
+    names = dict(zip(files, output_names(files), strict=True))
+    writers = [WRITERS[name](out, segmenter.classes) for name in dict.fromkeys(formats)]
+    bad: dict[str, str] = {}
+    try:
+        for batch in _batches(files, len(segmenter.classes), bad, ctx):
+            pixels = torch.stack([image for _, image in batch])
+            masks = segmenter.predict(pixels)
+            check_tensor(masks, "masks", torch.uint8, (len(batch), *pixels.shape[2:]), "Segmenter.predict ")
+            for (path, image), mask in zip(batch, masks.cpu(), strict=True):
+                for writer in writers:
+                    writer.write(names[path], sources[path], image, mask)
+        for writer in writers:
+            writer.close()
+    finally:
+        for writer in writers:
+            writer.discard()
+    _write_summary(out, segmenter.classes, formats, {p: n for p, n in names.items() if str(p) not in bad}, bad)
+    if bad:
+        raise _bad_files(bad, len(files), out)
+    return PredictSummary(out, len(files), tuple(dict.fromkeys(formats)))
+
+
+def write_predictions(
+    folder: Path,
+    names: Sequence[str],
+    pixels: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    truths: Sequence[Tensor] | None = None,
+) -> None:
+    """Write predictions for a report: NAME.image.png, NAME.label.png and, with truths, NAME.truth.png.
+
+    Names are made safe for the file system; `index.json` says which file stem stands for which name, in order.
+
+    Args:
+        folder: where they go.
+        names: names of the images.
+        pixels: [3, H, W] uint8 each, of any sizes.
+        masks: [H, W] uint8 each, the predicted classes.
+        truths: [H, W] uint8 each, the annotation; None = there is none.
+    """
+    taken: set[str] = set()
+    index: dict[str, str] = {}
+    for i, name in enumerate(names):
+        stem = unique_name(name, taken)
+        index[stem] = name
+        write_png(folder / f"{stem}.image.png", pixels[i])
+        write_png(folder / f"{stem}.label.png", masks[i])
+        if truths is not None:
+            write_png(folder / f"{stem}.truth.png", truths[i])
+    atomic_write_json(folder / INDEX_FILE, index)
+
+
+def find_inputs(inputs: Inputs, out: Path) -> list[Path]:
+    """The image files that `inputs` names, each once, in a stable order.
+
+    Raises:
+        DataError: a file or folder is missing, a pattern matches nothing, or predictions would mix with the inputs.
+    """
+    files: dict[Path, None] = {}
+    for given in [inputs] if isinstance(inputs, str | Path) else inputs:
+        path = Path(given)
+        if path.is_dir():
+            _refuse_mixing(path, out)
+            files.update(dict.fromkeys(list_images(path)))
+        elif path.exists() or not glob.has_magic(str(given)):
+            if not path.exists():
+                raise DataError(f"input '{given}' does not exist", "give an image, a folder or a quoted pattern")
+            files[path] = None
+        else:
+            found = sorted(Path(name) for name in glob.glob(str(given), recursive=True) if Path(name).is_file())
+            if not found:
+                raise DataError(f"no file matches '{given}'", "check the pattern")
+            files.update(dict.fromkeys(found))
+    if not files:
+        raise DataError("there is no image to predict", "give an image, a folder or a quoted pattern")
+    if any(path.resolve().is_relative_to(out.resolve()) for path in files):
+        raise DataError(f"inputs lie in the output folder '{out}'", "choose another output folder")
+    return list(files)
+
+
+def output_names(files: Sequence[Path]) -> list[str]:
+    """A name without suffix for every file, unique even where a file system ignores case.
+
+    The name is the path below the files' common folder, without its suffix; files that would share a name keep theirs
+    (`cat.png`, `cat.jpg` -> `cat.png`, `cat.jpg`), and files that differ in case alone are numbered.
+    """
+    full = _below_common_folder(files)
+    names = [PurePosixPath(name).with_suffix("").as_posix() for name in full]
+    while clashes := [i for i, count in _counts(names) if count > 1 and names[i] != full[i]]:
+        for i in clashes:
+            names[i] = full[i]
+    return [f"{names[i]}-{i + 1}" if count > 1 else names[i] for i, count in _counts(names)]
+
+
+def _below_common_folder(files: Sequence[Path]) -> list[str]:
+    paths = [path.absolute() for path in files]
+    top = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(top).as_posix() for path in paths]
+
+
+def _counts(names: Sequence[str]) -> list[tuple[int, int]]:
+    folded = [name.casefold() for name in names]
+    counts = Counter(folded)
+    return [(i, counts[name]) for i, name in enumerate(folded)]
+
+
+def _refuse_mixing(folder: Path, out: Path) -> None:
+    inner, outer = out.resolve(), folder.resolve()
+    if inner == outer or inner.is_relative_to(outer):
+        where = "is" if inner == outer else "lies in"
+        raise DataError(
+            f"output folder '{out}' {where} the input folder '{folder}'",
+            "choose a folder outside it, so that predictions are never taken for photographs",
+        )
+
+
+def _batches(
+    files: Sequence[Path], num_classes: int, bad: dict[str, str], ctx: RunContext
+) -> Iterator[list[tuple[Path, Tensor]]]:
+    """Runs of readable neighbours of one size; unreadable files go to `bad` with the reason."""
+    batch: list[tuple[Path, Tensor]] = []
+    for path in ctx.track(files, "predicting"):
+        try:
+            pixels = read_image(path)
+        except DataError as error:
+            bad[str(path)] = error.message
+            ctx.warn(error.message)
+            continue
+        limit = min(ctx.batch_size, MAX_BATCH_VALUES // (pixels[0].numel() * num_classes))
+        if batch and (batch[0][1].shape != pixels.shape or len(batch) >= limit):
+            yield batch
+            batch = []
+        batch.append((path, pixels))
+    if batch:
+        yield batch
+
+
+def _write_summary(
+    out: Path, classes: Sequence[str], formats: Sequence[str], names: Mapping[Path, str], bad: Mapping[str, str]
+) -> None:
+    record = {
+        "classes": list(classes),
+        "formats": list(formats),
+        "files": {str(path): name for path, name in names.items()},
+        "bad": dict(bad),
+    }
+    atomic_write_json(out / SUMMARY_FILE, record)
+
+
+def _bad_files(bad: Mapping[str, str], total: int, out: Path) -> DataError:
+    reasons = list(bad.values())
+    more = f" and {len(reasons) - MAX_NAMED} more" if len(reasons) > MAX_NAMED else ""
+    return DataError(
+        f"{len(bad)} of {total} images could not be predicted: {'; '.join(reasons[:MAX_NAMED])}{more}",
+        f"the other {total - len(bad)} are in '{out}'; {SUMMARY_FILE} there names every file",
+    )
