@@ -1,0 +1,79 @@
+"""Options of the StyleGAN family. Light: no torch here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from gsegkit.config import Config
+
+Fit = Literal["squash", "crop", "pad"]
+MAX_RESOLUTION = 2048
+
+
+class Arch(Config):
+    """Shape of a network of the family: what a checkpoint's tensors must fit."""
+
+    resolution: int = Field(64, ge=8, le=MAX_RESOLUTION, description="image side in pixels, a power of two")
+    channel_base: int = Field(32768, ge=8, le=2**20, description="channels at resolution r are base / r")
+    channel_max: int = Field(512, ge=1, le=4096, description="and at most this many")
+    z_dim: int = Field(512, ge=1, le=8192, description="size of the input noise")
+    num_classes: int = Field(0, ge=0, le=100_000, description="class labels, 0 = unconditional")
+    img_channels: Literal[3] = Field(3, description="colour channels of the images")
+
+    @model_validator(mode="after")
+    def _check_resolution(self) -> Arch:
+        if self.resolution & (self.resolution - 1):
+            raise ValueError(f"resolution must be a power of two, got {self.resolution}")
+        return self
+
+    def channels(self, resolution: int) -> int:
+        """Channels of the feature maps at one resolution."""
+        return max(1, min(self.channel_base // resolution, self.channel_max))
+
+    @property
+    def resolutions(self) -> list[int]:
+        """4, 8 ... up to the images' own."""
+        return [2**k for k in range(2, self.resolution.bit_length())]
+
+    @property
+    def num_ws(self) -> int:
+        """Layers that take a style of their own."""
+        return 2 * len(self.resolutions)
+
+
+class StyleGAN2Arch(Arch):
+    """StyleGAN2 and StyleGAN2-ADA; the defaults are config-f at 64 px."""
+
+    w_dim: int = Field(512, ge=1, le=8192, description="size of the mapped latent w")
+    mapping_layers: int = Field(8, ge=1, le=32, description="dense layers of the mapping network")
+    lr_multiplier: float = Field(0.01, gt=0, le=1, description="learning-rate multiplier of the mapping network")
+    architecture: Literal["skip", "orig", "resnet"] = Field("skip", description="how blocks reach the image")
+    conv_clamp: float | None = Field(None, gt=0, description="activations are clamped to this; 256 in ADA files")
+    resample_filter: tuple[float, ...] = Field((1, 3, 3, 1), description="taps of the up-sampling filter")
+    demod_gain_first: bool = Field(
+        False, description="demodulate with the scaled weight (TensorFlow, rosinality, genforce files)"
+    )
+    joint_labels: bool = Field(False, description="label concatenated before one normalisation (TensorFlow files)")
+
+    @model_validator(mode="after")
+    def _check_filter(self) -> StyleGAN2Arch:
+        if len(self.resample_filter) not in (2, 4, 6, 8):
+            raise ValueError(f"resample_filter must have 2, 4, 6 or 8 taps, got {len(self.resample_filter)}")
+        return self
+
+
+class StyleGANArch(Arch):
+    """StyleGAN v1; the defaults are the paper's at 64 px."""
+
+    channel_base: int = Field(16384, ge=8, le=2**20, description="channels at resolution r are base / r")
+    w_dim: int = Field(512, ge=1, le=8192, description="size of the mapped latent w")
+    mapping_layers: int = Field(8, ge=1, le=32, description="dense layers of the mapping network")
+    lr_multiplier: float = Field(0.01, gt=0, le=1, description="learning-rate multiplier of the mapping network")
+
+
+class PGGANArch(Arch):
+    """Progressive GAN; the defaults are the paper's at 64 px."""
+
+    channel_base: int = Field(16384, ge=8, le=2**20, description="channels at resolution r are base / r")

@@ -1,0 +1,110 @@
+"""Layers that all three generations share: equalised dense and convolution layers, normalisation, resampling.
+
+Weights are stored with unit variance and scaled at run time by gain / sqrt(fan-in); stored values are NVIDIA's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE = 0.2
+SQRT2 = math.sqrt(2)
+
+
+def leaky(x: Tensor, clamp: float | None = None) -> Tensor:
+    """lrelu(x) in place, clamped to +-clamp. The gain sqrt(2) is already in x: lrelu is positively homogeneous."""
+    x = F.leaky_relu_(x, SLOPE)
+    return x if clamp is None else x.clamp(-clamp, clamp)
+
+
+def normalize(x: Tensor, eps: float = 1e-8) -> Tensor:
+    """Divide each row of [N, C, ...] by its root mean square over C."""
+    return x * (x.square().mean(dim=1, keepdim=True) + eps).rsqrt()
+
+
+class Dense(nn.Module):
+    """y = x W^T g + b lr, g = gain lr / sqrt(in); W is stored with standard deviation 1 / lr."""
+
+    def __init__(
+        self, inputs: int, outputs: int, *, lr: float = 1.0, gain: float = 1.0, bias: float | None = 0.0
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr)
+        self.bias = nn.Parameter(torch.full((outputs,), bias / lr)) if bias is not None else None
+        self.weight_gain = gain * lr / math.sqrt(inputs)
+        self.bias_gain = lr
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        """[N, in] -> [N, out]; `gain` multiplies the result (the activation's sqrt(2))."""
+        weight = self.weight * (self.weight_gain * gain)
+        if self.bias is None:
+            return F.linear(x, weight)
+        return F.linear(x, weight, self.bias * (self.bias_gain * gain))
+
+
+class Conv(nn.Module):
+    """Equalised convolution: weight [O, I, k, k] scaled by gain / sqrt(I k^2), bias unscaled."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, gain: float = 1.0, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.gain = gain / math.sqrt(inputs * kernel * kernel)
+        self.padding = kernel // 2
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        """Same size; `gain` multiplies weight and bias."""
+        bias = None if self.bias is None else (self.bias * gain).to(x.dtype)
+        return F.conv2d(x, (self.weight * (self.gain * gain)).to(x.dtype), bias, padding=self.padding)
+
+
+# ---- resampling --------------------------------------------------------------------------------------------------
+
+
+def filter_2d(taps: Sequence[float]) -> Tensor:
+    """Outer product of a 1-D filter with itself, sum 1."""
+    taps_1d = torch.tensor(taps, dtype=torch.float32)
+    kernel = taps_1d[:, None] * taps_1d[None]
+    return kernel / kernel.sum()
+
+
+def blur(x: Tensor, kernel: Tensor, pad: int, stride: int = 1) -> Tensor:
+    """Correlate every channel with `kernel` after zero padding on every side.
+
+    One depthwise convolution: folding channels into the batch, as some implementations do, is 6 to 9 times slower.
+    """
+    channels = x.shape[1]
+    weight = kernel.to(x.dtype).expand(channels, 1, *kernel.shape)
+    return F.conv2d(x, weight, padding=pad, stride=stride, groups=channels)
+
+
+def upsample(x: Tensor, kernel: Tensor) -> Tensor:
+    """Twice the size: zeros between the pixels, then the filter with gain 4."""
+    channels, taps = x.shape[1], kernel.shape[0]
+    # A transposed convolution with the (symmetric) filter is both steps at once; crop what hangs over.
+    weight = (kernel.flip(0, 1) * 4).to(x.dtype).expand(channels, 1, taps, taps)
+    return F.conv_transpose2d(x, weight, stride=2, padding=taps // 2 - 1, groups=channels)
+
+
+def up_conv(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
+    """Up-sampling 3x3 convolution of StyleGAN2: transposed convolution (2h + 1), then the filter with gain 4.
+
+    The equal single convolution with four 3x3 phases and a pixel shuffle was measured too: with channels-last
+    tensors and a depthwise filter this form is the faster one, see benchmarks/generators.py.
+    """
+    grown = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    pad = kernel.shape[0] // 2 - 1
+    return blur(grown, kernel * 4, pad)
+
+
+def down_conv(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
+    """Half the size: the filter, then a convolution of stride 2 (1x1 or 3x3)."""
+    pad = (kernel.shape[0] - 2) // 2
+    if weight.shape[-1] == 1:  # make only the pixels that the 1x1 kernel reads
+        return F.conv2d(blur(x, kernel, pad, stride=2), weight)
+    return F.conv2d(blur(x, kernel, pad + 1), weight, stride=2)

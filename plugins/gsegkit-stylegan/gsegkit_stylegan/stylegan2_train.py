@@ -1,0 +1,265 @@
+"""Training of StyleGAN2: the algorithm, readable next to the paper (Karras et al. 2020, sections 3 and 4; ADA 2020).
+
+Stateless randomness: data order, augmentation, latents and noise are functions of (seed, step) alone, so a training
+that was killed and resumed ends, on a CPU, with bit-identical weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gsegkit.context import RunContext
+from gsegkit.images import grid, to_pixels, write_png
+from gsegkit.seeds import child_seed
+from gsegkit_stylegan.ada import AdaController, augment
+from gsegkit_stylegan.config_train import TrainOptions
+from gsegkit_stylegan.discriminator import Discriminator
+from gsegkit_stylegan.networks_stylegan2 import NoiseSource, StyleGAN2Network
+from gsegkit_stylegan.train_data import RealImages
+from gsegkit_stylegan.train_watch import Watch
+
+ADAM_BETAS = (0.0, 0.99)
+W_AVG_BETA = 0.995
+PATH_DECAY = 0.01
+GRID_SAMPLES = 48
+
+
+class StyleGAN2Trainer:
+    """Generator against discriminator; `run()` leaves the averaged weights in the network.
+
+    Args:
+        network: generator to train, on its device.
+        options: all training options.
+        reals: the photographs.
+        ctx: progress, folder, seed.
+    """
+
+    def __init__(self, network: StyleGAN2Network, options: TrainOptions, reals: RealImages, ctx: RunContext) -> None:
+        self.options, self.reals, self.ctx = options, reals, ctx
+        self.arch = network.arch
+        self.device = next(network.parameters()).device
+        growing = bool(options.grow_from)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(child_seed(ctx.seed, "weights"))
+            self.G = StyleGAN2Network(self.arch).to(self.device)
+            self.D = Discriminator(self.arch, image_skips=growing).to(self.device)
+        if growing:
+            _silence_upper_images(self.G, options.grow_from)
+        for net in (self.G, self.D):
+            net.to(memory_format=torch.channels_last)
+        self.target = network
+        self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
+        self.adam_G = _adam(self.G, options.lr_generator, options.path_interval if options.path_weight else None)
+        self.adam_D = _adam(self.D, options.lr_discriminator, options.r1_interval if options.r1_gamma else None)
+        self.ada = AdaController(
+            options.ada_target, options.ada_kimg, options.ada_interval, options.batch, options.ada_start
+        )
+        self.path_mean = _Scalar()
+        self.watch = Watch()
+        wanted = options.train_dtype
+        half = wanted == "bfloat16" or (wanted == "auto" and self.device.type == "cuda")
+        self.dtype = torch.bfloat16 if half else torch.float32
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole training."""
+        return max(1, math.ceil(self.options.kimg * 1000 / self.options.batch))
+
+    def run(self) -> None:
+        """Train to the end, or on from the last checkpoint; writes sample grids into the context's folder."""
+        state = {
+            "G": self.G, "D": self.D, "G_ema": self.G_ema, "adam_G": self.adam_G, "adam_D": self.adam_D,
+            "ada": self.ada, "path_mean": self.path_mean, "watch": self.watch,
+        }  # fmt: skip
+        every = max(1, round(self.options.snapshot_kimg * 1000 / self.options.batch))
+        loop = self.ctx.steps(self.total, state=state, name="training StyleGAN2")
+        started, first = time.monotonic(), None
+        for step in loop:
+            first = step if first is None else first
+            values = self.step(step)
+            speed = (step + 1 - first) * self.options.batch / max(time.monotonic() - started, 1e-9)
+            loop.log(**values, images_per_second=speed)
+            for warning in self.watch.warnings():
+                self.ctx.warn(warning)
+            if (step + 1) % every == 0 or step + 1 == self.total:
+                self.snapshot(step + 1)
+        self.target.load_state_dict(self.G_ema.state_dict())
+
+    def step(self, step: int) -> dict[str, float | Tensor]:
+        """One step of each network on images of the current resolution; numbers to log."""
+        r = self.resolution_at(step)
+        reals = self.reals.batch(step, self.options.batch, r)
+        fakes, values = self._generator_step(step, r)
+        values |= self._discriminator_step(step, reals, fakes.detach())
+        self._average(step)
+        self.watch.see(step, reals, fakes.detach(), values)
+        return {**values, "ada_p": self.ada.p, "ada_rt": self.ada.r_t, "resolution": float(r)}
+
+    def resolution_at(self, step: int) -> int:
+        """Image side at a step: doubled every `grow_kimg` from `grow_from` on, or the full one at once."""
+        if not self.options.grow_from:
+            return self.arch.resolution
+        doublings = int(step * self.options.batch / (self.options.grow_kimg * 1000))
+        return min(self.options.grow_from << min(doublings, 16), self.arch.resolution)
+
+    # ---- generator: min E[softplus(-D(G(z)))] ------------------------------------------------------------------
+
+    def _generator_step(self, step: int, r: int) -> tuple[Tensor, dict[str, float | Tensor]]:
+        self.D.requires_grad_(False)
+        labels = self._labels(step)
+        ws = self._mapped(step, "z", labels)
+        fakes = self.G.synthesis(ws, noise=self._noise(step), dtype=self.dtype, resolution=r)
+        logits = self.D(self._augment(fakes, step, "G"), labels, self.dtype)
+        loss = F.softplus(-logits).mean()  # non-saturating
+        loss.backward()
+        self.adam_G.step()
+        self.adam_G.zero_grad(set_to_none=True)
+        values: dict[str, float | Tensor] = {"loss_G": loss.detach()}
+        if self.options.path_weight and step % self.options.path_interval == 0:
+            values["path_length"] = self._path_step(step, r)
+        self.D.requires_grad_(True)
+        return fakes, values
+
+    def _path_step(self, step: int, r: int) -> Tensor:
+        """Path-length regularisation: (|J_w^T y| - a)^2, a the running mean of |J_w^T y|."""
+        half = max(1, self.options.batch // 2)
+        labels = self._labels(step)
+        ws = self._mapped(step, "path", None if labels is None else labels[:half], half)
+        images = self.G.synthesis(ws, noise=self._noise(step, half), resolution=r)
+        y = self._normals(step, "path y", tuple(images.shape)) / math.sqrt(images.shape[2] * images.shape[3])
+        (jacobian,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
+        lengths = jacobian.square().sum(dim=2).mean(dim=1).sqrt()
+        self.path_mean.value += PATH_DECAY * (float(lengths.detach().mean()) - self.path_mean.value)
+        penalty = (lengths - self.path_mean.value).square().mean()
+        (penalty * self.options.path_weight * self.options.path_interval).backward()
+        self.adam_G.step()
+        self.adam_G.zero_grad(set_to_none=True)
+        return lengths.detach().mean()
+
+    # ---- discriminator: min E[softplus(D(G(z)))] + E[softplus(-D(x))], lazy R1 ---------------------------------
+
+    def _discriminator_step(self, step: int, reals: Tensor, fakes: Tensor) -> dict[str, float | Tensor]:
+        labels = self._labels(step)
+        loss_fake = F.softplus(self.D(self._augment(fakes, step, "fake"), labels, self.dtype)).mean()
+        loss_fake.backward()
+        seen = self._augment(reals, step, "real")
+        logits = self.D(seen, labels, self.dtype)
+        loss_real = F.softplus(-logits).mean()
+        loss_real.backward()
+        self.adam_D.step()
+        self.adam_D.zero_grad(set_to_none=True)
+        values: dict[str, float | Tensor] = {
+            "loss_D": (loss_fake + loss_real).detach(),
+            "real_logit": logits.detach().mean(),
+        }
+        if self.options.r1_gamma and step % self.options.r1_interval == 0:
+            values["r1"] = self._r1_step(seen, labels)
+        self.ada.update(step, logits)
+        return values
+
+    def _r1_step(self, reals: Tensor, labels: Tensor | None) -> Tensor:
+        """R1: gamma / 2 E[|grad_x D(x)|^2] at the images that D sees, every r1_interval steps, that much stronger."""
+        reals = reals.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(self.D(reals, labels).sum(), reals, create_graph=True)
+        penalty = gradient.square().sum(dim=(1, 2, 3)).mean()
+        (penalty * (self.options.r1_gamma / 2 * self.options.r1_interval)).backward()
+        self.adam_D.step()
+        self.adam_D.zero_grad(set_to_none=True)
+        return penalty.detach()
+
+    # ---- weight average ----------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        """G_ema: half-life ema_kimg, shorter at the start so that the first noise is soon forgotten."""
+        shown = (step + 1) * self.options.batch
+        half_life = min(self.options.ema_kimg * 1000, shown * self.options.ema_rampup)
+        beta = 0.5 ** (self.options.batch / max(half_life, 1e-8))
+        pairs = list(zip(self.G_ema.parameters(), self.G.parameters(), strict=True))
+        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - beta)
+        for average, buffer in zip(self.G_ema.buffers(), self.G.buffers(), strict=True):
+            average.copy_(buffer)
+
+    # ---- draws, all functions of (seed, step) ------------------------------------------------------------------
+
+    def _generator(self, step: int, name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(child_seed(self.ctx.seed, "step", step, name))
+
+    def _normals(self, step: int, name: str, shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=self._generator(step, name)).to(self.device)
+
+    def _labels(self, step: int) -> Tensor | None:
+        return self.reals.labels(step, self.options.batch)
+
+    def _mapped(self, step: int, name: str, labels: Tensor | None, n: int | None = None) -> Tensor:
+        """[n, num_ws, w_dim]; tracks the mean w; mixes two latents in a share of the samples."""
+        n = self.options.batch if n is None else n
+        w = self.G.mapping(self._normals(step, name, (n, self.arch.z_dim)), labels)
+        self.G.mapping.w_avg.lerp_(w.detach().mean(dim=0), 1 - W_AVG_BETA)
+        ws = self.G.broadcast(w)
+        if not self.options.style_mixing:
+            return ws
+        other = self.G.mapping(self._normals(step, f"{name} mixed", (n, self.arch.z_dim)), labels)
+        draws = torch.rand(n, 2, generator=self._generator(step, f"{name} cut"))
+        cut = (draws[:, :1] * (self.arch.num_ws - 1)).long() + 1
+        mixed = (torch.arange(self.arch.num_ws) >= cut) & (draws[:, 1:] < self.options.style_mixing)
+        return torch.where(mixed[:, :, None].to(self.device), self.G.broadcast(other), ws)
+
+    def _noise(self, step: int, n: int | None = None) -> NoiseSource:
+        """Fresh noise for every layer; on a GPU it is drawn there."""
+        n = self.options.batch if n is None else n
+        generator = torch.Generator(self.device).manual_seed(child_seed(self.ctx.seed, "step", step, "noise"))
+        return lambda name, r: torch.randn(n, 1, r, r, generator=generator, device=self.device)
+
+    def _augment(self, images: Tensor, step: int, name: str) -> Tensor:
+        return augment(images, self.ada.p, self.options.augment, self._generator(step, f"augment {name}"))
+
+    # ---- pictures ----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def snapshot(self, done: int) -> None:
+        """Write samples of the averaged generator, always of the same latents."""
+        z = torch.randn(GRID_SAMPLES, self.arch.z_dim, generator=torch.Generator().manual_seed(1)).to(self.device)
+        labels = None
+        if self.arch.num_classes:
+            labels = torch.arange(GRID_SAMPLES, device=self.device) % self.arch.num_classes
+        ws = self.G_ema.broadcast(self.G_ema.mapping(z, labels))
+        images = self.G_ema.synthesis(ws, resolution=self.resolution_at(done - 1))
+        kimg = done * self.options.batch / 1000
+        write_png(self.ctx.folder / "samples" / f"kimg-{kimg:07.1f}.png", grid(to_pixels(images), 12))
+
+
+class _Scalar:
+    """A number that is part of the training state."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"value": self.value}
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        self.value = float(state["value"])
+
+
+def _adam(net: nn.Module, lr: float, lazy: int | None) -> torch.optim.Adam:
+    """Adam; a penalty taken only every k steps adds k + 1 updates a period, so lr and betas shrink by k / (k + 1)."""
+    share = 1.0 if lazy is None else lazy / (lazy + 1)
+    betas = (ADAM_BETAS[0] ** share, ADAM_BETAS[1] ** share)
+    return torch.optim.Adam(net.parameters(), lr=lr * share, betas=betas, eps=1e-8)
+
+
+@torch.no_grad()
+def _silence_upper_images(network: StyleGAN2Network, start: int) -> None:
+    """New resolutions begin without a say in the image, so that growing does not disturb what was learned."""
+    for r in network.arch.resolutions:
+        if r > start:
+            getattr(network.synthesis, f"b{r}").torgb.weight.zero_()

@@ -1,0 +1,76 @@
+"""Real images for the trainer: read once, fitted to the network's size, served by (seed, step)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gsegkit.dataset import UnlabelledImages
+from gsegkit.errors import DataError
+from gsegkit.images import to_images
+from gsegkit.seeds import child_seed
+
+MEMORY_LIMIT = 4 * 2**30  # bytes of pixels that are kept in memory; a larger folder is read batch by batch
+
+
+class RealImages:
+    """Square photographs of one side, in an order that is a function of (seed, epoch).
+
+    Args:
+        images: the folder's images.
+        side: the network's resolution.
+        fit: "squash", "crop" (centre) or "pad".
+        mirror: "none", "x" or "xy": axes along which half of the images are flipped.
+        seed: of order and flips.
+        device: where batches go.
+    """
+
+    def __init__(
+        self, images: UnlabelledImages, side: int, fit: str, mirror: str, seed: int, device: torch.device
+    ) -> None:
+        if len(images) < 2:
+            raise DataError(f"a training needs at least 2 images, got {len(images)}", "give a larger folder")
+        self.images = images.fitted((side, side), fit)
+        self.side, self.mirror, self.seed, self.device = side, mirror, seed, device
+        self._permutations: dict[int, Tensor] = {}
+        self._pixels: Tensor | None = None
+        if len(images) * 3 * side * side <= MEMORY_LIMIT:
+            self._pixels = self.images.batch(range(len(images)))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, step: int, count: int, side: int) -> Tensor:
+        """The real images of one step: [count, 3, side, side] float32 in [-1, 1]."""
+        rows = self.rows(step, count)
+        pixels = self.images.batch(rows.tolist()) if self._pixels is None else self._pixels[rows]
+        batch = to_images(pixels.to(self.device))
+        if side < self.side:
+            batch = F.avg_pool2d(batch, self.side // side)
+        return self._flip(batch, step)
+
+    def rows(self, step: int, count: int) -> Tensor:
+        """Indices of one step's images: a new permutation every epoch, no image left out."""
+        positions = range(step * count, (step + 1) * count)
+        return torch.stack([self._order(at // len(self))[at % len(self)] for at in positions])
+
+    def labels(self, step: int, count: int) -> Tensor | None:
+        """Class labels; a plain folder has none."""
+        return None
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._permutations:
+            generator = torch.Generator().manual_seed(child_seed(self.seed, "epoch", epoch))
+            kept = {e: order for e, order in self._permutations.items() if e >= epoch - 1}
+            self._permutations = {**kept, epoch: torch.randperm(len(self), generator=generator)}
+        return self._permutations[epoch]
+
+    def _flip(self, batch: Tensor, step: int) -> Tensor:
+        generator = torch.Generator().manual_seed(child_seed(self.seed, "flip", step))
+        coins = torch.rand(2, len(batch), generator=generator) < 0.5
+        for axis, dim in (("x", 3), ("y", 2)):
+            if axis in self.mirror.replace("none", ""):
+                coin = coins[dim - 2].to(batch.device)[:, None, None, None]
+                batch = torch.where(coin, batch.flip(dim), batch)
+        return batch
