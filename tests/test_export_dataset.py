@@ -1,0 +1,197 @@
+"""Exports: read back bit for bit, complete or absent."""
+
+import json
+import sys
+import tarfile
+
+import pytest
+import torch
+import yaml
+
+from gsegkit.context import RunContext
+from gsegkit.dataset import LabelledDataset, MemoryDataset, Sample
+from gsegkit.errors import ConfigError, DataError, InterruptedRunError, MissingDependencyError
+from gsegkit.export_dataset import WRITERS, export_dataset
+from gsegkit.images import read_image, read_mask
+from gsegkit.rle import decode_rle
+
+
+def pairs(count=5, names=None, classes=("background", "cell", "nucleus")):
+    generator = torch.Generator().manual_seed(3)
+    pixels = torch.randint(0, 256, (count, 3, 13, 21), dtype=torch.uint8, generator=generator)
+    masks = torch.randint(0, len(classes), (count, 13, 21), dtype=torch.uint8, generator=generator)
+    masks[:, 0, 0] = 255
+    return MemoryDataset(pixels, masks, classes, names, fit_rule="crop")
+
+
+def test_png_pairs_are_bit_identical(tmp_path):
+    dataset = pairs()
+    summary = export_dataset(dataset, tmp_path / "out")
+    assert (summary.pairs, summary.format) == (5, "png")
+    for sample in dataset:
+        assert torch.equal(read_image(tmp_path / "out" / "images" / f"{sample.name}.png"), sample.pixels)
+        assert torch.equal(read_mask(tmp_path / "out" / "masks" / f"{sample.name}.png"), sample.mask)
+    record = yaml.safe_load((tmp_path / "out" / "classes.yaml").read_text())
+    assert record == {"classes": ["background", "cell", "nucleus"], "ignore": 255, "fit_rule": "crop"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_coco_masks_come_back(tmp_path):
+    dataset = pairs()
+    export_dataset(dataset, tmp_path / "out", "coco")
+    record = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    assert [row["id"] for row in record["categories"]] == [1, 2]
+    assert len({row["id"] for row in record["annotations"]}) == len(record["annotations"]) == 10
+    names = {image["id"]: image["file_name"] for image in record["images"]}
+    masks = {sample.name: torch.zeros_like(sample.mask) for sample in dataset}
+    for row in record["annotations"]:
+        mask = masks[names[row["image_id"]].removesuffix(".png")]
+        mask[decode_rle(row["segmentation"])] = row["category_id"]
+    for sample in dataset:
+        expected = torch.where(sample.mask == 255, 0, sample.mask)
+        assert torch.equal(masks[sample.name], expected)
+        assert torch.equal(read_image(tmp_path / "out" / "images" / f"{sample.name}.png"), sample.pixels)
+
+
+def test_coco_opens_in_pycocotools(tmp_path):
+    coco = pytest.importorskip("pycocotools.coco")
+    dataset = pairs()
+    export_dataset(dataset, tmp_path / "out", "coco")
+    opened = coco.COCO(str(tmp_path / "out" / "annotations.json"))
+    for image_id in opened.getImgIds():
+        sample = dataset[image_id - 1]
+        for annotation in opened.loadAnns(opened.getAnnIds(imgIds=[image_id])):
+            expected = (sample.mask == annotation["category_id"]).numpy()
+            assert (opened.annToMask(annotation).astype(bool) == expected).all()
+
+
+def test_yolo_layout(tmp_path):
+    export_dataset(pairs(2), tmp_path / "out", "yolo")
+    record = yaml.safe_load((tmp_path / "out" / "data.yaml").read_text())
+    assert record["names"] == {0: "cell", 1: "nucleus"}
+    images = sorted((tmp_path / "out" / record["train"]).iterdir())
+    labels = sorted((tmp_path / "out" / "labels" / "train").iterdir())
+    assert [path.stem for path in images] == [path.stem for path in labels] == ["000000", "000001"]
+    for line in labels[0].read_text().splitlines():
+        number, *numbers = line.split()
+        assert number in "01"
+        assert len(numbers) >= 8
+        assert len(numbers) % 2 == 0
+        assert all(0 <= float(value) <= 1 for value in numbers)
+
+
+def test_voc_layout(tmp_path):
+    dataset = pairs(3)
+    export_dataset(dataset, tmp_path / "out", "voc")
+    names = (tmp_path / "out" / "ImageSets" / "Segmentation" / "train.txt").read_text().split()
+    assert names == [sample.name for sample in dataset]
+    for sample in dataset:
+        assert torch.equal(read_mask(tmp_path / "out" / "SegmentationClass" / f"{sample.name}.png"), sample.mask)
+        assert read_image(tmp_path / "out" / "JPEGImages" / f"{sample.name}.jpg").shape == sample.pixels.shape
+    assert (tmp_path / "out" / "labelmap.txt").read_text().splitlines()[1] == "cell:128,0,0::"
+
+
+def test_webdataset_reads_it_back(tmp_path):
+    webdataset = pytest.importorskip("webdataset")
+    dataset = pairs(4, names=["a.b", "c d", "a.b", "e"])
+    export_dataset(dataset, tmp_path / "50%d", "webdataset")
+    (shard,) = (tmp_path / "50%d").glob("*.tar")
+    assert shard.name == "pairs-000000.tar"
+    rows = list(webdataset.WebDataset(str(shard), shardshuffle=False))
+    assert [row["__key__"] for row in rows] == ["a_b", "c_d", "a_b-2", "e"]
+    for row, sample in zip(rows, dataset, strict=True):
+        (tmp_path / "one.png").write_bytes(row["image.png"])
+        assert torch.equal(read_image(tmp_path / "one.png"), sample.pixels)
+        (tmp_path / "one.png").write_bytes(row["mask.png"])
+        assert torch.equal(read_mask(tmp_path / "one.png"), sample.mask)
+
+
+def test_webdataset_is_the_same_file_every_time(tmp_path):
+    pytest.importorskip("webdataset")
+    for name in ("one", "two"):
+        export_dataset(pairs(), tmp_path / name, "webdataset")
+    assert (tmp_path / "one" / "pairs-000000.tar").read_bytes() == (tmp_path / "two" / "pairs-000000.tar").read_bytes()
+    with tarfile.open(tmp_path / "one" / "pairs-000000.tar") as archive:
+        assert len(archive.getnames()) == 10
+
+
+def test_huggingface_reads_it_back(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    import numpy as np
+
+    dataset = pairs()
+    export_dataset(dataset, tmp_path / "out", "huggingface")
+    table = datasets.load_from_disk(str(tmp_path / "out"))
+    assert table["name"][:] == [sample.name for sample in dataset]
+    for row, sample in zip(table, dataset, strict=True):
+        assert (np.array(row["image"]) == sample.pixels.permute(1, 2, 0).numpy()).all()
+        assert (np.array(row["mask"]) == sample.mask.numpy()).all()
+
+
+@pytest.mark.parametrize(("format", "module"), [("webdataset", "webdataset"), ("huggingface", "datasets")])
+def test_missing_extra_says_what_to_install(tmp_path, monkeypatch, format, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependencyError) as caught:
+        export_dataset(pairs(), tmp_path / "out", format)
+    assert caught.value.hint == f"pip install 'gsegkit[{format}]'"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_from_sub_folders_stay_apart(tmp_path):
+    export_dataset(pairs(3, names=["a/x", "b/x", "A/x"]), tmp_path / "out")
+    assert {path.stem for path in (tmp_path / "out" / "images").iterdir()} == {"a_x", "b_x", "A_x-2"}
+
+
+class Failing(LabelledDataset):
+    classes = ("background", "thing")
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        if index == 2:
+            raise DataError("the disk of the source broke")
+        return Sample(str(index), torch.zeros(3, 4, 4, dtype=torch.uint8), torch.zeros(4, 4, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("format", ["png", "coco", "yolo", "voc"])
+def test_a_failure_leaves_nothing(tmp_path, format):
+    with pytest.raises(DataError, match="source broke"):
+        export_dataset(Failing(), tmp_path / "out", format)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stop_leaves_nothing_and_a_killed_export_is_replaced(tmp_path):
+    ctx = RunContext(tmp_path)
+    ctx.stop.set()
+    with pytest.raises(InterruptedRunError):
+        export_dataset(pairs(), tmp_path / "out", "png", ctx)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".out.tmp" / "images").mkdir(parents=True)
+    (tmp_path / ".out.tmp" / "images" / "half.png").touch()
+    export_dataset(pairs(), tmp_path / "out", "png")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert not (tmp_path / "out" / "images" / "half.png").exists()
+
+
+def test_existing_targets(tmp_path):
+    (tmp_path / "empty").mkdir()
+    export_dataset(pairs(1), tmp_path / "empty")
+    with pytest.raises(DataError, match="not empty"):
+        export_dataset(pairs(1), tmp_path / "empty")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="is a file"):
+        export_dataset(pairs(1), tmp_path / "file")
+
+
+def test_unknown_format_and_empty_set(tmp_path):
+    with pytest.raises(ConfigError, match="'tfrecord'"):
+        export_dataset(pairs(1), tmp_path / "out", "tfrecord")
+    with pytest.raises(DataError, match="empty"):
+        export_dataset(pairs(0), tmp_path / "out")
+
+
+def test_the_api_offers_exactly_these_formats():
+    from gsegkit.api import DATASET_FORMATS
+
+    assert set(DATASET_FORMATS) == set(WRITERS)
