@@ -163,12 +163,14 @@ class TarWriter(DatasetWriter):
 
     def close(self) -> None:
         """Finish the last shard."""
+        sink, self.sink = self.sink, None
         with storage_errors(self.folder):
-            self.sink.close()
+            sink.close()
 
     def discard(self) -> None:
         """See `DatasetWriter.discard`."""
-        self.sink.close()
+        if self.sink is not None:
+            self.sink.close()
 
 
 class HuggingFaceWriter(DatasetWriter):
