@@ -1,1 +1,37 @@
 """Refiners for gsegkit: area, components, change, confidence, holes, guided."""
+
+from __future__ import annotations
+
+from gsegkit.plugins import Component, hookimpl
+
+_SUMMARIES = {
+    "area": ("Area", "drops pictures whose foreground is too small or too large"),
+    "components": ("Components", "keeps the connected pieces above a share of the largest"),
+    "change": ("Change", "drops pictures that the edit did not change, blank or saturated ones"),
+    "confidence": ("Confidence", "uncertain pixels become 255 (ignore)"),
+    "holes": ("Holes", "fills small holes in the foreground"),
+    "guided": ("Guided", "snaps mask borders to the picture's edges (guided filter)"),
+}
+_PAPERS = {
+    "change": "Voynov et al. 2021, arXiv:2006.04988 (histogram rule)",
+    "guided": "He et al. 2010, Guided Image Filtering",
+}
+_MODULES = {"components": ("scipy",), "holes": ("scipy",), "guided": ("kornia",)}
+
+
+@hookimpl
+def gsegkit_components() -> list[Component]:
+    """The components of this plugin."""
+    return [
+        Component(
+            kind="refiner",
+            name=name,
+            target=f"gsegkit_refine.{name}:{cls}",
+            config=f"gsegkit_refine.config:{cls}Config",
+            summary=summary,
+            paper=_PAPERS.get(name, ""),
+            modules=_MODULES.get(name, ()),
+            extra="gsegkit-refine",
+        )
+        for name, (cls, summary) in _SUMMARIES.items()
+    ]

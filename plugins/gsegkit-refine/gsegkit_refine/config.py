@@ -1,0 +1,67 @@
+"""Options of the refiners. Imports neither torch, SciPy nor kornia."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from gsegkit.config import Config
+
+
+class AreaConfig(Config):
+    """Options of the refiner `area`."""
+
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"min": 0.0, "max": 0.5}}
+
+    profile: Literal["default", "paper"] = Field("default", description="paper = the released code's window, 0 to 0.5")
+    min: float = Field(0.01, ge=0, le=1, description="least foreground share of the scored pixels, inclusive")
+    max: float = Field(0.8, ge=0, le=1, description="greatest foreground share, inclusive")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AreaConfig:
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) must not exceed max ({self.max})")
+        return self
+
+
+class ComponentsConfig(Config):
+    """Options of the refiner `components`."""
+
+    share: float = Field(0.2, ge=0, lt=1, description="pieces of more than this share of the largest one's area stay")
+    per: Literal["foreground", "class"] = Field("foreground", description="pieces of the foreground, or of each class")
+    connectivity: Literal[4, 8] = Field(8, description="neighbours of a pixel: 8 with the diagonals, 4 without")
+    dropped: Literal["background", "ignore"] = Field("background", description="what dropped pixels become: 0 or 255")
+
+
+class ChangeConfig(Config):
+    """Options of the refiner `change`."""
+
+    rule: Literal["contrast", "histogram"] = Field("contrast", description="strict rule, or the papers' 12-bin rule")
+    min_contrast: float = Field(0.05, ge=0, description="contrast rule: least score `contrast`, if there is one")
+    min_std: float = Field(0.02, ge=0, le=1, description="contrast rule: least std of a picture's luma, in 0..1")
+    max_saturated: float = Field(0.9, ge=0, le=1, description="contrast rule: greatest share of values at 0 or 255")
+    min_peaks: int = Field(2, ge=1, le=12, description="histogram rule: least number of maxima")
+    pictures: bool = Field(False, description="histogram rule: without a score, use the unedited pictures")
+
+
+class ConfidenceConfig(Config):
+    """Options of the refiner `confidence`."""
+
+    threshold: float = Field(0.6, ge=0, le=1, description="pixels whose greatest probability is lower become 255")
+    max_ignored: float = Field(0.5, ge=0, le=1, description="pictures with a greater share of 255 are dropped")
+
+
+class HolesConfig(Config):
+    """Options of the refiner `holes`."""
+
+    share: float = Field(0.05, ge=0, le=1, description="holes up to this share of the picture's foreground are filled")
+
+
+class GuidedConfig(Config):
+    """Options of the refiner `guided`."""
+
+    radius: int = Field(4, ge=1, le=64, description="half side of the filter's window in pixels")
+    eps: float = Field(1e-3, gt=0, le=1, description="variance (colours in 0..1) below which a window counts as flat")
+    colour: bool = Field(True, description="edges of all three channels; false = of the luma, about 4 times faster")
