@@ -1,0 +1,236 @@
+import json
+
+import pytest
+import torch
+from gsegkit import api
+from gsegkit.errors import ArtifactError, ConfigError, DataError, RunLockedError
+from gsegkit.images import write_png
+from gsegkit.pipeline import run
+from gsegkit.plan import Plan, differences
+from gsegkit.plugins import hookimpl
+from gsegkit.preflight import PreflightError, check
+from gsegkit.progress import Progress
+from gsegkit.rundir import RunFolder
+
+
+class Said(Progress):
+    def __init__(self):
+        self.lines = []
+
+    def message(self, text, level="info"):
+        self.lines.append(text)
+
+
+@pytest.fixture
+def session(registry):
+    import threading
+
+    return api.Session(registry, Progress(), threading.Event())
+
+
+def test_from_generator_to_report(plan, registry, tmp_path):
+    result = run(plan, tmp_path / "run", registry=registry)
+    assert 0.4 < result.report.metrics["accuracy"] <= 1
+    assert json.loads((tmp_path / "run/report/metrics.json").read_text())["accuracy"] == result.report.metrics["accuracy"]
+    assert "<html" in result.page.read_text()
+    status = json.loads((tmp_path / "run/run.json").read_text())
+    assert status["status"] == "done"
+    assert status["device"] == "cpu"
+
+
+def test_the_same_run_again_reuses_every_stage_and_says_so(plan, registry, tmp_path):
+    first = run(plan, tmp_path / "run", registry=registry)
+    said = Said()
+    again = run(plan, tmp_path / "run", registry=registry, progress=said)
+    assert again.report.metrics == first.report.metrics
+    assert [line for line in said.lines if "reused" in line] == [
+        "extractor: reused", "dataset: reused", "segmenter: reused",
+    ]  # fmt: skip
+
+
+def test_a_changed_option_needs_update_and_remakes_only_what_depends_on_it(plan, registry, tmp_path):
+    run(plan, tmp_path / "run", registry=registry)
+    config = plan.model_dump(mode="json")
+    changed = Plan.from_options(config, ["seg.lr=0.02"])
+    with pytest.raises(ConfigError, match=r"seg\.options\.lr: 0\.01 -> 0\.02"):
+        run(changed, tmp_path / "run", registry=registry)
+    said = Said()
+    run(changed, tmp_path / "run", registry=registry, progress=said, update=True)
+    assert [line for line in said.lines if "reused" in line] == ["extractor: reused", "dataset: reused"]
+
+
+def test_a_run_replays_from_its_own_config(plan, registry, tmp_path):
+    first = run(plan, tmp_path / "a", registry=registry)
+    config = json.loads((tmp_path / "a/config.json").read_text())
+    assert config["seg"]["options"] == {"steps": 25, "lr": 0.01, "width": 12}, "every option is written out"
+    replayed = run(Plan.from_options(config), tmp_path / "b", registry=registry)
+    assert replayed.report.metrics == first.report.metrics
+    shard = "dataset/shard-00000.safetensors"
+    assert (tmp_path / "a" / shard).read_bytes() == (tmp_path / "b" / shard).read_bytes()
+
+
+def test_two_runs_in_one_folder(plan, registry, tmp_path):
+    with RunFolder(tmp_path / "run").locked(), pytest.raises(RunLockedError, match="in use by process"):
+        run(plan, tmp_path / "run", registry=registry)
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(plan, registry, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(DataError, match="not empty and not a run folder"):
+        run(plan, tmp_path, registry=registry)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_training_a_generator_in_two_rounds(registry, tmp_path):
+    photos = tmp_path / "photos"
+    for i in range(3):
+        write_png(photos / f"{i}.png", torch.full((3, 20, 20), 200, dtype=torch.uint8))
+    plan = Plan.from_options(
+        {"gen": "mean", "extractor": "native", "seg": "tiny", "eval": "count", "rounds": 2, "num_samples": 16},
+        ["seg.steps=5"], images=photos, train_generator=True, device="cpu",
+    )  # fmt: skip
+    _with_folder_reader(registry)
+    result = run(plan, tmp_path / "run", registry=registry)
+    assert result.report is None, "there is no ground truth"
+    names = {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()}
+    stages = {"generator", "extractor", "dataset", "segmenter"}
+    assert names == stages | {f"{name}-1" for name in stages} | {"report"}
+    assert json.loads((tmp_path / "run/report/predictions/index.json").read_text())
+
+
+def _with_folder_reader(registry):
+    """The reader of plain folders is a plugin; core tests bring the smallest one."""
+    import sys
+
+    from gsegkit.config import Config
+    from gsegkit.dataset import UnlabelledImages
+    from gsegkit.images import list_images
+    from gsegkit.interfaces import DatasetReader
+    from gsegkit.plugins import Component
+
+    class Reader(DatasetReader):
+        def images(self, folder):
+            return UnlabelledImages(tuple(list_images(folder)))
+
+        def labelled(self, folder):
+            raise DataError("no masks")
+
+    module = sys.modules[__name__] if __name__ in sys.modules else sys.modules["gsegkit_core_test_parts"]
+    module.Reader, module.ReaderConfig = Reader, Config
+
+    class Plugin:
+        @hookimpl
+        def gsegkit_components(self):
+            return [Component("dataset", "folder", f"{module.__name__}:Reader", f"{module.__name__}:ReaderConfig")]
+
+    registry.add(Plugin(), "reader")
+
+
+def test_stage_done_hook_is_told(plan, registry, tmp_path):
+    told = []
+
+    class Hook:
+        @hookimpl
+        def gsegkit_stage_done(self, stage, folder, report):
+            told.append((stage, report["seconds"] >= 0))
+
+    registry.add(Hook(), "hook")
+    run(plan, tmp_path / "run", registry=registry)
+    assert told == [(name, True) for name in ("extractor", "dataset", "segmenter", "report")]
+
+
+def test_api_verbs_on_a_finished_run(plan, registry, session, tmp_path):
+    run(plan, tmp_path / "run", registry=registry)
+    more = api.synthesize(tmp_path / "run", tmp_path / "more", 60, session=session, device="cpu")
+    assert len(more) == 60
+    assert torch.equal(more[5].pixels, api.open_labelled(tmp_path / "run", session)[5].pixels)
+    with pytest.raises(ConfigError, match="made with other options"):
+        api.synthesize(tmp_path / "run", tmp_path / "more", 61, session=session, device="cpu")
+    trained = api.train(tmp_path / "more", "tiny", tmp_path / "seg", options={"steps": 5}, session=session, device="cpu")
+    loaded = api.load(tmp_path / "seg", session=session)
+    pixels = more[0].pixels[None]
+    assert torch.equal(trained.predict(pixels), loaded.predict(pixels))
+    assert loaded.classes == more.classes
+    report = api.evaluate(tmp_path / "run", tmp_path / "more", evaluator="count", session=session, device="cpu")
+    assert 0 < report.metrics["accuracy"] <= 1
+    with pytest.raises(ArtifactError, match="holds no trained segmenter"):
+        api.load(tmp_path / "more", session=session)
+    with pytest.raises(ArtifactError, match="does not exist"):
+        api.load(tmp_path / "absent", session=session)
+    with pytest.raises(ConfigError, match="no export format 'gif'"):
+        api.export(tmp_path / "run", tmp_path / "x", "gif", session=session)
+
+
+def test_two_runs_from_python_share_nothing(registry, session, tmp_path):
+    a = api.run("toy", "native", "tiny", out=tmp_path / "a", num_samples=16, eval="count", session=session,
+                options=["gen.size=16", "seg.steps=3"], device="cpu")  # fmt: skip
+    b = api.run("toy", "native", "tiny", out=tmp_path / "b", num_samples=16, eval="count", session=session, seed=1,
+                options=["gen.size=16", "seg.steps=3"], device="cpu")  # fmt: skip
+    assert a.report.metrics != b.report.metrics
+
+
+# ---- preflight -----------------------------------------------------------------------------------------------------
+
+
+def problems(registry, tmp_path, options=(), **fields):
+    base = {"gen": "toy", "extractor": "native", "seg": "tiny", "eval": "count"} | fields
+    return {p.where: p for p in check(Plan.from_options(base, options), registry, tmp_path / "out")}
+
+
+def test_preflight_finds_all_problems_at_once(registry, tmp_path):
+    found = problems(
+        registry, tmp_path, ["seg.stpes=3"], gen="stylegan2", refine=["window", "blur"], data=tmp_path / "absent"
+    )
+    assert found["gen"].hint == "pip install gsegkit-stylegan"
+    assert "did you mean 'steps'" in found["seg"].message
+    assert "no refiner 'blur'" in found["refine.blur"].message
+    assert "does not exist" in found["data"].message
+    assert not (tmp_path / "out").exists()
+
+
+def test_preflight_compares_capabilities_and_inputs(registry, tmp_path):
+    found = problems(registry, tmp_path, train_generator=True)
+    assert "cannot be trained" in found["gen"].message or "needs photographs" in found["gen"].message
+    registry.entries[:] = [
+        e if e.component.name != "toy" else type(e)(_without(e.component, "masks"), e.dist, e.version)
+        for e in registry.entries
+    ]
+    assert "needs a generator with 'masks'" in problems(registry, tmp_path)["extractor"].message
+
+
+def _without(component, capability):
+    import dataclasses
+
+    return dataclasses.replace(component, provides=tuple(c for c in component.provides if c != capability))
+
+
+def test_preflight_refuses_a_run_folder_below_a_file(registry, tmp_path):
+    (tmp_path / "out").write_text("x")
+    plan = Plan.from_options({"gen": "toy", "extractor": "native", "seg": "tiny", "eval": "count"})
+    assert check(plan, registry, tmp_path / "out" / "run")[0].where == "out"
+    with pytest.raises(PreflightError, match="is a file"):
+        run(plan, tmp_path / "out" / "run", registry=registry)
+
+
+def test_plan_merging():
+    base = {"gen": {"name": "toy", "options": {"size": 16}}, "extractor": "native", "seg": "tiny", "refine": ["window"]}
+    plan = Plan.from_options(base, ["gen.size=32", "generator.width=8", "refine.window.max=0.5", "run.num_samples=7"])
+    assert plan.gen.options == {"size": 32, "width": 8}
+    assert plan.refine[0].options == {"max": 0.5}
+    assert plan.num_samples == 7
+    assert Plan.from_options(plan.model_dump(mode="json")) == plan
+    assert plan.default_folder() == Plan.from_options(plan.model_dump(mode="json")).default_folder()
+    for bad, message in [
+        ("paint.a=1", "no such part 'paint'"),
+        ("refine.blur.a=1", "does not name a chosen refiner"),
+        ("run.number=1", "no such option"),
+        ("run.num_samples=0", "greater than or equal to 1"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            Plan.from_options(base, [bad])
+    with pytest.raises(ConfigError, match="must be given"):
+        Plan.from_options({"gen": "toy"})
+
+
+def test_differences():
+    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == ["a.c: 2 -> 3", "d: None -> 4"]
