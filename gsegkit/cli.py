@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "list": look.list_components,
     "show": look.show,
     "check": work.check,
@@ -37,7 +38,7 @@ COMMANDS = {
     "report": work.report,
     "doctor": look.doctor,
     "new-plugin": build.new_plugin,
-    "test-plugin": build.test_plugin,
+    "test-plugin": build.check_plugin,
 }
 for _name, _function in COMMANDS.items():
     app.command(_name)(_function)

@@ -85,7 +85,7 @@ class RunContext:
 
     def batches(self, purpose: str, count: int, start: int = 0) -> Iterator[Tensor]:
         """The same identities in micro-batches of `batch_size`; the last may be shorter."""
-        yield from self.seeds(purpose, self.limit(count, SMOKE_SAMPLES), start).split(self.batch_size)
+        yield from torch.split(self.seeds(purpose, self.limit(count, SMOKE_SAMPLES), start), self.batch_size)
 
     def limit(self, count: int, smoke: int = SMOKE_STEPS) -> int:
         """`count`, or at most `smoke` in a smoke run."""

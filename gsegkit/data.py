@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gsegkit.context import SMOKE_SAMPLES, RunContext
+from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset, UnlabelledImages
 from gsegkit.errors import CapabilityError
 from gsegkit.images import to_pixels
@@ -35,7 +35,7 @@ def open_test_set(plan: Plan, registry: Registry) -> LabelledDataset | None:
 def truth_set(generator: Generator, ctx: RunContext, count: int = TRUTH_SAMPLES) -> LabelledDataset | None:
     """Unseen samples with exact masks from a generator that knows them (capability `truth`), else None."""
     pixels, masks = [], []
-    for seeds in ctx.seeds("test", ctx.limit(count, SMOKE_SAMPLES)).split(ctx.batch_size):
+    for seeds in ctx.batches("test", count):
         batch = generator.sample(seeds)
         try:
             masks.append(generator.truth(batch).cpu())

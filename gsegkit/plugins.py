@@ -254,7 +254,7 @@ class Registry:
             return f"pip install {dist}"
         other = [e.component.kind for e in self.entries if e.component.name == name]
         if other:
-            return f"'{name}' is a {other[0]}, not a {kind}"
+            return f"'{name}' is of the kind {other[0]}, not {kind}"
         names = sorted({entry.component.name for entry in self.of_kind(kind)})
         near = difflib.get_close_matches(name, names, n=1)
         if near:

@@ -27,7 +27,7 @@ def new_plugin(
     console.print(f"next: pip install -e {made} && gsegkit test-plugin {name}", highlight=False, soft_wrap=True)
 
 
-def test_plugin(
+def check_plugin(
     name: Annotated[str, typer.Argument(help="A component, a distribution, or NAME@DIST.")],
     kind: Annotated[str | None, typer.Option("--kind", help="Needed when several kinds use the name.")] = None,
     as_json: AsJson = False,

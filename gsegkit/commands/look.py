@@ -68,7 +68,7 @@ def show(
         print_json({**_row(entry), "options": [dataclasses.asdict(option) for option in options]})
         return
     console.print(f"[bold]{component.name}[/]  {component.kind} of {entry.dist} {entry.version}", highlight=False)
-    facts = {
+    facts: dict[str, str] = {
         "": component.summary,
         "paper": component.paper,
         "licence": component.licence,
@@ -110,9 +110,9 @@ def doctor(as_json: AsJson = False) -> None:
         console.print(f"{name:28} {value}", markup=False, highlight=False)
     for item in unusable:
         console.print(f"{item['kind']} {item['name']} lacks {', '.join(item['missing'])}", highlight=False)
-    for item in broken:
-        console.print(f"[red]broken:[/] {item['dist']} ({item['entry point']})", highlight=False)
-        console.print(item["error"], markup=False, highlight=False)
+    for plugin in broken:
+        console.print(f"[red]broken:[/] {plugin['dist']} ({plugin['entry point']})", highlight=False)
+        console.print(plugin["error"], markup=False, highlight=False)
     if not broken:
         console.print(f"all {len(registry.entries)} components of the installed plugins loaded", highlight=False)
 

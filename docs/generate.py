@@ -1,0 +1,106 @@
+"""Write docs/reference/ from the installed parts: `uv run python docs/generate.py`; `--check` only compares."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+from gsegkit import cli
+from gsegkit.capabilities import CAPABILITIES
+from gsegkit.config import option_table
+from gsegkit.plan import Plan
+from gsegkit.plugins import KINDS, Entry, HookSpec, installed
+
+FOLDER = Path(__file__).parent / "reference"
+HEADER = "<!-- Written by docs/generate.py; do not edit. -->\n\n"
+
+
+def components() -> str:
+    """Every component of every kind with its options."""
+    registry = installed()
+    text = HEADER + "# Components\n"
+    for kind, meaning in KINDS.items():
+        entries = registry.of_kind(kind)
+        if entries:
+            text += f"\n## {kind}: {meaning}\n"
+        for entry in entries:
+            text += _component(entry)
+    return text
+
+
+def _component(entry: Entry) -> str:
+    component = entry.component
+    text = f"\n### {component.name}\n\n{component.summary[:1].upper()}{component.summary[1:]}. From `{entry.dist}`.\n"
+    facts = {
+        "Paper": component.paper,
+        "Licence": component.licence if component.licence != "Apache-2.0" else "",
+        "Provides": ", ".join(f"`{name}`" for name in component.provides),
+        "Needs": ", ".join(f"`{name}`" for name in (*component.requires, *component.inputs)),
+    }
+    lines = [f"- {name}: {value}" for name, value in facts.items() if value]
+    text += ("\n" + "\n".join(lines) + "\n") if lines else ""
+    return text + _options(entry.config_class())
+
+
+def _options(config: type) -> str:
+    rows = option_table(config)
+    if not rows:
+        return ""
+    text = "\n| option | type | default | meaning |\n| --- | --- | --- | --- |\n"
+    for row in rows:
+        cells = (f"`{row.name}`", row.type, f"`{row.default}`", row.help)
+        text += "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n"
+    return text
+
+
+def commands() -> str:
+    """Every command with its arguments and options."""
+    group = typer.main.get_command(cli.app)
+    text = HEADER + "# Command line\n\nErrors of the user end with exit code 2, a stop by Ctrl-C with 130.\n"
+    for name in cli.COMMANDS:
+        command = group.commands[name]  # type: ignore[attr-defined]
+        text += f"\n## gsegkit {name}\n\n{command.help}\n\n| argument | meaning |\n| --- | --- |\n"
+        for parameter in command.params:
+            shown = ", ".join(parameter.opts) if parameter.param_type_name == "option" else parameter.human_readable_name
+            if shown != "--help":
+                text += f"| `{shown}` | {getattr(parameter, 'help', '') or ''} |\n"
+    return text
+
+
+def plan() -> str:
+    """The plan of a run, the capabilities, and the hooks."""
+    text = HEADER + "# Plan, capabilities, hooks\n\n## Plan\n\n"
+    text += "Fields of a run's config.json; on the command line `-o run.FIELD=VALUE`.\n" + _options(Plan)
+    text += "\n## Capabilities\n\n| name | meaning |\n| --- | --- |\n"
+    text += "".join(f"| `{name}` | {meaning} |\n" for name, meaning in CAPABILITIES.items())
+    text += "\n## Hooks\n"
+    for name, function in vars(HookSpec).items():
+        if name.startswith("gsegkit_"):
+            arguments = ", ".join(function.__code__.co_varnames[1 : function.__code__.co_argcount])
+            text += f"\n### {name}({arguments})\n\n{function.__doc__}\n"
+    return text
+
+
+PAGES = {"components.md": components, "commands.md": commands, "plan.md": plan}
+
+
+def main() -> int:
+    """Write the pages, or with --check say which are out of date."""
+    stale = []
+    for name, make in PAGES.items():
+        path = FOLDER / name
+        text = make()
+        if "--check" in sys.argv:
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                stale.append(name)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    if stale:
+        sys.stderr.write(f"out of date: {', '.join(stale)}; run python docs/generate.py\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
