@@ -64,4 +64,4 @@ class GuidedConfig(Config):
 
     radius: int = Field(4, ge=1, le=64, description="half side of the filter's window in pixels")
     eps: float = Field(1e-3, gt=0, le=1, description="variance (colours in 0..1) below which a window counts as flat")
-    colour: bool = Field(True, description="edges of all three channels; false = of the luma, about 4 times faster")
+    colour: bool = Field(True, description="edges of all three channels; false = of the luma, in half the time")
