@@ -1,0 +1,105 @@
+"""NVIDIA's PyTorch pickles (stylegan2-ada-pytorch, stylegan3): the configuration is in the module attributes."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from typing import Any
+
+from gsegkit.errors import ArtifactError
+from gsegkit.foreign import ForeignFile
+from gsegkit_stylegan.readers import stylegan2
+from gsegkit_stylegan.readers.found import Found
+from gsegkit_stylegan.readers.modules import ModuleTree
+from gsegkit_stylegan.readers.shapes import filter_taps
+
+_CONV = re.compile(r"synthesis\.b\d+\.conv[01]")
+_RGB = re.compile(r"synthesis\.b\d+\.torgb")
+_BLOCK = re.compile(r"synthesis\.b\d+")
+_DENSE = re.compile(r"mapping\.fc\d+")
+
+
+def read_nvidia(file: ForeignFile, tree: ModuleTree) -> Found:
+    """The generator of a pickle whose modules are NVIDIA's StyleGAN2.
+
+    Raises:
+        ArtifactError: another network (StyleGAN3 is named), or attributes that our network cannot have.
+    """
+    if "synthesis.input" in tree.attributes:
+        raise ArtifactError(f"{file.path}: a StyleGAN3 network", "StyleGAN2, StyleGAN and PGGAN are supported")
+    attributes = _Attributes(file, tree)
+    attributes.expect(_CONV, "activation", "lrelu")
+    attributes.expect(_DENSE, "activation", "lrelu")
+    for name in tree.attributes:
+        if _CONV.fullmatch(name):
+            up = attributes.one(name, "up")
+            if up != (2 if name.endswith("conv0") else 1):
+                raise ArtifactError(f"{file.path}: '{name}' up-samples by {up}", "a modified network is not supported")
+    facts = {
+        "conv_clamp": attributes.same(re.compile(f"{_CONV.pattern}|{_RGB.pattern}"), "conv_clamp"),
+        "lr_multiplier": _multiplier(attributes),
+        "resample_filter": _taps(tree),
+    }
+    found = stylegan2.from_state_dict(tree.tensors, facts)
+    architecture = attributes.same(_BLOCK, "architecture")
+    if found.arch.model_dump()["architecture"] != architecture:
+        raise ArtifactError(
+            f"{file.path}: the modules say architecture {architecture!r}, the tensors another one",
+            "the file was modified",
+        )
+    return replace(found, sources=tree.sources)
+
+
+def _multiplier(attributes: _Attributes) -> float:
+    """Learning-rate multiplier of the mapping; its two appearances must agree."""
+    gain = attributes.same(_DENSE, "bias_gain")
+    first = attributes.one("mapping.fc0", "weight_gain")
+    weight = attributes.tree.tensors.get("mapping.fc0.weight")
+    if not all(isinstance(value, (int, float)) for value in (gain, first)) or weight is None or weight.ndim != 2:
+        raise ArtifactError("a mapping network without its gains", "the file was modified")
+    if not math.isclose(first, gain / math.sqrt(weight.shape[1] or 1), rel_tol=1e-4):
+        raise ArtifactError(f"mapping gains {first} and {gain} that do not belong together", "the file was modified")
+    return float(gain)
+
+
+def _taps(tree: ModuleTree) -> tuple[float, ...]:
+    kernels = [t for name, t in tree.tensors.items() if name.endswith("resample_filter") and t.numel() > 1]
+    taps = {filter_taps(kernel) for kernel in kernels}
+    if len(taps) != 1:
+        raise ArtifactError(f"{len(taps)} different resampling filters", "one filter for all layers is supported")
+    return taps.pop()
+
+
+class _Attributes:
+    """Plain attributes of the modules, with the refusals that go with them."""
+
+    def __init__(self, file: ForeignFile, tree: ModuleTree) -> None:
+        self.file = file
+        self.tree = tree
+
+    def one(self, module: str, name: str) -> Any:
+        """An attribute of one module."""
+        table = self.tree.attributes.get(module, {})
+        if name not in table:
+            raise ArtifactError(
+                f"{self.file.path}: module '{module}' has no attribute '{name}'",
+                "the network differs from NVIDIA's; only unmodified ones are supported",
+            )
+        return self.file.plain(table[name])
+
+    def same(self, modules: re.Pattern[str], name: str) -> Any:
+        """An attribute that all matching modules share."""
+        values = {repr(self.one(m, name)): self.one(m, name) for m in self.tree.attributes if modules.fullmatch(m)}
+        if len(values) != 1:
+            raise ArtifactError(
+                f"{self.file.path}: '{name}' is {' and '.join(sorted(values))[:80] or 'nowhere'} in different layers",
+                "one value for all layers is supported",
+            )
+        return next(iter(values.values()))
+
+    def expect(self, modules: re.Pattern[str], name: str, value: Any) -> None:
+        """Refuse another value than `value`."""
+        found = self.same(modules, name)
+        if found != value:
+            raise ArtifactError(f"{self.file.path}: {name} is {found!r}", f"only {value!r} is supported")
