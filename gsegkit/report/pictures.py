@@ -1,0 +1,211 @@
+"""Pictures of a report, as data URIs: generated pairs, predictions, figures that stages left."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from gsegkit.dataset import MANIFEST_FILE, ShardDataset
+from gsegkit.errors import GsegkitError
+from gsegkit.images import class_palette, read_image, read_mask, resize_pixels
+from gsegkit.report.read import Source, as_dict, latest, show, stage_folders
+from gsegkit.types import IGNORE
+from gsegkit.writers import INDEX_FILE
+
+SHEET_SIZE = 24  # generated pairs shown
+PREDICTIONS = 24
+THUMBNAIL = 256  # longer side of shown pairs
+FIGURE = 1600  # longer side of a stage's figure
+PNG_UP_TO = 96  # small pictures stay exact; larger ones become JPEG
+STATISTICS_PIXELS = 32_000_000  # pixels counted for class shares
+MAX_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture with its mask as a second, transparent picture on top."""
+
+    image: str
+    mask: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """A class: its colour as CSS, its name, and its share of the pixels in percent ("" when unknown)."""
+
+    colour: str
+    name: str
+    share: str
+
+
+# ---- data URIs -----------------------------------------------------------------------------------------------------
+
+
+def pair_of(pixels: Tensor, mask: Tensor, side: int = THUMBNAIL) -> Pair:
+    """Encode [3, H, W] uint8 with its [H, W] uint8 mask, shrunk to `side`."""
+    size = _shrunk(pixels.shape[1], pixels.shape[2], side)
+    small = F.interpolate(mask[None, None].float(), size=size, mode="nearest-exact")[0, 0].to(torch.uint8)
+    return Pair(image_uri(pixels, side), mask_uri(small), size[1], size[0])
+
+
+def image_uri(pixels: Tensor, side: int) -> str:
+    """[3, H, W] uint8 as a data URI: PNG when small, else JPEG; shrunk to `side`."""
+    size = _shrunk(pixels.shape[1], pixels.shape[2], side)
+    array = resize_pixels(pixels[None], size)[0].permute(1, 2, 0).contiguous().numpy()
+    if max(size) <= PNG_UP_TO:
+        return _uri(Image.fromarray(array), "PNG", optimize=True)
+    return _uri(Image.fromarray(array), "JPEG", quality=88)
+
+
+def mask_uri(mask: Tensor) -> str:
+    """[H, W] uint8 as a palette PNG whose class 0 is transparent; 255 (ignore) is white."""
+    palette = class_palette()
+    palette[IGNORE] = 255
+    image = Image.fromarray(mask.contiguous().numpy()).convert("L")
+    image.putpalette(palette.flatten().tolist())
+    return _uri(image, "PNG", optimize=True, transparency=bytes([0]) + bytes([255]) * 255)
+
+
+def _uri(image: Image.Image, format: str, **options: Any) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return f"data:image/{format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _shrunk(height: int, width: int, side: int) -> tuple[int, int]:
+    scale = min(1.0, side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+# ---- the data set ----------------------------------------------------------------------------------------------------
+
+
+def dataset_section(source: Source) -> dict[str, Any] | None:
+    """The pairs of the last round: sheet, legend, refiner counts, scores; None when there are none to read."""
+    folder = latest(source.folder, "dataset")
+    if not (folder / MANIFEST_FILE).exists():
+        return None
+    try:
+        dataset = ShardDataset(folder)
+        rows = _spread(len(dataset), SHEET_SIZE)
+        seeds = dataset.seeds() if len(dataset) else torch.zeros(0)
+        sheet = [(pair_of(dataset[i].pixels, dataset[i].mask), str(int(seeds[i]))) for i in rows]
+        shares, coverage = _class_shares(dataset)
+        scores = {name: values.tolist() for name, values in dataset.scores().items()} if len(dataset) else {}
+    except GsegkitError as error:
+        source.problems.append(f"the pairs cannot be shown: {error}")
+        return None
+    return {
+        "pairs": len(dataset),
+        "size": f"{dataset.manifest.width} x {dataset.manifest.height}",
+        "classes": dataset.classes,
+        "sheet": sheet,
+        "legend": legend(dataset.classes, shares),
+        "funnel": funnel(dataset.counts),
+        "scores": scores,
+        "coverage": coverage,
+    }
+
+
+def legend(classes: Sequence[str], shares: Sequence[float] = ()) -> list[LegendEntry]:
+    """Colours and names of classes, in the order of the mask values."""
+    palette = class_palette().tolist()
+    entries = []
+    for value, name in enumerate(classes):
+        colour = "transparent" if value == 0 else f"rgb({', '.join(map(str, palette[value]))})"
+        entries.append(LegendEntry(colour, name, f"{100 * shares[value]:.1f} %" if len(shares) else ""))
+    return entries
+
+
+def funnel(counts: dict[str, int]) -> list[dict[str, Any]]:
+    """Candidates, what every refiner dropped, and what was kept; each with its share of the candidates."""
+    total = max(counts.get("candidates", 0), 1)
+    ends = ("candidates", "kept")
+    names = ["candidates", *(name for name in counts if name not in ends), "kept"]
+    return [
+        {
+            "name": name,
+            "role": name if name in ends else "dropped",
+            "count": counts.get(name, 0),
+            "share": round(100 * counts.get(name, 0) / total, 1),
+        }
+        for name in names
+    ]
+
+
+def _class_shares(dataset: ShardDataset) -> tuple[list[float], list[float]]:
+    """Mean share of every class over evenly spread rows, and each row's share outside class 0."""
+    per_row = dataset.manifest.height * dataset.manifest.width
+    rows = _spread(len(dataset), max(1, min(MAX_ROWS, STATISTICS_PIXELS // max(per_row, 1))))
+    totals = torch.zeros(256, dtype=torch.long)
+    coverage = []
+    for row in rows:
+        counts = torch.bincount(dataset[row].mask.flatten().long(), minlength=256)
+        totals += counts
+        counted = int(counts[:IGNORE].sum())
+        coverage.append(1 - int(counts[0]) / counted if counted else 0.0)
+    counted = max(int(totals[:IGNORE].sum()), 1)
+    return [int(totals[value]) / counted for value in range(len(dataset.classes))], coverage
+
+
+def _spread(length: int, count: int) -> list[int]:
+    """At most `count` indices spread evenly over 0 .. length - 1."""
+    count = min(length, count)
+    return [i * length // count for i in range(count)]
+
+
+# ---- predictions and figures -----------------------------------------------------------------------------------------
+
+
+def predictions(source: Source, per_image: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pictures that `gsegkit.writers.write_predictions` left, with their scores."""
+    folder = source.folder / "report" / "predictions"
+    names = source.json("report", "predictions", INDEX_FILE)
+    stems = [path.name.removesuffix(".image.png") for path in sorted(folder.glob("*.image.png"))]
+    ordered = [stem for stem in names if stem in stems] + [stem for stem in stems if stem not in names]
+    shown = []
+    for stem in ordered[:PREDICTIONS]:
+        name = show(names.get(stem, stem))
+        try:
+            pixels = read_image(folder / f"{stem}.image.png")
+            predicted = pair_of(pixels, read_mask(folder / f"{stem}.label.png"))
+            truth_path = folder / f"{stem}.truth.png"
+            truth = pair_of(pixels, read_mask(truth_path)) if truth_path.exists() else None
+        except GsegkitError as error:
+            source.problems.append(str(error))
+            continue
+        scores = [(key, show(value)) for key, value in as_dict(per_image.get(name)).items()]
+        shown.append({"name": name, "predicted": predicted, "truth": truth, "scores": scores[:3]})
+    return shown
+
+
+def figures(source: Source) -> list[dict[str, str]]:
+    """`<stage>/figures/NAME.png` of every stage, captioned by NAME.txt."""
+    found = []
+    for stage in stage_folders(source.folder):
+        for path in sorted((stage / "figures").glob("*.png")):
+            try:
+                uri = image_uri(read_image(path), FIGURE)
+            except GsegkitError as error:
+                source.problems.append(str(error))
+                continue
+            found.append({"stage": stage.name, "name": path.stem, "uri": uri, "caption": _caption(path)})
+    return found
+
+
+def _caption(path: Path) -> str:
+    try:
+        return path.with_suffix(".txt").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

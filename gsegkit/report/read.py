@@ -1,0 +1,236 @@
+"""What a run folder says of itself. Anything may be missing or damaged: then it is left out, and said so."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from gsegkit.context import METRICS_FILE, read_metrics
+from gsegkit.figures import number
+from gsegkit.plan import PART_KINDS
+from gsegkit.rundir import CONFIG_FILE, RUN_FILE, STAGE_FILE, RunFolder
+
+STAGE_ORDER = ("generator", "extractor", "dataset", "segmenter", "report")
+HEADLINES = ("iou_foreground", "miou", "max_matching_miou", "accuracy")  # the first that is there goes to the top
+
+
+@dataclass
+class Source:
+    """A run folder, and what was found to be wrong with it while it was read."""
+
+    folder: Path
+    problems: list[str] = field(default_factory=list)
+
+    def json(self, *parts: str) -> dict[str, Any]:
+        """A JSON object; {} when the file is missing, or damaged (which is noted)."""
+        path = self.folder.joinpath(*parts)
+        if not path.exists():
+            return {}
+        try:
+            record = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            self.problems.append(f"{'/'.join(parts)} cannot be read: {error}")
+            return {}
+        return as_dict(record)
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """`value` if it is a dictionary, else {}: files may hold anything."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """`value` if it is a list, else []."""
+    return value if isinstance(value, list) else []
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """True for int and float, not for bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def show(value: Any) -> str:
+    """A value for people."""
+    if value is None:
+        return "—"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return number(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def duration(seconds: Any) -> str:
+    """`75` -> `1 min 15 s`."""
+    if not is_number(seconds) or not math.isfinite(seconds):
+        return "—"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+# ---- what was run ------------------------------------------------------------------------------------------------
+
+
+def overview(source: Source) -> dict[str, Any]:
+    """Title, status, command, parts with their options, environment."""
+    config = RunFolder(source.folder).read_config()
+    record = source.json(RUN_FILE)
+    command = record.get("command", "")
+    parts = [_part(kind, as_dict(config.get(where))) for where, kind in PART_KINDS.items() if config.get(where)]
+    refiners = [_part("refiner", as_dict(spec)) for spec in as_list(config.get("refine"))]
+    at = next((i for i, part in enumerate(parts) if part["kind"] == "segmenter"), len(parts))
+    shown = {"generator", "extractor", "segmenter"}
+    skipped = {*PART_KINDS, "refine"}
+    environment = {"status", "command", "warnings", "licences", "error", "updated", "seconds", "started"}
+    return {
+        "title": " → ".join(part["name"] for part in parts if part["kind"] in shown) or source.folder.name,
+        "name": source.folder.resolve().name,
+        "status": show(record.get("status", "unknown")),
+        "error": show(record["error"]) if record.get("error") else "",
+        "updated": show(record.get("updated")),
+        "command": command if isinstance(command, str) else " ".join(map(str, as_list(command))),
+        "replay": f"gsegkit run --config {source.folder.name}/{CONFIG_FILE} --out NEW_FOLDER",
+        "parts": parts[:at] + refiners + parts[at:],
+        "settings": [(name, show(value)) for name, value in config.items() if name not in skipped],
+        "environment": [(name, show(value)) for name, value in record.items() if name not in environment],
+        "seed": show(config.get("seed")),
+        "device": show(record.get("device", config.get("device"))),
+        "seconds": record.get("seconds"),
+        "licences": _licences(record),
+        "warnings": [show(warning) for warning in as_list(record.get("warnings"))],
+    }
+
+
+def _part(kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    options = [(name, show(value)) for name, value in as_dict(spec.get("options")).items()]
+    return {"kind": kind, "name": show(spec.get("name")), "options": options}
+
+
+def _licences(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [row for row in as_list(record.get("licences")) if isinstance(row, list) and len(row) == 2]
+    return [(show(what), show(licence) if licence else "not stated") for what, licence in rows]
+
+
+# ---- stages ------------------------------------------------------------------------------------------------------
+
+
+def stage_folders(folder: Path) -> list[Path]:
+    """Sub-folders that are stages, in the order they ran."""
+    marks = (STAGE_FILE, f"{STAGE_FILE}.started", METRICS_FILE)
+    found = [path for path in folder.iterdir() if path.is_dir() and any((path / mark).exists() for mark in marks)]
+    return sorted(found, key=_stage_order)
+
+
+def _stage_order(path: Path) -> tuple[bool, int, int, str]:
+    base, round = split_round(path.name)
+    position = STAGE_ORDER.index(base) if base in STAGE_ORDER else len(STAGE_ORDER)
+    return base == "report", round, position, path.name
+
+
+def split_round(name: str) -> tuple[str, int]:
+    """`"segmenter-2"` -> `("segmenter", 2)`; round 0 has no number."""
+    match = re.fullmatch(r"(.+?)-(\d+)", name)
+    return (match[1], int(match[2])) if match else (name, 0)
+
+
+def latest(folder: Path, base: str) -> Path:
+    """The folder of a stage's last round."""
+    rounds = [path for path in stage_folders(folder) if split_round(path.name)[0] == base]
+    return rounds[-1] if rounds else folder / base
+
+
+def timings(source: Source) -> list[dict[str, Any]]:
+    """Seconds and facts of every stage, with its share of the whole."""
+    rows: list[dict[str, Any]] = []
+    for path in stage_folders(source.folder):
+        record = source.json(path.name, STAGE_FILE)
+        seconds = record.get("seconds")
+        facts = [(name, show(value)) for name, value in as_dict(record.get("facts")).items()]
+        seconds = float(seconds) if is_number(seconds) and seconds >= 0 else 0.0
+        rows.append({"name": path.name, "done": bool(record), "seconds": seconds, "facts": facts})
+    total = sum(row["seconds"] for row in rows) or 1.0
+    for row in rows:
+        row["share"] = round(100 * row["seconds"] / total, 1)
+        row["time"] = duration(row["seconds"]) if row["done"] else "not finished"
+    return rows
+
+
+def curves(source: Source) -> list[tuple[str, dict[str, dict[str, list[tuple[float, float]]]]]]:
+    """Per stage: chart name -> line name -> points. `val_loss` is drawn with `loss`."""
+    found = []
+    for path in stage_folders(source.folder):
+        charts: dict[str, dict[str, list[tuple[float, float]]]] = {}
+        try:
+            rows = [as_dict(row) for row in read_metrics(path / METRICS_FILE)]
+        except (OSError, ValueError) as error:
+            source.problems.append(f"{path.name}/{METRICS_FILE} cannot be read: {error}")
+            continue
+        for row in rows:
+            step = row.get("step")
+            for name, value in row.items():
+                if name != "step" and is_number(step) and is_number(value):
+                    chart = charts.setdefault(re.sub(r"^(val|valid|train)_", "", name), {})
+                    chart.setdefault(name, []).append((float(step), float(value)))
+        if charts:
+            found.append((path.name, charts))
+    return found
+
+
+# ---- numbers -----------------------------------------------------------------------------------------------------
+
+
+def metrics(source: Source) -> dict[str, Any] | None:
+    """The evaluation: rows with definitions and baselines, classes, images; None when nothing was scored."""
+    record = source.json("report", "metrics.json")
+    if not record:
+        return None
+    definitions = as_dict(record.get("definitions"))
+    baselines = {
+        name: as_dict(row)
+        for name, row in {**as_dict(record.get("baselines")), **source.json("report", "baselines.json")}.items()
+    }
+    names = [name for name, value in record.items() if value is None or is_number(value)]
+    rows = [
+        {
+            "name": name,
+            "value": show(record[name]),
+            "baselines": [show(row.get(name)) for row in baselines.values()],
+            "definition": show(definitions.get(name, "")),
+        }
+        for name in names
+    ]
+    headline = next((name for name in (*HEADLINES, *names) if is_number(record.get(name))), None)
+    per_image = {name: as_dict(row) for name, row in as_dict(record.get("per_image")).items()}
+    return {
+        "rows": rows,
+        "baselines": list(baselines),
+        "headline": (headline, show(record[headline])) if headline else None,
+        "per_class": _per_class(as_dict(record.get("per_class"))),
+        "per_image": per_image,
+        "notes": [show(note) for note in as_list(record.get("notes"))],
+    }
+
+
+def _per_class(record: Mapping[str, Any]) -> dict[str, Any]:
+    rows = {name: as_dict(row) for name, row in record.items()}
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    table = [(name, [show(row.get(column)) for column in columns]) for name, row in rows.items()]
+    return {"columns": columns, "rows": table}
+
+
+def image_columns(per_image: Mapping[str, Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Metric name -> its finite values over the images."""
+    columns: dict[str, list[float]] = {}
+    for row in per_image.values():
+        for name, value in row.items():
+            if is_number(value) and math.isfinite(value):
+                columns.setdefault(name, []).append(float(value))
+    return columns

@@ -1,0 +1,124 @@
+"""Draws report/index.html: one file, no network, no script but its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from gsegkit import __version__
+from gsegkit.artifacts import atomic_write
+from gsegkit.figures import histogram, line_chart, number
+from gsegkit.report import pictures, read
+
+PAGE = Path("report") / "index.html"
+
+
+def render_report(folder: str | Path) -> Path:
+    """Draw a run's report from what lies in its folder, whatever is missing there.
+
+    Returns:
+        The page, `report/index.html` in the run folder.
+
+    Raises:
+        ArtifactError: not a run folder.
+        StorageError: the page cannot be written.
+    """
+    folder = Path(folder)
+    atomic_write(folder / PAGE, _page(folder).encode())
+    return folder / PAGE
+
+
+def _page(folder: Path) -> str:
+    source = read.Source(folder)
+    run = read.overview(source)
+    metrics = read.metrics(source)
+    dataset = pictures.dataset_section(source)
+    timings = read.timings(source)
+    predictions = pictures.predictions(source, metrics["per_image"] if metrics else {})
+    style, script = _asset("style.css"), _asset("script.js")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_asset("page.html.j2")).render(
+        style=Markup(style),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        version=__version__,
+        run=run,
+        metrics=metrics,
+        dataset=dataset,
+        timings=timings,
+        predictions=predictions,
+        figures=pictures.figures(source),
+        colours={entry.name: entry.colour for entry in dataset["legend"]} if dataset else {},
+        tiles=_tiles(run, metrics, dataset, timings),
+        curves=_curve_charts(read.curves(source)),
+        scores=_score_charts(dataset),
+        image_charts=_histograms(read.image_columns(metrics["per_image"]), "images") if metrics else [],
+        warnings=[*run["warnings"], *source.problems],
+    )
+
+
+def _asset(name: str) -> str:
+    return files("gsegkit.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _tiles(
+    run: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None,
+    dataset: Mapping[str, Any] | None,
+    timings: Sequence[Mapping[str, Any]],
+) -> list[tuple[str, str, str]]:
+    """(label, value, remark) of the numbers at the top."""
+    tiles = []
+    if metrics and metrics["headline"]:
+        name, value = metrics["headline"]
+        tiles.append((name.replace("_", " "), value, ""))
+    if dataset:
+        candidates = dataset["funnel"][0]["count"]
+        tiles.append(("pairs", number(dataset["pairs"]), f"of {number(candidates)} candidates"))
+    seconds = run["seconds"] if read.is_number(run["seconds"]) else sum(row["seconds"] for row in timings)
+    tiles.append(("time", read.duration(seconds), f"on {run['device']}"))
+    tiles.append(("seed", run["seed"], ""))
+    return tiles
+
+
+def _curve_charts(
+    stages: Sequence[tuple[str, dict[str, dict[str, list[tuple[float, float]]]]]],
+) -> list[tuple[str, list[dict[str, Any]]]]:
+    shown = []
+    for stage, charts in stages:
+        drawn = [
+            {
+                "name": name,
+                "svg": line_chart(series, f"{name} of {stage}"),
+                "lines": list(series) if len(series) > 1 else [],
+                "facts": "",
+            }
+            for name, series in charts.items()
+        ]
+        shown.append((stage, [chart for chart in drawn if chart["svg"]]))
+    return shown
+
+
+def _score_charts(dataset: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    if dataset is None:
+        return []
+    return _histograms({"share outside class 0": dataset["coverage"], **dataset["scores"]}, "pairs")
+
+
+def _histograms(columns: Mapping[str, Sequence[float]], of: str) -> list[dict[str, Any]]:
+    charts = []
+    for name, values in columns.items():
+        ordered = sorted(value for value in values if math.isfinite(value))
+        if ordered:
+            facts = f"{number(ordered[0])} … median {number(ordered[len(ordered) // 2])} … {number(ordered[-1])}"
+            svg = histogram(ordered, f"histogram of {name} over {len(ordered)} {of}")
+            charts.append({"name": name, "svg": svg, "lines": [], "facts": f"{facts}, {len(ordered):,} {of}"})
+    return charts
