@@ -1,0 +1,221 @@
+"""Options of the segmenters: one model for training, and for each architecture its encoder and decoder sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from gsegkit.config import Config
+
+Profile = Literal["default", "standard", "paper-directions"]
+
+#: Melas-Kyriazi et al., ICLR 2022: Adam 1e-3, 12,000 steps, x0.2 at 8,000, 95 images a step, no augmentation.
+_DIRECTIONS = {
+    "steps": 12_000,
+    "batch_size": 95,
+    "optimizer": "adam",
+    "lr": 1e-3,
+    "weight_decay": 0.0,
+    "schedule": "step",
+    "decay_at": 2 / 3,
+    "decay_factor": 0.2,
+    "grad_clip": None,
+    "ema_decay": 0.0,
+    "val_every": 500,
+    "flip": 0.0,
+    "rotate": 0.0,
+    "scale": 0.0,
+    "shift": 0.0,
+    "colour": 0.0,
+    "noise": 0.0,
+}
+#: The architecture as smp defines it, trained for long: wants a GPU.
+_STANDARD = {
+    "encoder": "resnet34",
+    "model_options": {},
+    "steps": 8_000,
+    "lr": 1e-3,
+    "val_every": 250,
+    "ema_decay": 0.999,
+}
+#: Xu and Zheng, KLiSH: their "DeepLabV3" is a DeepLabV3+ on ResNet-50; 10 epochs of 40,000 pairs, 4 images on 8 GPUs.
+_KLISH = {
+    **_DIRECTIONS,
+    "encoder": "resnet50",
+    "model_options": {"encoder_output_stride": 8, "decoder_atrous_rates": [6, 12, 18], "decoder_aspp_separable": False},
+    "steps": 12_500,
+    "batch_size": 32,
+    "decay_at": 0.5,
+    "decay_factor": 0.1,
+    "flip": 0.5,
+    "colour": 0.5,
+    "hue": 18.0,
+}
+
+
+def _encoder(default: str) -> Any:
+    help = "smp encoder, or 'tu-' and the name of a timm model; random weights unless encoder_weights is given"
+    return Field(default, min_length=1, description=help)
+
+
+def _model_options(**default: Any) -> Any:
+    help = "further arguments of smp's class and, for 'tu-' encoders, of timm.create_model; replaces all of these"
+    return Field(default, description=help)
+
+
+class SmpConfig(Config):
+    """Options that all architectures share. The default profile is sized for 64 px images on 2 CPU cores."""
+
+    architecture: ClassVar[str]
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"standard": _STANDARD, "paper-directions": _DIRECTIONS}
+
+    profile: Profile = Field("default", description="set of defaults: 2 CPU cores, smp's own sizes, or a paper's")
+    encoder: str = _encoder("tu-regnetx_002")
+    encoder_weights: str | None = Field(None, description="pretrained weights: smp's name, timm's tag; None = random")
+    model_options: dict[str, Any] = _model_options()
+
+    steps: int = Field(400, ge=1, description="optimiser steps")
+    batch_size: int = Field(16, ge=2, description="images a step; fewer when the data set is smaller")
+    optimizer: Literal["adamw", "adam"] = Field("adamw", description="AdamW, or Adam (weight decay in the gradient)")
+    lr: float = Field(2e-3, gt=0, le=1, description="highest learning rate")
+    weight_decay: float = Field(1e-2, ge=0, le=1, description="on weights; never on biases and norms")
+    schedule: Literal["cosine", "step", "constant"] = Field("cosine", description="how the learning rate falls")
+    warmup: float = Field(0.05, ge=0, le=0.5, description="cosine: share of the steps with a rising learning rate")
+    decay_at: float = Field(2 / 3, gt=0, lt=1, description="step: share of the steps after which the rate drops")
+    decay_factor: float = Field(0.2, gt=0, le=1, description="step: what the learning rate is multiplied by there")
+    grad_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; None = no limit")
+
+    dice_weight: float = Field(0.0, ge=0, le=10, description="weight of the Dice loss beside the cross-entropy")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="cross-entropy: share of probability on other classes")
+    class_weights: Literal["none", "inverse-sqrt-frequency"] = Field("none", description="help for rare classes")
+
+    ema_decay: float = Field(
+        0.99, ge=0, lt=1, description="averaging of the weights that are validated and kept; 0 = none"
+    )
+    amp: Literal["auto", "off", "bf16", "fp16"] = Field("auto", description="mixed precision; auto = on with CUDA only")
+    channels_last: bool = Field(True, description="memory layout of the features while it trains")
+    compile: bool = Field(False, description="torch.compile the network: slow to start, then faster")
+
+    flip: float = Field(0.5, ge=0, le=1, description="probability of a left-right flip")
+    flip_vertical: float = Field(0.0, ge=0, le=1, description="probability of an upside-down flip")
+    rotate: float = Field(10.0, ge=0, le=180, description="largest rotation in degrees, both ways")
+    scale: float = Field(0.2, ge=0, le=3, description="largest zoom: factors 1/(1+scale) .. 1+scale")
+    shift: float = Field(0.1, ge=0, le=1, description="largest shift as a share of the side")
+    colour: float = Field(0.2, ge=0, le=1, description="strength of brightness, contrast and saturation changes")
+    hue: float = Field(0.0, ge=0, le=180, description="largest turn of the hue in degrees, both ways")
+    noise: float = Field(0.05, ge=0, le=1, description="largest standard deviation of noise, images in [-1, 1]")
+    blur: float = Field(0.0, ge=0, le=10, description="largest sigma of a Gaussian blur in pixels")
+
+    val_fraction: float = Field(0.1, ge=0, le=0.5, description="share split off to validate; 0 = keep the last weights")
+    val_max: int = Field(128, ge=1, description="most validation images")
+    val_every: int = Field(50, ge=1, description="steps between two validations; the last step always validates")
+
+    @model_validator(mode="after")
+    def _check(self) -> SmpConfig:
+        fixed = {"encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params"}
+        taken = sorted(fixed & set(self.model_options))
+        if taken:
+            raise ValueError(f"model_options must not hold {', '.join(taken)}: gsegkit sets it")
+        return self
+
+
+class UnetConfig(SmpConfig):
+    """U-Net."""
+
+    architecture = "unet"
+    model_options: dict[str, Any] = _model_options(decoder_channels=[64, 48, 32, 24, 16])
+
+
+class UnetPlusPlusConfig(SmpConfig):
+    """U-Net++."""
+
+    architecture = "unetplusplus"
+    model_options: dict[str, Any] = _model_options(decoder_channels=[64, 48, 32, 24, 16])
+
+
+class MAnetConfig(SmpConfig):
+    """MA-Net."""
+
+    architecture = "manet"
+    model_options: dict[str, Any] = _model_options(decoder_channels=[64, 48, 32, 24, 16])
+
+
+class LinknetConfig(SmpConfig):
+    """LinkNet."""
+
+    architecture = "linknet"
+
+
+class FPNConfig(SmpConfig):
+    """Feature pyramid network."""
+
+    architecture = "fpn"
+    model_options: dict[str, Any] = _model_options(decoder_pyramid_channels=64, decoder_segmentation_channels=64)
+
+
+class PSPNetConfig(SmpConfig):
+    """PSPNet. Its encoder ends at stride 8, so a plain residual one serves best."""
+
+    architecture = "pspnet"
+    encoder: str = _encoder("resnet18")
+    model_options: dict[str, Any] = _model_options(psp_out_channels=128)
+
+
+class DeepLabV3Config(SmpConfig):
+    """DeepLabV3. Small atrous rates: the usual 12, 24, 36 reach past the border of small images."""
+
+    architecture = "deeplabv3"
+    model_options: dict[str, Any] = _model_options(
+        decoder_channels=64, encoder_output_stride=8, decoder_atrous_rates=[2, 4, 6]
+    )
+
+
+class DeepLabV3PlusConfig(SmpConfig):
+    """DeepLabV3+."""
+
+    architecture = "deeplabv3plus"
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {**SmpConfig.profiles, "paper-klish": _KLISH}
+    profile: Literal["default", "standard", "paper-directions", "paper-klish"] = Field(  # type: ignore[assignment]
+        "default", description="set of defaults: 2 CPU cores, smp's own sizes, or a paper's"
+    )
+    model_options: dict[str, Any] = _model_options(decoder_channels=64, decoder_atrous_rates=[2, 4, 6])
+
+
+class PANConfig(SmpConfig):
+    """PAN. It needs 8 x 8 features at stride 16: smaller images are padded to 128 px."""
+
+    architecture = "pan"
+
+
+class UPerNetConfig(SmpConfig):
+    """UPerNet."""
+
+    architecture = "upernet"
+    model_options: dict[str, Any] = _model_options(decoder_channels=64)
+
+
+class SegformerConfig(SmpConfig):
+    """SegFormer's decoder. The paper's own encoders (mit_b0 .. mit_b5) carry NVIDIA's non-commercial licence."""
+
+    architecture = "segformer"
+    model_options: dict[str, Any] = _model_options(decoder_segmentation_channels=64)
+
+
+class DPTConfig(SmpConfig):
+    """DPT. Needs a plain vision transformer of timm."""
+
+    architecture = "dpt"
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **SmpConfig.profiles,
+        "standard": {
+            **_STANDARD,
+            "encoder": "tu-vit_small_patch16_224",
+            "model_options": {"dynamic_img_size": True},
+        },
+    }
+    encoder: str = _encoder("tu-vit_tiny_patch16_224")
+    model_options: dict[str, Any] = _model_options(
+        dynamic_img_size=True, decoder_intermediate_channels=[48, 96, 192, 192], decoder_fusion_channels=64
+    )

@@ -1,0 +1,222 @@
+"""The segmenter: an smp network, trained on pairs, used on images of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gsegkit.context import RunContext, Stateful, Steps
+from gsegkit.dataset import LabelledDataset
+from gsegkit.errors import ArtifactError, ConfigError, ContractError, DataError
+from gsegkit.images import to_images
+from gsegkit.interfaces import Segmenter
+from gsegkit.seeds import child_seed, isolated_rng
+from gsegkit_smp.augment import augment
+from gsegkit_smp.config import SmpConfig
+from gsegkit_smp.loader import Loader, Pairs, class_counts, split
+from gsegkit_smp.losses import inverse_sqrt_frequency, segmentation_loss
+from gsegkit_smp.networks import (
+    build_network,
+    check_config,
+    encoder_weights,
+    network_sizes,
+    normalisation,
+    pad_images,
+)
+from gsegkit_smp.training import Average, Best, Precision, build_optimizer, learning_rate
+from gsegkit_smp.validation import confusion, equal_sizes
+
+ALARM_FROM = 0.25  # share of the training after which one predicted class is no longer just the start
+
+
+class SmpSegmenter(Segmenter):
+    """Any architecture of segmentation-models-pytorch; which one is said by the class of its options.
+
+    Example:
+        >>> from gsegkit_smp.config import UnetConfig
+        >>> segmenter = SmpSegmenter(UnetConfig(steps=100))
+        >>> segmenter.fit(dataset, ctx)  # doctest: +SKIP
+        >>> segmenter.predict(pixels)  # doctest: +SKIP
+    """
+
+    config: SmpConfig
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: SmpConfig) -> None:
+        super().__init__(config)
+        check_config(config)
+        self.network: nn.Module | None = None
+        self._compiled: Callable[[Tensor], Tensor] | None = None
+        mean, std = normalisation(config)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    # ---- prediction ----------------------------------------------------------------------------------------------
+
+    def logits(self, images: Tensor) -> Tensor:
+        """See `Segmenter.logits`; pads at the right and bottom edge to the network's stride and cuts that off again."""
+        if self.network is None:
+            raise ArtifactError(f"{self.config.architecture} is not trained", "fit() it, or load a trained one")
+        if self.training and images.shape[0] < 2:
+            raise ContractError("training with batch normalisation needs at least 2 images", "or call eval() first")
+        height, width = images.shape[-2:]
+        padded = pad_images(images, self._sizes)
+        if self.training and self.config.channels_last:
+            padded = padded.contiguous(memory_format=torch.channels_last)
+        network = self._compiled or self.network
+        logits: Tensor = network((padded - self.mean) / self.std)
+        return logits[..., :height, :width].float()
+
+    def facts(self) -> dict[str, Any]:
+        """See `ModulePart.facts`."""
+        if self.network is None:
+            return {}
+        facts: dict[str, Any] = {
+            "classes": list(self.classes),
+            "train_size": list(self.train_size),
+            "fit_rule": self.fit_rule,
+        }
+        if self.config.encoder_weights is not None:
+            facts["encoder_weights"] = encoder_weights(self.config)._asdict()
+        return facts
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """See `ModulePart.restore`; never downloads pretrained weights, the stored tensors replace them."""
+        if "classes" not in facts:
+            return
+        height, width = facts["train_size"]
+        self._build(tuple(facts["classes"]), (int(height), int(width)), str(facts["fit_rule"]), pretrained=False)
+
+    def _build(self, classes: tuple[str, ...], size: tuple[int, int], fit_rule: str, *, pretrained: bool) -> None:
+        self.classes, self.train_size, self.fit_rule = classes, size, fit_rule
+        device = self.device
+        self.network = build_network(self.config, len(classes), pretrained=pretrained).to(device)
+        self._sizes = network_sizes(self.network, self.config.architecture)
+
+    # ---- training ------------------------------------------------------------------------------------------------
+
+    def fit(self, dataset: LabelledDataset, ctx: RunContext, *, val: LabelledDataset | None = None) -> None:
+        """See `Segmenter.fit`. Afterwards the weights are the average ones with the best validation mIoU."""
+        if val is not None and val.classes != dataset.classes:
+            raise DataError(
+                f"validation has the classes {', '.join(val.classes)}, training {', '.join(dataset.classes)}",
+                "give both the same classes",
+            )
+        train: LabelledDataset = dataset
+        if val is None:
+            train, val = split(dataset, self.config.val_fraction, self.config.val_max, ctx.seed)
+        with Loader(train, self.config.batch_size, ctx.seed) as loader:
+            self._prepare(train, ctx)
+            Training(self, loader, val, ctx).run()
+        self.eval()
+
+    def _prepare(self, dataset: LabelledDataset, ctx: RunContext) -> None:
+        height, width = dataset[0].mask.shape
+        self.to(ctx.device)
+        with isolated_rng(child_seed(ctx.seed, "weights")):
+            self._build(dataset.classes, (int(height), int(width)), dataset.fit_rule, pretrained=True)
+        self._check_size()
+        if self.config.encoder_weights is not None:
+            source, licence = encoder_weights(self.config)
+            ctx.info(f"encoder weights: {source}; licence: {licence}; most such weights were learned from labels")
+        if self.config.encoder.startswith("mit_"):
+            ctx.warn(f"encoder {self.config.encoder} carries NVIDIA's Source Code License: non-commercial use only")
+
+    @torch.no_grad()
+    def _check_size(self) -> None:
+        try:
+            self.eval().logits(torch.zeros(2, 3, *self.train_size, device=self.device))
+        except Exception as error:
+            size = f"{self.train_size[1]} x {self.train_size[0]}"
+            raise ConfigError(
+                f"encoder '{self.config.encoder}' cannot take images of {size}: {error}",
+                "choose another, or for a timm encoder model_options such as "
+                f'{{"img_size": {list(self.train_size)}}} or {{"dynamic_img_size": true}}',
+            ) from error
+
+
+class Training:
+    """One training of a segmenter: the loop and what it keeps."""
+
+    def __init__(self, segmenter: SmpSegmenter, loader: Loader, val: LabelledDataset | None, ctx: RunContext) -> None:
+        assert segmenter.network is not None
+        self.segmenter, self.loader, self.val, self.ctx = segmenter, loader, val, ctx
+        self.config, self.network = segmenter.config, segmenter.network
+        self.class_weights: Tensor | None = None
+        if self.config.class_weights != "none":
+            self.class_weights = inverse_sqrt_frequency(class_counts(loader.dataset)).to(ctx.device)
+        self.precision = Precision(self.config.amp, ctx.device)
+        self.optimizer = build_optimizer(self.network, self.config, ctx.device)
+        self.average = Average(segmenter, self.config.ema_decay)
+        self.best = Best()
+        self.warned = False
+
+    def run(self) -> None:
+        """Train, then put the best weights into the segmenter."""
+        state: dict[str, Stateful] = {
+            "segmenter": self.segmenter,
+            "optimizer": self.optimizer,
+            "average": self.average,
+            "best": self.best,
+            "precision": self.precision,
+        }
+        if self.config.compile:
+            self.segmenter._compiled = torch.compile(self.network.forward)
+        with torch.backends.cudnn.flags(benchmark=True):
+            for step in (loop := self.ctx.steps(self.config.steps, state=state, name="segmenter")):
+                loss = self.step(step, loop.total)
+                if self.val is not None and ((step + 1) % self.config.val_every == 0 or step + 1 == loop.total):
+                    self.validate(self.val, loop)
+                curve = {"val_miou": self.best.latest} if self.best.weights else {}
+                loop.log(loss=loss, lr=self.optimizer.param_groups[0]["lr"], **curve)
+        self.segmenter._compiled = None
+        self.segmenter.load_state_dict(self.best.weights or self.average.module.state_dict())
+        if self.best.weights:
+            self.ctx.info(f"segmenter: best validation mIoU {self.best.miou:.4f} after step {self.best.step}")
+
+    def step(self, step: int, total: int) -> Tensor:
+        """One update; returns the loss."""
+        pairs = self.loader.batch(step).to(self.ctx.device)
+        images, masks, weights = augment(
+            to_images(pairs.pixels), pairs.masks, pairs.weights, self.config, child_seed(self.ctx.seed, "augment", step)
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, step, total)
+        self.segmenter.train()
+        with self.precision.autocast():
+            logits = self.segmenter.logits(images)
+        loss = self.loss(logits, Pairs(pairs.pixels, masks, weights))
+        self.precision.step(loss, self.optimizer, self.config.grad_clip)
+        self.average.update()
+        return loss.detach()
+
+    def loss(self, logits: Tensor, pairs: Pairs) -> Tensor:
+        """The training loss of a batch."""
+        return segmentation_loss(
+            logits,
+            pairs.masks,
+            pairs.weights,
+            class_weights=self.class_weights,
+            label_smoothing=self.config.label_smoothing,
+            dice_weight=self.config.dice_weight,
+        )
+
+    def validate(self, val: LabelledDataset, loop: Steps) -> None:
+        """Score the average weights, keep them when they are the best, and warn when they see one class only."""
+        count = min(len(val), self.config.val_max)
+        indices = torch.linspace(0, len(val) - 1, count).round().int().tolist()
+        samples = (row for i in indices for row in self.loader.rows(val, [i]))
+        result = confusion(self.average.module, equal_sizes(samples, self.config.batch_size))
+        self.best.offer(result.miou, loop.step + 1, self.average.module)
+        collapsed = result.collapsed()
+        if collapsed is not None and not self.warned and loop.step + 1 >= ALARM_FROM * loop.total:
+            self.warned = True
+            name = self.segmenter.classes[collapsed]
+            self.ctx.warn(
+                f"segmenter: after step {loop.step + 1} it sees almost nothing but '{name}' in the validation images; "
+                "look at the masks it learns from, or lower the learning rate"
+            )
