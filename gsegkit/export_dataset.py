@@ -185,7 +185,8 @@ class HuggingFaceWriter(DatasetWriter):
         from datasets.arrow_writer import ArrowWriter
 
         self.datasets = datasets
-        self.arrow = folder / "pairs.arrow"
+        self.arrow = folder / "parts" / "pairs.arrow"  # a table cannot be saved to the folder that it lies in
+        self.arrow.parent.mkdir()
         self.writer = ArrowWriter(features=self.features, path=str(self.arrow))
 
     def add(self, name: str, sample: Sample) -> None:
@@ -203,7 +204,7 @@ class HuggingFaceWriter(DatasetWriter):
             table = self.datasets.Dataset.from_file(str(self.arrow))
             table.save_to_disk(str(self.folder))
             del table
-            self.arrow.unlink()
+            shutil.rmtree(self.arrow.parent)
 
     def discard(self) -> None:
         """See `DatasetWriter.discard`."""
