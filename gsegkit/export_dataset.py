@@ -284,9 +284,11 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def classes_yaml(dataset: LabelledDataset) -> str:
-    """The text of classes.yaml: names in the order of the mask values, the ignore value, and the fit rule."""
-    record = {"classes": list(dataset.classes), "ignore": 255, "fit_rule": dataset.fit_rule}
-    return yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
+    """The text of classes.yaml: names from mask value 0 on."""
+    remark = (
+        f"# names of the mask values 0, 1, 2 ...; 255 is ignored; images were fitted by rule '{dataset.fit_rule}'\n"
+    )
+    return remark + yaml.safe_dump(list(dataset.classes), allow_unicode=True)
 
 
 def need(module: str, extra: str) -> Any:

@@ -23,7 +23,7 @@ from gsegkit.interfaces import Evaluator, Generator, MaskExtractor, Predictor, S
 from gsegkit.plan import PART_KINDS, Plan, differences
 from gsegkit.plugins import Registry, installed
 from gsegkit.preflight import PreflightError, check
-from gsegkit.progress import Progress
+from gsegkit.progress import Journal, Progress
 from gsegkit.report import render_report
 from gsegkit.rundir import RunFolder, environment, stage_key
 from gsegkit.stages import StageRunner
@@ -51,6 +51,7 @@ def run(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
     update: bool = False,
+    command: str = "",
 ) -> Result:
     """Carry out a plan in a run folder, reusing every stage that is already there and still valid.
 
@@ -61,6 +62,7 @@ def run(
         progress: who listens.
         stop: set it from outside to stop at the next step, with everything saved.
         update: allow a plan that differs from the one the folder was made with; what depends on it is remade.
+        command: what the user typed, for the report.
 
     Raises:
         PreflightError: problems found before anything was computed.
@@ -75,24 +77,33 @@ def run(
     plan = plan.resolved(registry)
     with folder.locked():
         _claim(folder, plan, update)
+        journal = Journal(progress or Progress(), folder.path / "log.txt")
         ctx = RunContext(
             folder=folder.path,
             device=pick_device(plan.device),
             seed=plan.seed,
             batch_size=plan.batch_size,
             smoke=plan.smoke,
-            progress=progress or Progress(),
+            progress=journal,
             stop=stop or threading.Event(),
         )
         started = time.time()
-        folder.write_status("running", device=str(ctx.device), threads=torch.get_num_threads(), **environment())
+        folder.write_status(
+            "running",
+            command=command,
+            device=str(ctx.device),
+            threads=torch.get_num_threads(),
+            licences=_component_licences(plan, registry),
+            **environment(),
+        )
         try:
             report = _run_stages(plan, StageRunner(folder, ctx, registry))
         except BaseException as error:
             stopped = isinstance(error, InterruptedRunError | KeyboardInterrupt)
-            folder.write_status("interrupted" if stopped else "failed", error=str(error))
+            status = "interrupted" if stopped else "failed"
+            folder.write_status(status, error=str(error), warnings=journal.warnings)
             raise
-        folder.write_status("done", error=None, seconds=round(time.time() - started, 1))
+        folder.write_status("done", error=None, seconds=round(time.time() - started, 1), warnings=journal.warnings)
         page = render_report(folder.path)
     return Result(folder.path, report, page)
 
@@ -100,6 +111,9 @@ def run(
 def _run_stages(plan: Plan, stages: StageRunner) -> Report | None:
     ctx, registry = stages.ctx, stages.registry
     generator: Generator = _build(plan, registry, "gen").to(ctx.device)
+    if generator.info.licence:
+        licences = [*_component_licences(plan, registry), ["generator weights", generator.info.licence]]
+        stages.run.write_status("running", licences=licences)
     refiners = build_refiners(plan, registry)
     evaluator: Evaluator = _build(plan, registry, "eval")
     images = open_images(plan, registry, generator)
@@ -242,6 +256,12 @@ def _identity(plan: Plan, registry: Registry, where: str) -> list[Any]:
 def _refiner_identity(registry: Registry, name: str, options: dict[str, Any]) -> list[Any]:
     entry = registry.find("refiner", name)
     return [entry.full_name, entry.version, options]
+
+
+def _component_licences(plan: Plan, registry: Registry) -> list[list[str]]:
+    """[what, licence] of every part's code; the licences of weights are known once the generator is built."""
+    entries = [registry.find(kind, spec.name) for _, kind, spec in plan.parts()]
+    return [[entry.full_name, entry.component.licence] for entry in entries]
 
 
 def _claim(folder: RunFolder, plan: Plan, update: bool) -> None:

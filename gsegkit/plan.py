@@ -66,25 +66,23 @@ class Plan(Config):
         Raises:
             ConfigError: an unknown part or field, or a value that does not fit.
         """
-        values: dict[str, Any] = {name: _spec(value) for name, value in base.items()}
-        values.update({name: _spec(value) for name, value in fields.items() if value is not None})
-        if "refine" in values:
-            values["refine"] = [_spec(item) for item in values["refine"]]
+        values: dict[str, Any] = {name: _field(name, value) for name, value in base.items()}
+        values.update({name: _field(name, value) for name, value in fields.items() if value is not None})
         for part, options in parse_assignments(assignments).items():
             _assign(values, _LONG_NAMES.get(part, part), options)
         return build_config(cls, values, where="run")
 
     def parts(self) -> list[tuple[str, str, PartSpec]]:
-        """(where, kind, spec) of every component of the plan."""
-        named = [(where, kind, getattr(self, where)) for where, kind in PART_KINDS.items()]
+        """(where, kind, spec) of every component that the plan uses; the reader only when there is a folder to read."""
+        unused = {"data_reader"} if self.data is None and self.images is None else set()
+        named = [(where, kind, getattr(self, where)) for where, kind in PART_KINDS.items() if where not in unused]
         return named + [(f"refine.{spec.name}", "refiner", spec) for spec in self.refine]
 
     def resolved(self, registry: Registry) -> Plan:
         """The same plan with every option of every component written out, so that later defaults cannot change it."""
-        update: dict[str, Any] = {}
-        for where, kind in PART_KINDS.items():
-            update[where] = _resolve(registry, kind, getattr(self, where), where)
-        update["refine"] = tuple(_resolve(registry, "refiner", spec, f"refine.{spec.name}") for spec in self.refine)
+        found = [(where, _resolve(registry, kind, spec, where)) for where, kind, spec in self.parts()]
+        update: dict[str, Any] = {where: spec for where, spec in found if where in PART_KINDS}
+        update["refine"] = tuple(spec for where, spec in found if where not in PART_KINDS)
         return self.model_copy(update=update)
 
     def config_of(self, entry: Entry, spec: PartSpec, where: str) -> Config:
@@ -110,6 +108,12 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
     return lines
 
 
+def _field(name: str, value: Any) -> Any:
+    if name == "refine" and isinstance(value, list | tuple):
+        return [_spec(item) for item in value]
+    return _spec(value) if name in PART_KINDS else value
+
+
 def _resolve(registry: Registry, kind: str, spec: PartSpec, where: str) -> PartSpec:
     config = build_config(registry.find(kind, spec.name).config_class(), spec.options, where)
     return PartSpec(name=spec.name, options=config.model_dump(mode="json"))
@@ -117,7 +121,7 @@ def _resolve(registry: Registry, kind: str, spec: PartSpec, where: str) -> PartS
 
 def _assign(values: dict[str, Any], part: str, options: dict[str, Any]) -> None:
     if part == "run":
-        values.update({name: _spec(value) if name in PART_KINDS else value for name, value in options.items()})
+        values.update({name: _field(name, value) for name, value in options.items()})
     elif part == "refine":
         for name, value in options.items():
             _assign_refiner(values, name, value)

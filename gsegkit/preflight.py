@@ -41,8 +41,6 @@ def check(plan: Plan, registry: Registry, out: Path | None = None) -> list[Probl
     problems: list[Problem] = []
     entries: dict[str, Entry] = {}
     for where, kind, spec in plan.parts():
-        if where == "data_reader" and plan.data is None and plan.images is None:
-            continue
         try:
             entries[where] = entry = registry.find(kind, spec.name)
         except GsegkitError as error:

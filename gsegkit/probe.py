@@ -41,8 +41,6 @@ def probe(plan: Plan, registry: Registry, out: Path | None = None) -> list[Probl
         return [Problem("device", error.message, error.hint)]
     parts: dict[str, Any] = {}
     for where, kind, spec in plan.parts():
-        if where == "data_reader" and plan.data is None and plan.images is None:
-            continue
         try:
             entry = registry.find(kind, spec.name)
             part = entry.build(plan.config_of(entry, spec, where))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from pathlib import Path
 
 
 class Progress:
@@ -26,3 +28,40 @@ class Progress:
 
     def message(self, text: str, level: str = "info") -> None:
         """A sentence for the user; level "info" or "warning"."""
+
+
+class Journal(Progress):
+    """Passes everything on, writes the sentences to a log file, and keeps the warnings.
+
+    Attributes:
+        warnings: all warnings so far.
+    """
+
+    def __init__(self, inner: Progress, path: Path) -> None:
+        self.inner = inner
+        self.path = path
+        self.warnings: list[str] = []
+
+    def start(self, task: str, total: int, done: int = 0, planned: int | None = None) -> None:
+        """See `Progress.start`."""
+        self._write(f"{task}: {total - done} of {total} steps to do")
+        self.inner.start(task, total, done, planned)
+
+    def advance(self, done: int, values: Mapping[str, float]) -> None:
+        """See `Progress.advance`."""
+        self.inner.advance(done, values)
+
+    def finish(self) -> None:
+        """See `Progress.finish`."""
+        self.inner.finish()
+
+    def message(self, text: str, level: str = "info") -> None:
+        """See `Progress.message`."""
+        if level == "warning":
+            self.warnings.append(text)
+        self._write(f"{level}: {text}")
+        self.inner.message(text, level)
+
+    def _write(self, text: str) -> None:
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")

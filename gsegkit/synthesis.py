@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,13 +11,14 @@ from torch import Tensor
 
 from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import Manifest, ShardDataset, shard_record, write_shard
-from gsegkit.errors import ContractError, DataError
+from gsegkit.errors import ContractError, DataError, StorageError
 from gsegkit.images import to_pixels
 from gsegkit.interfaces import Generator, MaskExtractor, Refiner
 from gsegkit.types import LabelledBatch
 
 SHARD_SIZE = 256  # candidates per shard, rounded up to whole micro-batches
 MAX_BROKEN = 0.001  # share of images that may be non-finite before the generator counts as broken
+BYTES_PER_PIXEL = 4  # RGB and a mask
 COVERAGE_ALARM = (0.02, 0.98)  # mean foreground share outside of which the masks have probably collapsed
 
 NamedRefiner = tuple[str, Refiner]
@@ -72,6 +74,7 @@ def synthesize(
     missing = [shard for shard in mine if shard_record(ctx.folder, shard) is None]
     if len(missing) < len(mine):
         ctx.info(f"kept {len(mine) - len(missing)} of {len(mine)} shards")
+    _check_space(ctx, len(missing) * shard_size * manifest.height * manifest.width * BYTES_PER_PIXEL)
     coverage = Coverage(ctx)
     manifest.write(ctx.folder)
     for shard in ctx.track(missing, "making pairs"):
@@ -87,6 +90,16 @@ def synthesize(
             f"the refiners left none of {num_samples} samples ({dropped})", "loosen the one that dropped most"
         )
     return dataset
+
+
+def _check_space(ctx: RunContext, needed: int) -> None:
+    ctx.folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(ctx.folder).free
+    if needed > free:
+        raise StorageError(
+            f"the pairs need about {needed / 1e9:.1f} GB and '{ctx.folder}' has {free / 1e9:.1f} GB free",
+            "free some space, lower the number of samples, or choose another folder",
+        )
 
 
 def _make_shard(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from gsegkit import builtin
 from gsegkit.context import RunContext
 from gsegkit.plan import Plan

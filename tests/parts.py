@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
 from gsegkit.config import Config
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, UnlabelledImages
@@ -15,8 +18,6 @@ from gsegkit.interfaces import Evaluator, Predict, Refiner, Segmenter, Trainable
 from gsegkit.plugins import Component, hookimpl
 from gsegkit.seeds import normals
 from gsegkit.types import GeneratedBatch, GeneratorInfo, LabelledBatch, Report
-from pydantic import Field
-from torch import Tensor, nn
 
 
 class TinyConfig(Config):
@@ -121,8 +122,6 @@ class MeanGenerator(TrainableGenerator):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-
-
 
 
 class PartsPlugin:

@@ -3,6 +3,7 @@ import os
 
 import pytest
 import torch
+
 from gsegkit import artifacts
 from gsegkit.artifacts import atomic_write, load_part, load_tree, read_safetensors, save_part, save_tree
 from gsegkit.errors import ArtifactError, StorageError

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+
 from gsegkit import cli
 from gsegkit.images import write_png
 

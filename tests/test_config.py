@@ -2,11 +2,12 @@ import json
 from typing import Literal
 
 import pytest
-from gsegkit.config import Config, build_config, option_table, parse_assignments, parse_value, read_options_file
-from gsegkit.errors import ConfigError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
+
+from gsegkit.config import Config, build_config, option_table, parse_assignments, parse_value, read_options_file
+from gsegkit.errors import ConfigError
 
 
 class Sample(Config):

@@ -2,6 +2,7 @@ import threading
 
 import pytest
 import torch
+
 from gsegkit.context import CHECKPOINT_FILE, METRICS_FILE, RunContext, read_metrics
 from gsegkit.errors import ArtifactError, DivergedError, InterruptedRunError
 from gsegkit.progress import Progress

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from gsegkit.artifacts import load_tree, read_safetensors
 from gsegkit.dataset import shard_record
 

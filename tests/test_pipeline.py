@@ -2,8 +2,9 @@ import json
 
 import pytest
 import torch
+
 from gsegkit import api
-from gsegkit.errors import ArtifactError, ConfigError, DataError, RunLockedError
+from gsegkit.errors import ArtifactError, ConfigError, DataError, RunLockedError, StorageError
 from gsegkit.images import write_png
 from gsegkit.pipeline import run
 from gsegkit.plan import Plan, differences
@@ -31,7 +32,9 @@ def session(registry):
 def test_from_generator_to_report(plan, registry, tmp_path):
     result = run(plan, tmp_path / "run", registry=registry)
     assert 0.4 < result.report.metrics["accuracy"] <= 1
-    assert json.loads((tmp_path / "run/report/metrics.json").read_text())["accuracy"] == result.report.metrics["accuracy"]
+    assert (
+        json.loads((tmp_path / "run/report/metrics.json").read_text())["accuracy"] == result.report.metrics["accuracy"]
+    )
     assert "<html" in result.page.read_text()
     status = json.loads((tmp_path / "run/run.json").read_text())
     assert status["status"] == "done"
@@ -67,6 +70,42 @@ def test_a_run_replays_from_its_own_config(plan, registry, tmp_path):
     assert replayed.report.metrics == first.report.metrics
     shard = "dataset/shard-00000.safetensors"
     assert (tmp_path / "a" / shard).read_bytes() == (tmp_path / "b" / shard).read_bytes()
+
+
+def test_a_disk_that_fills_up_at_any_write_loses_nothing(plan, registry, tmp_path, monkeypatch):
+    """The n-th flush to disk fails; the run says so, and the same run again finishes with the same files."""
+    import errno
+
+    from gsegkit import artifacts
+
+    whole = run(plan, tmp_path / "whole", registry=registry)
+    real, calls = artifacts.os.fsync, 0
+
+    def count(handle):
+        nonlocal calls
+        calls += 1
+        if calls == fail_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    fail_at = 0
+    monkeypatch.setattr(artifacts.os, "fsync", count)
+    run(plan, tmp_path / "counted", registry=registry)
+    total = calls
+    assert total > 20
+    for n in range(1, total, 7):
+        calls, fail_at = 0, n
+        out = tmp_path / f"full-{n}"
+        try:
+            run(plan, out, registry=registry)
+        except StorageError as error:
+            assert "no space left" in error.message
+            assert not list(out.rglob("*.tmp"))
+        calls, fail_at = 0, 0
+        again = run(plan, out, registry=registry)
+        assert again.report.metrics == whole.report.metrics
+        shard = "dataset/shard-00000.safetensors"
+        assert (out / shard).read_bytes() == (tmp_path / "whole" / shard).read_bytes()
 
 
 def test_two_runs_in_one_folder(plan, registry, tmp_path):
@@ -146,7 +185,9 @@ def test_api_verbs_on_a_finished_run(plan, registry, session, tmp_path):
     assert torch.equal(more[5].pixels, api.open_labelled(tmp_path / "run", session)[5].pixels)
     with pytest.raises(ConfigError, match="made with other options"):
         api.synthesize(tmp_path / "run", tmp_path / "more", 61, session=session, device="cpu")
-    trained = api.train(tmp_path / "more", "tiny", tmp_path / "seg", options={"steps": 5}, session=session, device="cpu")
+    trained = api.train(
+        tmp_path / "more", "tiny", tmp_path / "seg", options={"steps": 5}, session=session, device="cpu"
+    )
     loaded = api.load(tmp_path / "seg", session=session)
     pixels = more[0].pixels[None]
     assert torch.equal(trained.predict(pixels), loaded.predict(pixels))

@@ -3,6 +3,7 @@ import sys
 from importlib import metadata
 
 import pytest
+
 from gsegkit import plugins
 from gsegkit.errors import (
     MissingDependencyError,

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from gsegkit.errors import ArtifactError, RunLockedError, StorageError
 from gsegkit.rundir import RunFolder, stage_key
 

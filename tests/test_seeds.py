@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from gsegkit.seeds import PURPOSES, child_seed, integers, isolated_rng, normals, sample_seeds, uniforms
 
 KNOWN_SEED = 143320700730474496
@@ -59,4 +60,3 @@ def test_isolated_rng_restores_the_state():
     assert torch.equal(before, torch.get_rng_state())
     with isolated_rng(1):
         assert torch.equal(first, torch.rand(3))
-

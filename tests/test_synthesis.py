@@ -2,9 +2,10 @@ import dataclasses
 
 import pytest
 import torch
+
 from gsegkit.context import RunContext
 from gsegkit.dataset import MANIFEST_FILE, MemoryDataset, ShardDataset, Subset, UnlabelledImages, shard_path
-from gsegkit.errors import ArtifactError, ContractError, DataError, InterruptedRunError
+from gsegkit.errors import ArtifactError, ContractError, DataError, InterruptedRunError, StorageError
 from gsegkit.images import write_png
 from gsegkit.interfaces import Refiner
 from gsegkit.progress import Progress
@@ -146,6 +147,15 @@ def test_collapsed_masks_raise_an_alarm(toy, native, tmp_path, monkeypatch):
     monkeypatch.setattr(type(native), "extract", all_background)
     synthesize(toy, native, [], 16, RunContext(tmp_path, batch_size=8, progress=Listener()))
     assert [level for level, text in said if "cover 0.0%" in text] == ["warning"]
+
+
+def test_a_disk_that_is_too_small_is_told_before_the_work(toy, native, tmp_path, monkeypatch):
+    import shutil
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+    with pytest.raises(StorageError, match="the pairs need about"):
+        make(toy, native, tmp_path, 50)
+    assert not list(tmp_path.iterdir())
 
 
 def test_reading_a_folder_that_is_no_data_set(tmp_path):

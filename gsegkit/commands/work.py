@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,7 +48,15 @@ def run(
     session = c.session(quiet)
     from gsegkit.pipeline import run as run_plan
 
-    result = run_plan(plan, out, registry=session.registry, progress=session.progress, stop=session.stop, update=update)
+    result = run_plan(
+        plan,
+        out,
+        registry=session.registry,
+        progress=session.progress,
+        stop=session.stop,
+        update=update,
+        command=shlex.join(["gsegkit", *sys.argv[1:]]),
+    )
     metrics = result.report.to_json() if result.report is not None else None
     if as_json:
         print_json({"folder": str(result.folder), "page": str(result.page), "metrics": metrics})

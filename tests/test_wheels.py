@@ -1,0 +1,75 @@
+"""Each plugin alone: its wheel beside the core wheel in a clean environment; `list` shows it, its tests pass."""
+
+import json
+import os
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "pyproject.toml").exists())
+EXTRAS = {"gsegkit-faiss": "[cpu]"}
+NEEDED_BY_TESTS = {"gsegkit-eval": ["scikit-image"]}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(shutil.which("uv") is None, reason="needs uv"),
+]
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheels")
+    subprocess.run(["uv", "build", "--wheel", "--all-packages", "--out-dir", out], cwd=ROOT, check=True)
+    return out
+
+
+def wheel(wheels: Path, dist: str) -> Path:
+    (path,) = wheels.glob(f"{dist.replace('-', '_')}-*.whl")
+    return path
+
+
+def clean_environment(folder: Path, *requirements: object) -> Path:
+    subprocess.run(["uv", "venv", "-q", folder], check=True)
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    subprocess.run(["uv", "pip", "install", "-q", "--python", python, *map(str, requirements)], check=True)
+    return python
+
+
+def listed(python: Path, cwd: Path) -> dict:
+    done = subprocess.run(
+        [python, "-m", "gsegkit", "list", "--json"], capture_output=True, text=True, check=True, cwd=cwd
+    )
+    return json.loads(done.stdout)
+
+
+def test_the_core_wheel_alone(wheels, tmp_path):
+    files = zipfile.ZipFile(wheel(wheels, "gsegkit")).namelist()
+    assert "gsegkit/py.typed" in files
+    assert not [name for name in files if name.startswith(("tests/", "plugins/", "docs/"))]
+    python = clean_environment(tmp_path / "env", wheel(wheels, "gsegkit"))
+    listing = listed(python, tmp_path)
+    assert {"toy", "native", "torch"} == {component["name"] for component in listing["components"]}
+    assert listing["broken"] == []
+
+
+@pytest.mark.parametrize("dist", PLUGINS)
+def test_a_plugin_alone(wheels, tmp_path, dist):
+    core, own = wheel(wheels, "gsegkit"), wheel(wheels, dist)
+    more = NEEDED_BY_TESTS.get(dist, [])
+    python = clean_environment(
+        tmp_path / "env", core, f"{own}{EXTRAS.get(dist, '')}", "pytest", "pytest-timeout", "hypothesis", *more
+    )
+    listing = listed(python, tmp_path)
+    assert listing["broken"] == []
+    assert {component["dist"] for component in listing["components"]} == {"gsegkit", dist}
+    assert not [c["name"] for c in listing["components"] if c["missing"]]
+    tests = shutil.copytree(ROOT / "plugins" / dist / "tests", tmp_path / "tests")
+    marks = "not slow and not gpu"
+    command = [python, "-m", "pytest", "-q", "--import-mode=importlib", "-m", marks, "-p", "no:cacheprovider", tests]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
