@@ -126,7 +126,6 @@ def test_everything_is_shown(tmp_path):
         "dropped by area 9 22.5 %",
         "kept 30 75.0 %",
         "contrast",
-        "5000000000",  # a seed
         "25.0 %",  # share of class 1, see write_pairs
         "val_loss",
         "How clusters merged",
@@ -139,6 +138,7 @@ def test_everything_is_shown(tmp_path):
     ):
         assert text in page.text, text
     assert page.open == []
+    assert ("figcaption", {"title": "seed 5000000000"}) in page.attributes
     assert page.tags.count("polyline") == 2  # loss and its validation share one chart
     assert page.tags.count("img") == 2 * 24 + 4 + 1  # sheet, prediction and annotation, figure
 

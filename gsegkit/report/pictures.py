@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from gsegkit.dataset import MANIFEST_FILE, ShardDataset
+from gsegkit.dataset import MANIFEST_FILE, Sample, ShardDataset
 from gsegkit.errors import GsegkitError
 from gsegkit.images import class_palette, read_image, read_mask, resize_pixels
 from gsegkit.report.read import Source, as_dict, latest, show, stage_folders
@@ -100,7 +100,7 @@ def dataset_section(source: Source) -> dict[str, Any] | None:
         dataset = ShardDataset(folder)
         rows = _spread(len(dataset), SHEET_SIZE)
         seeds = dataset.seeds() if len(dataset) else torch.zeros(0)
-        sheet = [(pair_of(dataset[i].pixels, dataset[i].mask), str(int(seeds[i]))) for i in rows]
+        sheet = [_sheet_entry(dataset[i], int(seeds[i])) for i in rows]
         shares, coverage = _class_shares(dataset)
         scores = {name: values.tolist() for name, values in dataset.scores().items()} if len(dataset) else {}
     except GsegkitError as error:
@@ -116,6 +116,10 @@ def dataset_section(source: Source) -> dict[str, Any] | None:
         "scores": scores,
         "coverage": coverage,
     }
+
+
+def _sheet_entry(sample: Sample, seed: int) -> dict[str, Any]:
+    return {"pair": pair_of(sample.pixels, sample.mask), "name": sample.name.lstrip("0") or "0", "seed": str(seed)}
 
 
 def legend(classes: Sequence[str], shares: Sequence[float] = ()) -> list[LegendEntry]:
