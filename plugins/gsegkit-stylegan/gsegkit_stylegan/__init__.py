@@ -1,1 +1,51 @@
 """Generators pggan, stylegan and stylegan2 for gsegkit, with safe readers and a trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gsegkit.plugins import Component, hookimpl
+
+_PROVIDES = ("latent-grad", "features", "feature-edit", "classes")
+
+
+@hookimpl
+def gsegkit_components() -> list[Component]:
+    """The components of this plugin."""
+    return [
+        Component(
+            kind="generator",
+            name="stylegan2",
+            target="gsegkit_stylegan.stylegan2:StyleGAN2",
+            config="gsegkit_stylegan.config:StyleGAN2Config",
+            summary="StyleGAN2 and StyleGAN2-ADA: sampling, editing, and training with ADA on small folders",
+            paper="Karras et al. 2020, arXiv:1912.04958 and arXiv:2006.06676",
+            provides=(*_PROVIDES, "trainable"),
+        ),
+        Component(
+            kind="generator",
+            name="stylegan",
+            target="gsegkit_stylegan.stylegan:StyleGAN",
+            config="gsegkit_stylegan.config:StyleGANConfig",
+            summary="StyleGAN v1, for weights that people have",
+            paper="Karras et al. 2019, arXiv:1812.04948",
+            provides=_PROVIDES,
+        ),
+        Component(
+            kind="generator",
+            name="pggan",
+            target="gsegkit_stylegan.pggan:PGGAN",
+            config="gsegkit_stylegan.config:PGGANConfig",
+            summary="progressive GAN, for weights that people have",
+            paper="Karras et al. 2018, arXiv:1710.10196",
+            provides=_PROVIDES,
+        ),
+    ]
+
+
+@hookimpl
+def gsegkit_commands(app: Any) -> None:
+    """Add `gsegkit import`."""
+    from gsegkit_stylegan.readers.command import add_import_command
+
+    add_import_command(app)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from gsegkit.config import Config
+from gsegkit.testing.settings import KitSettings
+from gsegkit_stylegan.config_train import TrainOptions
 
-Fit = Literal["squash", "crop", "pad"]
 MAX_RESOLUTION = 2048
 
 
@@ -77,3 +78,65 @@ class PGGANArch(Arch):
     """Progressive GAN; the defaults are the paper's at 64 px."""
 
     channel_base: int = Field(16384, ge=8, le=2**20, description="channels at resolution r are base / r")
+
+
+class SampleOptions(Config):
+    """Where weights come from, and how latents become images."""
+
+    weights: str = Field("none", description="zoo name, folder of imported or trained weights, or none = random")
+    space: Literal["w", "z", "w+"] = Field("w", description="edit space: w shared by all layers, z, or one w a layer")
+    psi: float = Field(1.0, ge=-2, le=2, description="truncation: 1 = none, 0 = the mean image")
+    cutoff: int | None = Field(None, ge=0, description="truncate only this many first layers; none = all")
+    noise: Literal["fixed", "seed", "none"] = Field(
+        "fixed", description="fixed: the stored noise; seed: each sample of sample() its own; none"
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the activations")
+    compile: bool = Field(False, description="torch.compile the synthesis; pays off for thousands of samples")
+
+
+class StyleGAN2Config(StyleGAN2Arch, SampleOptions, TrainOptions):
+    """Options of the generator `stylegan2`; the network's defaults are a small one that trains on a CPU.
+
+    The shape of the network is read from the weights. With `weights=auto`, giving any option of the network's shape
+    means a new network of that shape.
+    """
+
+    kit: ClassVar[KitSettings] = KitSettings(
+        options={
+            "resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 10, "w_dim": 9, "mapping_layers": 2,
+            "num_classes": 1, "kimg": 0.012, "batch": 4, "r1_interval": 2, "snapshot_kimg": 0.008,
+        }
+    )  # fmt: skip
+
+    weights: str = Field(
+        "auto", description="auto = coffee-leaf-64 of the zoo; a zoo name, a folder of weights, or none = random"
+    )
+    channel_base: int = Field(2048, ge=8, le=2**20, description="channels at resolution r are base / r; paper 32768")
+    channel_max: int = Field(128, ge=1, le=4096, description="and at most this many; paper 512")
+    z_dim: int = Field(128, ge=1, le=8192, description="size of the input noise; paper 512")
+    w_dim: int = Field(128, ge=1, le=8192, description="size of the mapped latent w; paper 512")
+    mapping_layers: int = Field(2, ge=1, le=32, description="dense layers of the mapping network; paper 8")
+
+
+class StyleGANConfig(StyleGANArch, SampleOptions):
+    """Options of the generator `stylegan`."""
+
+    kit: ClassVar[KitSettings] = KitSettings(
+        options={
+            "resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 10, "w_dim": 9, "mapping_layers": 2,
+            "num_classes": 3,
+        }
+    )  # fmt: skip
+
+
+class PGGANConfig(PGGANArch, SampleOptions):
+    """Options of the generator `pggan`; its only latent space is z."""
+
+    kit: ClassVar[KitSettings] = KitSettings(
+        options={"resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 10, "num_classes": 3}
+    )
+
+    space: Literal["z"] = Field("z", description="edit space; a PGGAN has no other")
+    psi: Literal[1] = Field(1, description="a PGGAN has no truncation")
+    cutoff: None = Field(None, description="a PGGAN has no truncation")
+    noise: Literal["none"] = Field("none", description="a PGGAN has no noise")

@@ -18,7 +18,9 @@ class TrainOptions(Config):
     batch: int = Field(16, ge=2, le=4096, description="images per step")
     lr_generator: float = Field(2.5e-3, gt=0, le=1, description="Adam's learning rate, generator")
     lr_discriminator: float = Field(2.5e-3, gt=0, le=1, description="Adam's learning rate, discriminator")
-    r1_gamma: float = Field(0.2, ge=0, le=1e4, description="weight of the R1 penalty; 0.0002 R^2 / batch x 16 fits most")
+    r1_gamma: float = Field(
+        0.2, ge=0, le=1e4, description="weight of the R1 penalty; 0.0002 R^2 / batch x 16 fits most"
+    )
     r1_interval: int = Field(16, ge=1, le=1024, description="steps between two R1 penalties (lazy)")
     path_weight: float = Field(0.0, ge=0, le=100, description="weight of the path-length penalty, 0 = off, paper 2")
     path_interval: int = Field(4, ge=1, le=1024, description="steps between two path-length penalties (lazy)")

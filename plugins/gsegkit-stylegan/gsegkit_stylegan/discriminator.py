@@ -74,9 +74,7 @@ class Discriminator(nn.Module):
             self.embed = Dense(arch.num_classes, arch.w_dim)
         self.register_buffer("filter", filter_2d(arch.resample_filter), persistent=False)
 
-    def forward(
-        self, images: Tensor, labels: Tensor | None = None, dtype: torch.dtype = torch.float32
-    ) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
         """Judge images of the network's own resolution, or with `image_skips` of a lower one."""
         images = images.contiguous(memory_format=torch.channels_last)
         x: Tensor | None = None

@@ -14,19 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gsegkit.taps import TapPoint
 from gsegkit_stylegan.config import StyleGAN2Arch
 from gsegkit_stylegan.layers import SQRT2, Conv, Dense, filter_2d, leaky, normalize, up_conv, upsample
 
-#: Sees, and may replace, every named activation: (name, [N, C, h, w]) -> [N, C, h, w].
-Tap = Callable[[str, Tensor], Tensor]
 #: Noise of a layer: (layer name, resolution) -> [N or 1, 1, r, r] float32, or None for the stored one.
 NoiseSource = Callable[[str, int], Tensor | None]
 EPS = 1e-8
-
-
-def untouched(name: str, x: Tensor) -> Tensor:
-    """The tap that does nothing."""
-    return x
 
 
 def stored_noise(name: str, resolution: int) -> Tensor | None:
@@ -94,22 +88,18 @@ class StyleConv(nn.Module):
         x = x * styles[:, :, None, None].to(x.dtype)
         weight = weight.to(x.dtype)
         x = up_conv(x, weight, self.filter) if self.up else F.conv2d(x, weight, padding=1)
-        shift = (self.bias * gain)[None, :, None, None]
-        strength = self.noise_strength * gain
-        scale = demod[:, :, None, None].to(x.dtype)
-        if noise is None:
-            shift = shift + self.noise_const * strength
-            x = torch.addcmul(_like(shift, x), x, scale)
-        else:
-            x = torch.addcmul(shift.to(x.dtype), x, scale).add_((noise * strength).to(x.dtype))
+        x = x * demod[:, :, None, None].to(x.dtype)
+        # In place from here on: no gradient needs the values before the shift.
+        x = x.add_(self._shift(x, noise, gain))
         return leaky(x, None if self.clamp is None else self.clamp * gain / SQRT2)
 
-
-def _like(shift: Tensor, x: Tensor) -> Tensor:
-    shift = shift.to(x.dtype)
-    if x.is_contiguous(memory_format=torch.channels_last):
-        return shift.contiguous(memory_format=torch.channels_last)
-    return shift
+    def _shift(self, x: Tensor, noise: Tensor | None, gain: float) -> Tensor:
+        """Bias and noise in one tensor that broadcasts over [N, O, r, r]."""
+        bias = (self.bias * gain)[None, :, None, None]
+        if noise is None:
+            return (bias + self.noise_const * (self.noise_strength * gain)).to(x.dtype)
+        x.add_((noise * (self.noise_strength * gain)).to(x.dtype))
+        return bias.to(x.dtype)
 
 
 class ToRGB(nn.Module):
@@ -144,9 +134,12 @@ class Block(nn.Module):
         channels = arch.channels(resolution)
         if resolution == 4:
             self.const = nn.Parameter(torch.randn(channels, 4, 4))
+            self.tap_const = TapPoint()
         else:
             self.conv0 = StyleConv(arch.channels(resolution // 2), channels, resolution, arch, up=True)
+            self.tap_conv0 = TapPoint()
         self.conv1 = StyleConv(channels, channels, resolution, arch)
+        self.tap_conv1 = TapPoint()
         if arch.architecture == "skip" or resolution == arch.resolution:
             self.torgb = ToRGB(channels, arch)
         if arch.architecture == "resnet" and resolution > 4:
@@ -154,31 +147,29 @@ class Block(nn.Module):
         self.register_buffer("filter", filter_2d(arch.resample_filter), persistent=False)
 
     def forward(
-        self, x: Tensor | None, images: Tensor | None, ws: Tensor, tap: Tap, noise: NoiseSource, dtype: torch.dtype
+        self, x: Tensor | None, images: Tensor | None, ws: Tensor, noise: NoiseSource, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor | None]:
         """Features of the block before [N, C, r/2, r/2] and its images -> features and images at r."""
-        name = f"b{self.resolution}"
-        x = self._features(x, ws, tap, noise, dtype)
+        x = self._first(ws, noise, dtype) if x is None else self._features(x, ws, noise)
         if images is not None:
             images = upsample(images, self.filter)
         if hasattr(self, "torgb"):
             rgb = self.torgb(x, ws[:, -1])
             images = rgb if images is None else images + rgb
-        if images is not None:
-            images = tap(f"{name}.image", images)
         return x, images
 
-    def _features(self, x: Tensor | None, ws: Tensor, tap: Tap, noise: NoiseSource, dtype: torch.dtype) -> Tensor:
+    def _first(self, ws: Tensor, noise: NoiseSource, dtype: torch.dtype) -> Tensor:
+        const = self.const.to(dtype).expand(len(ws), *self.const.shape)
+        x = self.tap_const(const.contiguous(memory_format=torch.channels_last))
+        return self.tap_conv1(self.conv1(x, ws[:, 0], noise("b4.conv1", 4)))
+
+    def _features(self, x: Tensor, ws: Tensor, noise: NoiseSource) -> Tensor:
         r, name = self.resolution, f"b{self.resolution}"
-        if x is None:
-            x = self.const.to(dtype).expand(len(ws), *self.const.shape)
-            x = tap(f"{name}.const", x.contiguous(memory_format=torch.channels_last))
-            return tap(f"{name}.conv1", self.conv1(x, ws[:, 0], noise(f"{name}.conv1", r)))
         branch = upsample(self.skip(x, gain=math.sqrt(0.5)), self.filter) if self.architecture == "resnet" else None
         gain = 1.0 if branch is None else math.sqrt(0.5)
-        x = tap(f"{name}.conv0", self.conv0(x, ws[:, 0], noise(f"{name}.conv0", r)))
+        x = self.tap_conv0(self.conv0(x, ws[:, 0], noise(f"{name}.conv0", r)))
         x = self.conv1(x, ws[:, 1], noise(f"{name}.conv1", r), gain=gain)
-        return tap(f"{name}.conv1", x if branch is None else x + branch)
+        return self.tap_conv1(x if branch is None else x + branch)
 
 
 class Synthesis(nn.Module):
@@ -190,11 +181,14 @@ class Synthesis(nn.Module):
         for resolution in arch.resolutions:
             setattr(self, f"b{resolution}", Block(resolution, arch))
 
+    def taps(self) -> dict[str, TapPoint]:
+        """Named activations, shallow to deep: b4.const, b4.conv1, b8.conv0, b8.conv1 ..."""
+        return named_taps(self, ("const", "conv0", "conv1"))
+
     def forward(
         self,
         ws: Tensor,
         *,
-        tap: Tap = untouched,
         noise: NoiseSource = stored_noise,
         dtype: torch.dtype = torch.float32,
         resolution: int | None = None,
@@ -203,7 +197,6 @@ class Synthesis(nn.Module):
 
         Args:
             ws: [N, num_ws, w_dim] float32.
-            tap: sees, and may replace, each named activation.
             noise: noise of each layer; the stored buffers by default.
             dtype: of the activations; images are summed in float32 always.
             resolution: stop here (`skip` networks only), as a growing training does.
@@ -217,12 +210,22 @@ class Synthesis(nn.Module):
         for r in self.arch.resolutions:
             # toRGB of a block shares its w with the first convolution of the next block.
             count = 2 if r == 4 else 3
-            x, images = getattr(self, f"b{r}")(x, images, ws[:, start : start + count], tap, noise, dtype)
+            x, images = getattr(self, f"b{r}")(x, images, ws[:, start : start + count], noise, dtype)
             start += count - 1
             if r == resolution:
                 break
         assert images is not None
         return images
+
+
+def named_taps(synthesis: nn.Module, places: tuple[str, ...]) -> dict[str, TapPoint]:
+    """The tap points `tap_{place}` of the blocks `b{r}`, shallow to deep."""
+    return {
+        f"{name}.{place}": getattr(block, f"tap_{place}")
+        for name, block in synthesis.named_children()
+        for place in places
+        if hasattr(block, f"tap_{place}")
+    }
 
 
 class StyleGAN2Network(nn.Module):

@@ -24,15 +24,24 @@ class RealImages:
         mirror: "none", "x" or "xy": axes along which half of the images are flipped.
         seed: of order and flips.
         device: where batches go.
+        num_classes: 0, or the number of sub-folders: each is a class, in the order of their names.
     """
 
     def __init__(
-        self, images: UnlabelledImages, side: int, fit: str, mirror: str, seed: int, device: torch.device
+        self,
+        images: UnlabelledImages,
+        side: int,
+        fit: str,
+        mirror: str,
+        seed: int,
+        device: torch.device,
+        num_classes: int = 0,
     ) -> None:
         if len(images) < 2:
             raise DataError(f"a training needs at least 2 images, got {len(images)}", "give a larger folder")
         self.images = images.fitted((side, side), fit)
         self.side, self.mirror, self.seed, self.device = side, mirror, seed, device
+        self._classes = _folder_classes(images, num_classes) if num_classes else None
         self._permutations: dict[int, Tensor] = {}
         self._pixels: Tensor | None = None
         if len(images) * 3 * side * side <= MEMORY_LIMIT:
@@ -56,8 +65,8 @@ class RealImages:
         return torch.stack([self._order(at // len(self))[at % len(self)] for at in positions])
 
     def labels(self, step: int, count: int) -> Tensor | None:
-        """Class labels; a plain folder has none."""
-        return None
+        """Class labels of the same images, [count] int64; None when unconditional."""
+        return None if self._classes is None else self._classes[self.rows(step, count)].to(self.device)
 
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self._permutations:
@@ -74,3 +83,13 @@ class RealImages:
                 coin = coins[dim - 2].to(batch.device)[:, None, None, None]
                 batch = torch.where(coin, batch.flip(dim), batch)
         return batch
+
+
+def _folder_classes(images: UnlabelledImages, num_classes: int) -> Tensor:
+    folders = sorted({path.parent for path in images.paths})
+    if len(folders) != num_classes:
+        raise DataError(
+            f"a network of {num_classes} classes needs images in {num_classes} folders, found {len(folders)}",
+            "one sub-folder a class, or num_classes=0",
+        )
+    return torch.tensor([folders.index(path.parent) for path in images.paths])

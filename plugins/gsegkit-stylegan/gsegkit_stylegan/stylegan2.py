@@ -1,0 +1,54 @@
+"""The generator `stylegan2`: sampling through `FamilyGenerator`, training through `StyleGAN2Trainer`."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gsegkit.context import RunContext
+from gsegkit.dataset import UnlabelledImages
+from gsegkit.interfaces import Segmenter, TrainableGenerator
+from gsegkit_stylegan.config import StyleGAN2Arch, StyleGAN2Config
+from gsegkit_stylegan.generator import FamilyGenerator
+from gsegkit_stylegan.networks_stylegan2 import StyleGAN2Network, truncate
+from gsegkit_stylegan.stylegan2_train import StyleGAN2Trainer
+from gsegkit_stylegan.train_data import RealImages
+
+
+class StyleGAN2(FamilyGenerator, TrainableGenerator):
+    """StyleGAN2 and StyleGAN2-ADA.
+
+    Example:
+        >>> generator = StyleGAN2(StyleGAN2Config(resolution=16, channel_base=128, channel_max=8))
+        >>> generator.sample(torch.arange(4), features=("b16.conv1",)).images.shape
+        torch.Size([4, 3, 16, 16])
+    """
+
+    name = "stylegan2"
+    arch_class = StyleGAN2Arch
+    config: StyleGAN2Config
+    network: StyleGAN2Network
+
+    def build(self, arch: StyleGAN2Arch) -> StyleGAN2Network:
+        """See `FamilyGenerator.build`."""
+        return StyleGAN2Network(arch)
+
+    def layer_inputs(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """[N, num_ws, w_dim]: mapped, one per layer, truncated."""
+        w = self.network.mapping(latents, labels) if self.config.space == "z" else latents
+        ws = w if self.config.space == "w+" else self.network.broadcast(w)
+        return truncate(ws, self.network.mapping.w_avg, self.config.psi, self.config.cutoff)
+
+    def fit(self, images: UnlabelledImages, ctx: RunContext, *, segmenter: Segmenter | None = None) -> None:
+        """Train a new network of this shape from random weights on `images`; they are fitted by `config.fit`.
+
+        Writes sample grids to `ctx.folder / "samples"`. Interrupted, it goes on from its last checkpoint.
+        """
+        options = self.config
+        arch = self.arch
+        reals = RealImages(
+            images, arch.resolution, options.fit, options.mirror, ctx.seed, self.device, arch.num_classes
+        )
+        self.licence, self.fit_rule = "", options.fit
+        trainer = StyleGAN2Trainer(self.network, options, reals, ctx)
+        trainer.run()
+        self.info = self._info()
