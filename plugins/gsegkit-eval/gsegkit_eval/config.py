@@ -1,0 +1,35 @@
+"""Options of the evaluators. Imports neither torch, SciPy nor scikit-learn."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from gsegkit.config import Config
+
+MATCH_RULES = ("auto", "names", "index", "greedy", "hungarian")
+MATCH_FILES = (".yaml", ".yml", ".json", ".toml")
+
+
+class MasksConfig(Config):
+    """Options of the evaluator `masks`."""
+
+    match: str = Field("auto", description="auto, names, index, greedy, hungarian, or a file: predicted: true class")
+    beta2: float = Field(0.3, gt=0, description="squared beta of F_beta; 0.3 in the saliency literature")
+    thresholds: Literal[254, 255] = Field(255, description="of max F_beta: k/255 from k=0 (255) or from k=1 (254)")
+    empty_iou: Literal["zero", "one", "skip"] = Field("zero", description="IoU where truth and prediction are empty")
+    baselines: bool = Field(True, description="also score a constant centre mask and Otsu's threshold")
+
+    @field_validator("match")
+    @classmethod
+    def _known_rule(cls, value: str) -> str:
+        if value not in MATCH_RULES and not value.endswith(MATCH_FILES):
+            raise ValueError(f"must be one of {', '.join(MATCH_RULES)}, or a {' / '.join(MATCH_FILES)} file")
+        return value
+
+
+class ClustersConfig(Config):
+    """Options of the evaluator `clusters`."""
+
+    max_pixels: int = Field(1_000_000, ge=1000, description="pixels that AMI, ARI, NMI look at, spread over the images")

@@ -1,0 +1,208 @@
+"""Evaluator `masks`: foreground / background and semantic masks against ground truth.
+
+The per-image protocol is that of Melas-Kyriazi et al. (released code): scores at the photographs' own resolution,
+averaged over the images, F_beta with beta^2 = 0.3, precision 1 for an empty prediction, recall 1 for an empty truth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gsegkit.context import RunContext
+from gsegkit.dataset import LabelledDataset, Sample
+from gsegkit.errors import DataError
+from gsegkit.interfaces import Evaluator, Predict
+from gsegkit.types import IGNORE, Report
+from gsegkit_eval.baselines import CentrePrior, foreground_iou, otsu_foreground
+from gsegkit_eval.config import MasksConfig
+from gsegkit_eval.counts import contingency, predict_one, predicted_classes, scored
+from gsegkit_eval.definitions import BASELINES, mask_definitions
+from gsegkit_eval.matching import Matching, decide, describe, greedy, hungarian
+from gsegkit_eval.scores import FCurve, class_ious, f_score, mean_defined, number, precision, ratio, recall
+
+Scores = dict[str, float | None]
+EMPTY_IOU = {"zero": 0.0, "one": 1.0, "skip": float("nan")}
+
+
+@dataclass
+class Tally:
+    """What one pass over the data set leaves behind.
+
+    Attributes:
+        names: image names.
+        tables: per image, [K1, K2] counts by (true class, predicted class).
+        prior: the centre prior's mean mask.
+        otsu: per image, foreground IoU of Otsu's threshold.
+    """
+
+    names: list[str] = field(default_factory=list)
+    tables: list[NDArray[np.int64]] = field(default_factory=list)
+    prior: CentrePrior = field(default_factory=CentrePrior)
+    otsu: list[float] = field(default_factory=list)
+
+
+class Masks(Evaluator):
+    """Scores masks; see the README for matching, definitions and the rules for empty masks."""
+
+    config: MasksConfig
+
+    def evaluate(self, predict: Predict, dataset: LabelledDataset, ctx: RunContext) -> Report:
+        """Score `predict` on `dataset`; images may differ in size.
+
+        Raises:
+            ConfigError: the matching rule does not fit the classes.
+            DataError: nothing to score.
+            ContractError: the predictor returned something else than probabilities.
+        """
+        num_predicted, names = predicted_classes(predict, dataset)
+        matching = decide(self.config.match, num_predicted, names, dataset.classes)
+        curve = FCurve(self.config.beta2, first=255 - self.config.thresholds)
+        tally = self._count(predict, dataset, num_predicted, matching, curve, ctx)
+        tables = np.stack(tally.tables)
+        decided = matching or (hungarian if self.config.match == "hungarian" else greedy)(tables)
+        priors = self._second_pass(predict, dataset, None if matching else decided, curve, tally.prior, ctx)
+        confusion = decided.apply(tables)
+        metrics, per_image = self._metrics(confusion, tally.names)
+        metrics["max_f_beta"] = curve.best_mean()
+        metrics["max_f_beta_dataset"] = curve.best_dataset()
+        definitions = mask_definitions(self.config.beta2, curve.first, self.config.empty_iou)
+        if self.config.baselines:
+            metrics |= {
+                "baseline_centre_prior_iou": float(np.mean(priors)),
+                "baseline_otsu_iou": float(np.mean(tally.otsu)),
+            }
+            definitions |= BASELINES
+        true_names = ("background", "foreground") if decided.merged else dataset.classes
+        return Report(
+            metrics=metrics,
+            per_class=_per_class(confusion, true_names),
+            per_image=per_image,
+            definitions=definitions,
+            notes=(decided.note, describe(decided, names, true_names), *self._empty_note(confusion)),
+        )
+
+    # ---- passes over the data ----------------------------------------------------------------------------------
+
+    def _count(
+        self,
+        predict: Predict,
+        dataset: LabelledDataset,
+        num_predicted: int,
+        matching: Matching | None,
+        curve: FCurve,
+        ctx: RunContext,
+    ) -> Tally:
+        merged = matching is not None and matching.merged
+        num_true = 2 if merged else len(dataset.classes)
+        tally = Tally()
+        for sample in scored(dataset, ctx, "scoring"):
+            if not bool((sample.mask != IGNORE).any()):
+                continue
+            probs = predict_one(predict, sample, num_predicted)
+            truth = _merge(sample.mask) if merged else sample.mask
+            tally.names.append(sample.name)
+            tally.tables.append(contingency(truth, probs.argmax(dim=0), num_true, num_predicted))
+            if matching is not None:
+                _add_curve(curve, probs, sample, matching)
+            if self.config.baselines:
+                tally.prior.add(sample.mask)
+                tally.otsu.append(self._iou(*foreground_iou(otsu_foreground(sample.pixels), sample)))
+        if not tally.tables:
+            raise DataError("no image has a pixel to score: every mask is 255", "255 means ignore; check the masks")
+        return tally
+
+    def _second_pass(
+        self,
+        predict: Predict,
+        dataset: LabelledDataset,
+        matching: Matching | None,
+        curve: FCurve,
+        prior: CentrePrior,
+        ctx: RunContext,
+    ) -> list[float]:
+        """What had to wait: the F curve of a matching that was found in the data, and the centre prior's IoUs."""
+        ious: list[float] = []
+        if matching is None and not self.config.baselines:
+            return ious
+        for sample in scored(dataset, ctx, "baselines" if matching is None else "F_beta curve"):
+            if not bool((sample.mask != IGNORE).any()):
+                continue
+            if matching is not None:
+                _add_curve(curve, predict_one(predict, sample, len(matching.targets)), sample, matching)
+            if self.config.baselines:
+                height, width = sample.mask.shape
+                ious.append(self._iou(*foreground_iou(prior.mask((height, width)), sample)))
+        return ious
+
+    # ---- scores ------------------------------------------------------------------------------------------------
+
+    def _metrics(self, confusion: NDArray[np.int64], names: list[str]) -> tuple[Scores, dict[str, Scores]]:
+        images = self._rows(confusion)
+        whole = self._rows(confusion.sum(axis=0, keepdims=True))
+        metrics: Scores = {name: number(mean_defined(values)) for name, values in images.items()}
+        ious = class_ious(confusion)
+        metrics["miou"] = number(mean_defined(mean_defined(ious, axis=0)))
+        metrics["miou_dataset"] = number(mean_defined(class_ious(confusion.sum(axis=0, keepdims=True))))
+        metrics |= {f"{name}_dataset": number(values[0]) for name, values in whole.items()}
+        metrics["num_images"] = len(names)
+        per_image = {
+            name: {key: number(values[row]) for key, values in images.items()} for row, name in enumerate(names)
+        }
+        return metrics, per_image
+
+    def _rows(self, confusion: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """Foreground scores and accuracy of each [K, K + 1] table of a stack."""
+        k = confusion.shape[1]
+        tp = confusion[:, 1:, 1:].sum(axis=(1, 2))
+        fp = confusion[:, 0, 1:].sum(axis=1)
+        fn = confusion[:, 1:, 0].sum(axis=1)
+        right = np.einsum("nkk->n", confusion[:, :, :k])
+        return {
+            "accuracy": ratio(right, confusion.sum(axis=(1, 2)), np.nan),
+            "iou_foreground": ratio(tp, tp + fp + fn, EMPTY_IOU[self.config.empty_iou]),
+            "precision": precision(tp, fp),
+            "recall": recall(tp, fn),
+            "f1": f_score(tp, fp, fn, 1.0),
+            "f_beta": f_score(tp, fp, fn, self.config.beta2),
+        }
+
+    def _iou(self, inside: int, union: int) -> float:
+        return inside / union if union else EMPTY_IOU[self.config.empty_iou]
+
+    def _empty_note(self, confusion: NDArray[np.int64]) -> list[str]:
+        count = int((confusion[:, 1:].sum(axis=(1, 2)) == 0).sum())
+        return [f"{count} of {len(confusion)} images have no true foreground"] if count else []
+
+
+def _merge(mask: Tensor) -> Tensor:
+    return mask.clone().masked_fill_((mask != 0) & (mask != IGNORE), 1)
+
+
+def _add_curve(curve: FCurve, probs: Tensor, sample: Sample, matching: Matching) -> None:
+    background = [cluster for cluster, target in enumerate(matching.targets) if target == 0]
+    foreground = 1 - probs[background].sum(dim=0)
+    valid = sample.mask != IGNORE
+    curve.add(foreground[valid].numpy(), (sample.mask[valid] != 0).numpy())
+
+
+def _per_class(confusion: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, Scores]:
+    """Per class: `iou`, `precision`, `recall` over the data set, `iou_per_image` as in `miou`, and its `share`."""
+    total = confusion.sum(axis=0)
+    k = len(names)
+    inside, truth, predicted = np.diag(total[:, :k]), total.sum(axis=1), total[:, :k].sum(axis=0)
+    ious = class_ious(total[None])[0]
+    image_ious = mean_defined(class_ious(confusion), axis=0)
+    return {
+        name: {
+            "iou": number(ious[i]),
+            "iou_per_image": number(image_ious[i]),
+            "precision": number(ratio(inside[i], predicted[i], np.nan)),
+            "recall": number(ratio(inside[i], truth[i], np.nan)),
+            "share": float(truth[i] / total.sum()),
+        }
+        for i, name in enumerate(names)
+    }

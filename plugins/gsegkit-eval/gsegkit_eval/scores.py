@@ -1,0 +1,91 @@
+"""Formulas: IoU, precision, recall, F, from counts. Every rule for 0/0 stands here."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def ratio(numerator: ArrayLike, denominator: ArrayLike, undefined: float) -> Floats:
+    """Elementwise quotient; `undefined` where the denominator is 0."""
+    top, bottom = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
+    quotient = np.full(top.shape, undefined)
+    np.divide(top, bottom, out=quotient, where=bottom != 0)
+    return quotient
+
+
+def precision(tp: ArrayLike, fp: ArrayLike) -> Floats:
+    """Tp / (tp + fp); 1 when nothing was predicted."""
+    return ratio(tp, np.add(tp, fp), 1.0)
+
+
+def recall(tp: ArrayLike, fn: ArrayLike) -> Floats:
+    """Tp / (tp + fn); 1 when there is nothing to find."""
+    return ratio(tp, np.add(tp, fn), 1.0)
+
+
+def f_score(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, beta2: float) -> Floats:
+    """(1 + b2) P R / (b2 P + R); 0 when both are 0."""
+    p, r = precision(tp, fp), recall(tp, fn)
+    return ratio((1 + beta2) * p * r, beta2 * p + r, 0.0)
+
+
+def class_ious(tables: NDArray[np.int64]) -> Floats:
+    """IoU of every class in every image: [n, K, K'] counts -> [n, K], NaN where a class is in neither."""
+    k = tables.shape[1]
+    inside = np.einsum("nkk->nk", tables[:, :, :k])
+    union = tables.sum(axis=2) + tables[:, :, :k].sum(axis=1) - inside
+    return ratio(inside, union, np.nan)
+
+
+def mean_defined(values: Floats, axis: int | None = None) -> Floats:
+    """Mean of the values that are not NaN; NaN when there is none."""
+    defined = ~np.isnan(values)
+    return ratio(np.where(defined, values, 0).sum(axis=axis), defined.sum(axis=axis), np.nan)
+
+
+def number(value: ArrayLike) -> float | None:
+    """JSON-ready: None for NaN."""
+    return None if np.isnan(value) else float(np.asarray(value))
+
+
+class FCurve:
+    """F_beta over thresholds k/255 of the foreground probability, streaming.
+
+    A pixel is foreground at threshold k when its probability is greater than k/255.
+
+    Args:
+        beta2: squared beta.
+        first: first k; the last is 254.
+    """
+
+    def __init__(self, beta2: float, first: int = 0) -> None:
+        self.beta2 = beta2
+        self.first = first
+        self._sum = np.zeros(255 - first)
+        self._counts = np.zeros((3, 255 - first), dtype=np.int64)
+        self._images = 0
+
+    def add(self, probs: NDArray[np.float32], truth: NDArray[np.bool_]) -> None:
+        """Count one image: foreground probabilities and truth of its scored pixels, [M] each."""
+        # p > k/255 for integer k is the same as ceil(255 p) > k
+        level = np.ceil(np.clip(probs.astype(np.float64), 0, 1) * 255).astype(np.int64)
+        positive = np.bincount(level[truth], minlength=256)
+        negative = np.bincount(level[~truth], minlength=256)
+        tp = positive[::-1].cumsum()[::-1][1 + self.first :]  # [k]: pixels of a level above k
+        fp = negative[::-1].cumsum()[::-1][1 + self.first :]
+        fn = positive.sum() - tp
+        self._sum += f_score(tp, fp, fn, self.beta2)
+        self._counts += np.stack([tp, fp, fn])
+        self._images += 1
+
+    def best_mean(self) -> float:
+        """F averaged over the images at each threshold, then the maximum."""
+        return float(self._sum.max() / self._images) if self._images else float("nan")
+
+    def best_dataset(self) -> float:
+        """F of the counts added over the data set at each threshold, then the maximum."""
+        tp, fp, fn = self._counts
+        return float(f_score(tp, fp, fn, self.beta2).max()) if self._images else float("nan")
