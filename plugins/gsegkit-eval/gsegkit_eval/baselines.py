@@ -39,23 +39,23 @@ def otsu_foreground(pixels: Tensor) -> NDArray[np.bool_]:
 class CentrePrior:
     """One constant mask: where more than half of the true masks have foreground.
 
-    Masks of any size are averaged on a grid of 64 x 64. It uses the labels, so it is the best that "the object is in
-    the middle and has the usual shape" can give.
+    Masks of any size are averaged on a grid of 64 x 64; ignored pixels count as no foreground there. It uses the
+    labels, so it is about the best that "the object is in the middle and has the usual shape" can give.
     """
 
     def __init__(self) -> None:
         self._sum = torch.zeros(1, 1, GRID, GRID)
-        self._weight = torch.zeros(1, 1, GRID, GRID)
+        self._count = 0
 
     def add(self, mask: Tensor) -> None:
         """Count one true mask, [H, W] uint8."""
-        for total, part in ((self._sum, (mask != 0) & (mask != IGNORE)), (self._weight, mask != IGNORE)):
-            size = (GRID, GRID)
-            total += F.interpolate(part[None, None].float(), size=size, mode="bilinear", antialias=True)
+        foreground = ((mask != 0) & (mask != IGNORE)).float()
+        self._sum += F.interpolate(foreground[None, None], size=(GRID, GRID), mode="bilinear", antialias=True)
+        self._count += 1
 
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
         """The constant mask at (height, width)."""
-        mean = self._sum / self._weight.clamp(min=1e-6)
+        mean = self._sum / max(self._count, 1)
         return (F.interpolate(mean, size=size, mode="bilinear", align_corners=False)[0, 0] > 0.5).numpy()
 
 

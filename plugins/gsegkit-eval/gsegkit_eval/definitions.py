@@ -42,7 +42,7 @@ def mask_definitions(beta2: float, first: int, empty: str) -> dict[str, str]:
 
 BASELINES = {
     "baseline_centre_prior_iou": "foreground IoU, per image, then the mean, of one constant mask: where more than half "
-    "of the true masks, averaged on a 64 x 64 grid, have foreground (it uses the labels)",
+    "of the true masks, averaged on a 64 x 64 grid with 255 as background, have foreground (it uses the labels)",
     "baseline_otsu_iou": "foreground IoU, per image, then the mean, of Otsu's threshold on the luma; the side that is "
     "rarer on the picture's border is the foreground",
 }
