@@ -1,1 +1,23 @@
-"""Generator dcgan for gsegkit: small convolutional GANs, trainable."""
+"""Generator `dcgan` for gsegkit: small convolutional GANs, trainable, and the files that others trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gsegkit.plugins import Component, hookimpl
+
+
+@hookimpl
+def gsegkit_components() -> Iterable[Component]:
+    """The generator."""
+    return [
+        Component(
+            kind="generator",
+            name="dcgan",
+            target="gsegkit_dcgan.dcgan:DCGAN",
+            config="gsegkit_dcgan.config:DCGANConfig",
+            summary="small convolutional GAN: trains in minutes, loads files of several DCGAN variants",
+            paper="Radford et al., Unsupervised Representation Learning with DCGANs, ICLR 2016, arXiv:1511.06434",
+            provides=("latent-grad", "features", "feature-edit", "trainable"),
+        )
+    ]

@@ -1,0 +1,170 @@
+"""The generator `dcgan`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gsegkit.artifacts import COMPONENT_FILE, STATE_FILE, file_hash, load_state, read_json, read_safetensors
+from gsegkit.context import RunContext
+from gsegkit.dataset import UnlabelledImages
+from gsegkit.errors import ArtifactError, ConfigError, ContractError
+from gsegkit.interfaces import Edit, Segmenter, TrainableGenerator
+from gsegkit.seeds import normals, uniforms
+from gsegkit.taps import Taps
+from gsegkit.types import FeatureSpec, GeneratedBatch, GeneratorInfo
+from gsegkit_dcgan.config import DCGANArch, DCGANConfig
+from gsegkit_dcgan.layouts import FILES_HINT, Found, radford_files, read_file, read_radford
+from gsegkit_dcgan.networks import GeneratorNet, image_size
+from gsegkit_dcgan.training import train
+
+NONE = "none"
+RANDOM_SEED = 0  # of networks without weights: the same options, the same network
+STATISTICS_SAMPLES = 1024
+
+
+class DCGAN(TrainableGenerator):
+    """Small convolutional generator; z is its edit space.
+
+    Example:
+        >>> generator = DCGAN(DCGANConfig(resolution=16, channels=4))
+        >>> generator.sample(torch.arange(4), features=("layer0",)).images.shape
+        torch.Size([4, 3, 16, 16])
+    """
+
+    config: DCGANConfig
+    layers: torch.nn.ModuleList
+
+    def __init__(self, config: DCGANConfig) -> None:
+        super().__init__(config)
+        self.licence, self.fit_rule = "", config.fit
+        if config.weights == NONE:
+            self.set_network(config.new_arch())
+        else:
+            self._load(Path(config.weights).expanduser())
+
+    # ---- weights -------------------------------------------------------------------------------------------------
+
+    def set_network(self, arch: DCGANArch) -> None:
+        """Replace the network by a random one, always the same for the same shape."""
+        device = self.device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(RANDOM_SEED)
+            network = GeneratorNet(arch)
+        self.arch = arch
+        self.__dict__["network"] = network.to(device)  # only its layers are registered, so that names stay short
+        self.layers = network.layers
+        hidden = {f"layer{i}": layer for i, layer in enumerate(list(network.layers)[:-1])}
+        self.taps = Taps(hidden)
+        self.info = self._info()
+        network.requires_grad_(False)
+        self.eval()
+
+    def _info(self) -> GeneratorInfo:
+        sizes = image_size(self.arch)
+        channels, side = sizes[-1]
+        if channels not in (1, 3) or not 8 <= side <= 1024:
+            raise ArtifactError(
+                f"a network that makes {channels} x {side} x {side}", "grey or RGB images were expected"
+            )
+        specs = tuple(FeatureSpec(f"layer{i}", c, s, s) for i, (c, s) in enumerate(sizes[:-1]))
+        return GeneratorInfo(
+            height=side,
+            width=side,
+            latent_shape=(self.arch.z_dim,),
+            features=specs,
+            edit_points=self.taps.names,
+            licence=self.licence,
+            fit_rule=self.fit_rule,
+        )
+
+    def _load(self, path: Path) -> None:
+        if not path.exists():
+            raise ConfigError(f"generator.weights: '{path}' does not exist", "give a checkpoint, its folder, or none")
+        if path.is_dir():
+            if (path / STATE_FILE).exists():
+                self._load_own(path)
+                return
+            radford = radford_files(path)
+            found = read_radford(radford) if radford else read_file(_checkpoint_in(path))
+        else:
+            found = read_file(path)
+        self._take(found, str(path))
+
+    def _take(self, found: Found, source: str) -> None:
+        self.licence = found.licence
+        self.set_network(found.arch)
+        load_state(self, dict(found.state), source)
+        if found.batch_statistics:
+            with torch.no_grad():
+                self.__dict__["network"].fix_statistics(self.latents(torch.arange(STATISTICS_SAMPLES)))
+
+    def _load_own(self, folder: Path) -> None:
+        record = read_json(folder / COMPONENT_FILE)
+        path = folder / STATE_FILE
+        state, _ = read_safetensors(path)
+        if not isinstance(record, dict) or record.get("name") != "dcgan" or record.get("sha256") != file_hash(path):
+            raise ArtifactError(f"'{folder}' does not hold a dcgan, or was changed", "train it again")
+        self.restore(record["facts"])
+        load_state(self, state, str(path))
+
+    def facts(self) -> dict[str, Any]:
+        """Shape of the network, licence of its weights, and how its photographs were fitted."""
+        return {"arch": self.arch.model_dump(mode="json"), "licence": self.licence, "fit_rule": self.fit_rule}
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """Rebuild the network that `facts()` described."""
+        self.licence, self.fit_rule = str(facts["licence"]), str(facts["fit_rule"])
+        self.set_network(DCGANArch(**facts["arch"]))
+
+    # ---- samples -------------------------------------------------------------------------------------------------
+
+    def latents(self, seeds: Tensor) -> Tensor:
+        """See `Generator.latents`: [N, z_dim] of the prior that the network was trained with."""
+        shape = (self.arch.z_dim,)
+        if self.arch.prior == "uniform":
+            return (uniforms(seeds, shape, "latent") * 2 - 1).to(self.device)
+        return normals(seeds, shape).to(self.device)
+
+    def synthesize(
+        self,
+        latents: Tensor,
+        labels: Tensor | None = None,
+        *,
+        features: tuple[str, ...] = (),
+        edits: Mapping[str, Edit] | None = None,
+    ) -> GeneratedBatch:
+        """Make images with the stored statistics; see `Generator.synthesize`. Edit points: `layer{j}`."""
+        for name in features:
+            self.info.feature(name)
+        if tuple(latents.shape[1:]) != self.info.latent_shape or latents.dtype != torch.float32:
+            raise ContractError(
+                f"dcgan: latents must be float32 [N, {self.arch.z_dim}], got {latents.dtype} {list(latents.shape)}",
+                "make them with the generator's own latents()",
+            )
+        with self.taps.open(features, edits) as captured:
+            images = self.__dict__["network"](latents)
+        return GeneratedBatch(images, latents, features={name: captured[name] for name in features})
+
+    # ---- training ------------------------------------------------------------------------------------------------
+
+    def fit(self, images: UnlabelledImages, ctx: RunContext, *, segmenter: Segmenter | None = None) -> None:
+        """Train a new network of the options' shape from random weights on `images`, fitted by `config.fit`."""
+        self.licence, self.fit_rule = "", self.config.fit
+        self.set_network(self.config.new_arch())
+        state = train(self.config, images, ctx, self.device)
+        load_state(self, state, "the training")
+
+
+def _checkpoint_in(folder: Path) -> Path:
+    """The generator's file in a folder: generator.pt, or the only checkpoint there."""
+    if (folder / "generator.pt").exists():
+        return folder / "generator.pt"
+    files = sorted(item for item in folder.iterdir() if item.suffix in (".pt", ".pth"))
+    if len(files) != 1:
+        raise ArtifactError(f"'{folder}' holds {len(files)} checkpoints, not one generator", FILES_HINT)
+    return files[0]

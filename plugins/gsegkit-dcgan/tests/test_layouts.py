@@ -1,0 +1,169 @@
+"""Checkpoints of other software: real ones when they are there, and made ones for what can go wrong."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gsegkit_dcgan.config import DCGANConfig
+from gsegkit_dcgan.dcgan import DCGAN
+
+from gsegkit.errors import ArtifactError, ConfigError
+from gsegkit.testing.data import data_root
+
+
+def real(name: str) -> Path:
+    root = data_root()
+    folder = root.parent / "weights" / name if root else Path("absent")
+    if not folder.is_dir():
+        pytest.skip(f"weights '{name}' are not here")
+    return folder
+
+
+#: folder -> side, number of parameters of the generator, features
+REAL = {
+    "celeba32-dcgan": (32, 870_851, ((256, 4), (128, 4), (64, 8), (32, 16))),
+    "cifar10-32-dcgan": (32, 299_043, ((128, 4), (64, 8), (32, 16))),
+    "svhn32-dcgan": (32, 1_446_976, ((256, 4), (128, 8), (64, 16))),
+    "mnist28-wgangp": (28, 747_841, ((256, 3), (128, 6), (64, 13))),
+    "mnist28-dcgan": (28, 759_680, ((128, 7), (64, 14))),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_weights_sample(name):
+    side, parameters, maps = REAL[name]
+    generator = DCGAN(DCGANConfig(weights=str(real(name))))
+    assert sum(p.numel() for p in generator.parameters()) == parameters
+    names = tuple(spec.name for spec in generator.info.features)
+    batch = generator.sample(torch.arange(64), features=names)
+    assert batch.images.shape == (64, 3, side, side)
+    assert tuple((batch.features[n].shape[1], batch.features[n].shape[2]) for n in names) == maps
+    assert batch.images.abs().max() <= 1
+    assert 0.2 < batch.images.std() < 0.8  # not grey, not saturated
+    assert batch.images.std(dim=0).mean() > 0.15  # 64 different images
+    assert "that of" in generator.licence or "data:" in generator.licence
+
+
+@pytest.mark.parametrize("name", [n for n in REAL if n != "svhn32-dcgan"])
+def test_prior_and_activations_reproduce_the_running_statistics(name):
+    """A wrong prior, slope or orientation would shift what the normalisations see; trained ones remember it."""
+    generator = DCGAN(DCGANConfig(weights=str(real(name))))
+    x = generator.latents(torch.arange(2048))[:, :, None, None]
+    with torch.no_grad():
+        for layer in generator.layers[:-1]:
+            x = layer.linear(x)
+            variance, mean = torch.var_mean(x, dim=[0, 2, 3])
+            stored = layer.norm.running_var
+            assert (variance / stored).log().abs().mean() < 0.2
+            assert ((mean - layer.norm.running_mean) / stored.sqrt()).abs().mean() < 0.2
+            x = layer.finish(x)
+
+
+def test_fixed_statistics_equal_batch_statistics():
+    """SVHN: images of the frozen network are those of the original in a batch of 1024."""
+    generator = DCGAN(DCGANConfig(weights=str(real("svhn32-dcgan"))))
+    latents = generator.latents(torch.arange(1024))
+    alone = generator.synthesize(latents[:4]).images
+    generator.__dict__["network"].train()
+    with torch.no_grad():
+        together = generator.__dict__["network"](latents)[:4]
+    assert (alone - together).abs().max() < 1e-3
+
+
+def test_gradients_reach_the_latents():
+    generator = DCGAN(DCGANConfig(weights=str(real("celeba32-dcgan"))))
+    latents = generator.latents(torch.arange(3)).requires_grad_()
+    generator.synthesize(latents).images[1].sum().backward()
+    assert latents.grad[1].abs().sum() > 0
+    assert latents.grad[0].abs().sum() == 0
+
+
+def sequential(nz=6, widths=(8, 4), colours=3, kernel=4, root="main"):
+    """A state dict of PyTorch's DCGAN example."""
+    network, inputs = torch.nn.Sequential(), nz
+    for i, width in enumerate(widths):
+        place = (kernel, 1, 0) if i == 0 else (4, 2, 1)
+        network.append(torch.nn.ConvTranspose2d(inputs, width, *place, bias=False))
+        network.append(torch.nn.BatchNorm2d(width))
+        network.append(torch.nn.ReLU())
+        inputs = width
+    network.append(torch.nn.ConvTranspose2d(inputs, colours, 4, 2, 1, bias=False))
+    network.append(torch.nn.Tanh())
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.normal_().abs_()
+    return network.eval(), {f"{root}.{key}": value for key, value in network.state_dict().items()}
+
+
+def save(path, state, zip_format=True):
+    torch.save(state, path, _use_new_zipfile_serialization=zip_format)
+    return DCGAN(DCGANConfig(weights=str(path)))
+
+
+@pytest.mark.parametrize("zip_format", [True, False])
+@pytest.mark.parametrize(("root", "kernel", "colours", "widths"), [("main", 4, 3, (8, 4)), ("net", 7, 1, (8, 4, 2))])
+def test_sequential_layout_equals_the_module(tmp_path, zip_format, root, kernel, colours, widths):
+    network, state = sequential(widths=widths, kernel=kernel, colours=colours, root=root)
+    generator = save(tmp_path / "netG.pth", {"state_dict": state, "epoch": 3} if root == "net" else state, zip_format)
+    latents = generator.latents(torch.arange(3))
+    with torch.no_grad():
+        want = network(latents[:, :, None, None]).expand(-1, 3, -1, -1)
+    assert want.std() > 0
+    assert torch.allclose(generator.synthesize(latents).images, want, atol=1e-6)
+
+
+def test_every_tensor_matters(tmp_path):
+    _, state = sequential()
+    for name, tensor in state.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        for changed in (None, torch.zeros(*tensor.shape, 2), tensor * torch.nan, tensor.long()):
+            damaged = {key: value for key, value in state.items() if key != name}
+            if changed is not None:
+                damaged[name] = changed
+            with pytest.raises(ArtifactError) as caught:
+                save(tmp_path / "netG.pth", damaged)
+            assert caught.value.hint
+    with pytest.raises(ArtifactError, match=r"unexpected tensors: main\.9\.bias"):
+        save(tmp_path / "netG.pth", {**state, "main.9.bias": torch.zeros(1)})
+
+
+def test_what_is_no_dcgan_is_said(tmp_path):
+    with pytest.raises(ConfigError, match="does not exist"):
+        DCGAN(DCGANConfig(weights=str(tmp_path / "none.pt")))
+    (tmp_path / "page.pt").write_bytes(b"<!DOCTYPE html><html></html>")
+    with pytest.raises(ArtifactError, match="a web page"):
+        DCGAN(DCGANConfig(weights=str(tmp_path / "page.pt")))
+    with pytest.raises(ArtifactError, match="1 tensors of no DCGAN"):
+        save(tmp_path / "other.pt", {"weight": torch.zeros(2)})
+    with pytest.raises(ArtifactError, match="2 checkpoints"):
+        DCGAN(DCGANConfig(weights=str(tmp_path)))
+    _, state = sequential(colours=5)
+    with pytest.raises(ArtifactError, match="5 x 16 x 16"):
+        save(tmp_path / "five.pt", state)
+
+
+def test_hostile_files_are_refused(tmp_path):
+    import os
+    import pickle
+
+    class Payload:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    buffer = io.BytesIO()
+    torch.save({"main.0.weight": Payload()}, buffer)
+    for name, data in {"a.pt": pickle.dumps(Payload()), "b.pt": buffer.getvalue()}.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ArtifactError, match=r"executable pickle \(posix.system\)"):
+            DCGAN(DCGANConfig(weights=str(tmp_path / name)))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_radford_arrays_of_wrong_ranks(tmp_path):
+    for i in range(1, 11):
+        np.save(tmp_path / f"200_gen_params.jl_{i:02d}.npy", np.zeros((2, 2), np.float32))
+    with pytest.raises(ArtifactError, match="ranks"):
+        DCGAN(DCGANConfig(weights=str(tmp_path)))

@@ -1,0 +1,77 @@
+"""The trainer learns, writes what the generator loads, and says what it cannot do."""
+
+import pytest
+import torch
+from gsegkit_dcgan.config import DCGANConfig
+from gsegkit_dcgan.dcgan import DCGAN
+
+from gsegkit.artifacts import save_part
+from gsegkit.context import RunContext
+from gsegkit.dataset import UnlabelledImages
+from gsegkit.errors import ConfigError, DataError
+from gsegkit.images import to_pixels, write_png
+
+SMALL = {"resolution": 16, "z_dim": 8, "channels": 8, "batch": 16}
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Bright discs on a dark ground, reddish: a distribution whose mean and spread are easy to check."""
+    generator = torch.Generator().manual_seed(0)
+    grid = torch.stack(torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")).float()
+    for i in range(48):
+        centre = torch.rand(2, 1, 1, generator=generator) * 6 + 5
+        disc = ((grid - centre).square().sum(0).sqrt() < 4).float() * 2 - 1
+        write_png(tmp_path / f"{i:03d}.png", to_pixels(torch.stack([disc * 0.8, disc * 0.3 - 0.4, disc * 0.2 - 0.6])))
+    return UnlabelledImages(tuple(sorted(tmp_path.glob("*.png"))))
+
+
+@pytest.mark.parametrize("loss", ["nonsaturating", "hinge"])
+def test_it_learns(photographs, tmp_path, loss):
+    reals = photographs.fitted((16, 16)).batch(range(48)).float() / 127.5 - 1
+    generator = DCGAN(DCGANConfig(**SMALL, steps=100, start_steps=20, ema=0.95, lr=2e-3, loss=loss))
+    seeds = torch.arange(64)
+
+    def distance():
+        fakes = generator.sample(seeds).images
+        gap = (fakes.mean(0) - reals.mean(0)).abs().mean()
+        return float(gap + (fakes.std(dim=0) - reals.std(dim=0)).abs().mean())
+
+    before = distance()
+    generator.fit(photographs, RunContext(tmp_path / "run"))
+    after = distance()
+    assert after < 0.4 * before, (before, after)
+    assert generator.sample(seeds).images.std(dim=0).mean() > 0.1  # no collapse
+    assert not generator.training
+    assert not any(p.requires_grad for p in generator.parameters())
+
+
+def test_trained_folder_loads(photographs, tmp_path):
+    generator = DCGAN(DCGANConfig(**SMALL, steps=2))
+    generator.fit(photographs, RunContext(tmp_path / "run"))
+    save_part(generator, tmp_path / "stored", "generator", "dcgan")
+    again = DCGAN(DCGANConfig(weights=str(tmp_path / "stored")))
+    seeds = torch.arange(3)
+    assert torch.equal(generator.sample(seeds).images, again.sample(seeds).images)
+
+
+def test_bad_input_is_refused(photographs, tmp_path):
+    with pytest.raises(DataError, match="1 images"):
+        one = UnlabelledImages(photographs.paths[:1])
+        DCGAN(DCGANConfig(**SMALL, steps=1)).fit(one, RunContext(tmp_path / "run"))
+    from gsegkit.config import build_config
+
+    with pytest.raises(ConfigError, match="power of two"):
+        build_config(DCGANConfig, {"resolution": 48}, "generator")
+
+
+def test_new_networks_double_from_four_pixels():
+    arch = DCGANConfig(resolution=64, channels=32, channel_max=128).new_arch()
+    assert [(spec.inputs, spec.outputs) for spec in arch.layers] == [
+        (100, 128),
+        (128, 128),
+        (128, 64),
+        (64, 32),
+        (32, 3),
+    ]
+    assert DCGAN(DCGANConfig(resolution=64, channels=2)).info.height == 64
