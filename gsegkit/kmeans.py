@@ -74,8 +74,7 @@ class TorchKMeans(KMeans):
         mean, variance = self._moments(points)
         best: tuple[Tensor, Assignment, int] | None = None
         for start in range(self.config.num_starts):
-            generator = torch.Generator().manual_seed(child_seed(seed, "k-means", start))
-            centres = self._first_centres(points, mean, k, generator)
+            centres = self.first_centres(points, k, child_seed(seed, "k-means", start)) - mean
             found = self._lloyd(points, mean, centres, self.config.tol * variance)
             if best is None or found[1].inertia < best[1].inertia:
                 best = found
@@ -139,14 +138,22 @@ class TorchKMeans(KMeans):
 
     # ---- first centres -----------------------------------------------------------------------------------------
 
-    def _first_centres(self, points: Tensor, mean: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    def first_centres(self, points: Tensor, k: int, seed: int) -> Tensor:
+        """Where one start begins, by the option `init`: k of the [M, D] points, as [k, D] float32."""
+        generator = torch.Generator().manual_seed(seed)
         wanted = k if self.config.init == "random" else max(k, self.config.init_points)
-        rows = torch.randperm(len(points), generator=generator)[:wanted]
-        sample = points[rows.to(points.device)] - mean
-        return sample if self.config.init == "random" else self._plus_plus(sample, k, generator)
+        rows = torch.randperm(len(points), generator=generator)[:wanted].to(points.device)
+        sample = points[rows]
+        if self.config.init == "random":
+            return sample
+        chosen = self._plus_plus(sample - sample.mean(dim=0), k, generator)
+        return sample[torch.tensor(chosen, device=sample.device)]
 
-    def _plus_plus(self, sample: Tensor, k: int, generator: torch.Generator) -> Tensor:
-        """Greedy k-means++ (Arthur and Vassilvitskii 2007): of a few candidates, the one that lowers inertia most."""
+    def _plus_plus(self, sample: Tensor, k: int, generator: torch.Generator) -> list[int]:
+        """Rows chosen by greedy k-means++ (Arthur and Vassilvitskii 2007).
+
+        Of a few candidates, drawn in proportion to the squared distance, the one that lowers inertia most is taken.
+        """
         trials = self.config.init_trials or 2 + int(math.log(k))
         first = int(torch.randint(len(sample), (1,), generator=generator))
         chosen = [first]
@@ -157,7 +164,7 @@ class TorchKMeans(KMeans):
             best = int(lowered.sum(dim=0, dtype=torch.float64).argmin())
             nearest = lowered[:, best].contiguous()
             chosen.append(int(candidates[best]))
-        return sample[torch.tensor(chosen, device=sample.device)].clone()
+        return chosen
 
     def _lowered(self, sample: Tensor, nearest: Tensor, candidates: Tensor) -> Tensor:
         """[S, trials] float32: distance to the nearest centre if that candidate were added."""

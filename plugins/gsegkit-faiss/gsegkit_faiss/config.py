@@ -14,7 +14,9 @@ class FaissConfig(Config):
 
     iterations: int = Field(25, ge=1, le=10_000, description="Lloyd iterations of one start; faiss always does all")
     num_starts: int = Field(1, ge=1, le=100, description="independent starts; the one of least inertia is returned")
-    init: Literal["k-means++", "random"] = Field("k-means++", description="first centres (faiss's own default: random)")
+    init: Literal["k-means++", "random"] = Field(
+        "k-means++", description="the core's greedy k-means++, or random points"
+    )
     max_points_per_centroid: int | None = Field(
         None, ge=1, description="random points per centre that Lloyd sees (faiss's own default: 256); None = all"
     )

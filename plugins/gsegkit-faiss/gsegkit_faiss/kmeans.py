@@ -8,14 +8,19 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from gsegkit.errors import ConfigError, DataError, MissingDependencyError
+from gsegkit.errors import DataError, MissingDependencyError
 from gsegkit.interfaces import KMeans
-from gsegkit.kmeans import check_points
+from gsegkit.kmeans import TorchKMeans, check_points
+from gsegkit.kmeans_config import KMeansConfig
 from gsegkit.seeds import child_seed
 from gsegkit_faiss.config import FaissConfig
+
+Floats = NDArray[np.float32]
 
 REPAIR = "pip uninstall -y faiss-cpu faiss-gpu faiss-gpu-cuvs\npip install --force-reinstall --no-deps faiss-cpu"
 
@@ -51,33 +56,30 @@ class FaissKMeans(KMeans):
         if not bool(torch.isfinite(torch.from_numpy(array)).all()):
             raise DataError("the points to cluster hold NaN or infinity", "the features of a generator are broken")
         with self._threads():
-            kmeans = self.faiss.Kmeans(array.shape[1], k, **self._parameters(len(array), k, seed))
-            resources = self._move(kmeans, points)
-            kmeans.train(array)
-            distances, labels = kmeans.assign(array)
-            self._device = _device_of(self.faiss, kmeans.index)
-            del resources  # kept alive until faiss is done with the index that uses them
-        self.inertia = float(distances.sum(dtype="float64"))
-        centres = torch.from_numpy(kmeans.centroids.copy()).to(points.device)
-        return centres, torch.from_numpy(labels).long().to(points.device)
+            seeds = [child_seed(seed, "faiss", start) for start in range(self.config.num_starts)]
+            found = [self._start(points, array, k, one) for one in seeds]
+        self.inertia, centres, labels = min(found, key=lambda start: start[0])
+        return torch.from_numpy(centres).to(points.device), torch.from_numpy(labels).long().to(points.device)
 
-    def _parameters(self, count: int, k: int, seed: int) -> dict[str, Any]:
-        config = self.config
-        parameters: dict[str, Any] = {
-            "niter": config.iterations,
-            "nredo": config.num_starts,
-            "seed": child_seed(seed, "faiss") % 2**31,
-            "min_points_per_centroid": 1,  # faiss prints a warning below 39
-            "max_points_per_centroid": config.max_points_per_centroid or -(-count // k),
-        }
-        if config.init == "k-means++":
-            if not hasattr(self.faiss, "ClusteringInitMethod_KMEANS_PLUS_PLUS"):
-                raise ConfigError(
-                    f"faiss {self.faiss.__version__} has no k-means++ start",
-                    "pip install --upgrade faiss-cpu, or -o kmeans.init=random",
-                )
-            parameters["init_method"] = self.faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS
-        return parameters
+    def _start(self, points: Tensor, array: Floats, k: int, seed: int) -> tuple[float, Floats, NDArray[np.int64]]:
+        """One start: its inertia, centres [k, D] and labels [M]."""
+        kmeans = self.faiss.Kmeans(
+            array.shape[1],
+            k,
+            niter=self.config.iterations,
+            seed=seed % 2**31,
+            min_points_per_centroid=1,  # faiss prints a warning below 39
+            max_points_per_centroid=self.config.max_points_per_centroid or -(-len(array) // k),
+        )
+        resources = self._move(kmeans, points)
+        # the core's greedy k-means++ is quicker and better than faiss's, and old versions of faiss have none
+        starter = TorchKMeans(KMeansConfig.model_validate({"init": self.config.init}))
+        first = starter.first_centres(points.detach(), k, seed)
+        kmeans.train(array, init_centroids=first.cpu().numpy())
+        distances, labels = kmeans.assign(array)
+        self._device = _device_of(self.faiss, kmeans.index)
+        del resources  # kept alive until faiss is done with the index that uses them
+        return float(distances.sum(dtype="float64")), kmeans.centroids.copy(), labels
 
     def _move(self, kmeans: Any, points: Tensor) -> Any:
         """Put the index on a GPU when that is wanted and possible; return what must stay alive meanwhile."""
