@@ -2,7 +2,7 @@
 
     from gsegkit.testing import parametrize_with_checks
 
-    @parametrize_with_checks([("extractor", "my-method")])
+    @parametrize_with_checks(["my-method"])
     def test_contract(check):
         check()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gsegkit.errors import MissingDependencyError
+from gsegkit.errors import MissingDependencyError, UnknownPluginError
 from gsegkit.plugins import Entry, installed
 from gsegkit.testing.evaluators import EVALUATOR_CHECKS
 from gsegkit.testing.every import EVERY_CHECKS
@@ -89,26 +89,25 @@ def _run(name: str, check: Callable[[], None], expected: str | None) -> CheckRes
 
 
 def parametrize_with_checks(
-    components: Iterable[Entry | tuple[str, str]],
+    components: Iterable[str | tuple[str, str] | Entry],
     *,
     select: Callable[[Entry, str], bool] = lambda entry, name: True,
 ) -> Any:
     """A pytest decorator that runs every check as an item of its own.
 
     Example:
-        @parametrize_with_checks([("extractor", "my-method")])
+        @parametrize_with_checks(["my-method"])
         def test_contract(check):
             check()
 
     Args:
-        components: installed components, as registry entries or (kind, name).
+        components: installed components: a name, a distribution for all that it brings, (kind, name), or an entry.
         select: (entry, check name) -> whether to run it.
     """
     import pytest
 
     items = []
-    for component in components:
-        entry = installed().find(*component) if isinstance(component, tuple) else component
+    for entry in [entry for component in components for entry in _entries(component)]:
         prefix = f"{entry.component.kind}:{entry.component.name}"
         try:
             subject = Subject.of_entry(entry)
@@ -119,6 +118,17 @@ def parametrize_with_checks(
             if select(entry, name):
                 items.append(pytest.param(_for_pytest(check), id=f"{prefix}-{name}", marks=_marks(subject, name)))
     return pytest.mark.parametrize("check", items)
+
+
+def _entries(component: str | tuple[str, str] | Entry) -> list[Entry]:
+    if isinstance(component, Entry):
+        return [component]
+    if isinstance(component, tuple):
+        return [installed().find(*component)]
+    found = [e for e in installed().entries if component in (e.component.name, e.full_name, e.dist)]
+    if not found:
+        raise UnknownPluginError(f"no component or distribution '{component}' is installed", "pip install -e . first")
+    return found
 
 
 def _marks(subject: Subject, name: str) -> list[Any]:
