@@ -102,7 +102,7 @@ class PGGANNetwork(nn.Module):
         return self.synthesis(self.inputs(z, labels))
 
     def inputs(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """z with the one-hot label behind it."""
+        """The latents with their one-hot labels behind them."""
         if not self.arch.num_classes:
             return z
         if labels is None:

@@ -28,5 +28,5 @@ class PGGAN(FamilyGenerator):
         return PGGANNetwork(arch)
 
     def layer_inputs(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """z with the one-hot label behind it."""
+        """The latents with their one-hot labels behind them."""
         return self.network.inputs(latents, labels)
