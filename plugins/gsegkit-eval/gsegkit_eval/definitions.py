@@ -47,6 +47,10 @@ BASELINES = {
     "rarer on the picture's border is the foreground",
 }
 
+_SCORES = ("iou_foreground", "accuracy", "miou", "f_beta", "max_f_beta", "precision", "recall", "f1")
+#: The metrics of `masks` as reports print them: what is compared first stands first.
+ORDER = (*_SCORES, *BASELINES, *(f"{name}_dataset" for name in _SCORES), "num_images")
+
 CLUSTERS = {
     "ami": "adjusted mutual information (arithmetic mean) of true and predicted classes over the sampled pixels",
     "ari": "adjusted Rand index of true and predicted classes over the sampled pixels",

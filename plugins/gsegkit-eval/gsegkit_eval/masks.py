@@ -20,7 +20,7 @@ from gsegkit.types import IGNORE, Report
 from gsegkit_eval.baselines import CentrePrior, foreground_iou, otsu_foreground
 from gsegkit_eval.config import MasksConfig
 from gsegkit_eval.counts import contingency, predict_one, predicted_classes, scored
-from gsegkit_eval.definitions import BASELINES, mask_definitions
+from gsegkit_eval.definitions import BASELINES, ORDER, mask_definitions
 from gsegkit_eval.matching import Matching, decide, describe, greedy, hungarian
 from gsegkit_eval.scores import FCurve, class_ious, f_score, mean_defined, number, precision, ratio, recall
 
@@ -78,7 +78,7 @@ class Masks(Evaluator):
             definitions |= BASELINES
         true_names = ("background", "foreground") if decided.merged else dataset.classes
         return Report(
-            metrics=metrics,
+            metrics={name: metrics[name] for name in sorted(metrics, key=ORDER.index)},
             per_class=_per_class(confusion, true_names),
             per_image=per_image,
             definitions=definitions,

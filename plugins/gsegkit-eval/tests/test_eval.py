@@ -325,6 +325,7 @@ def test_report_is_json_and_every_metric_is_defined(score):
     for evaluator in ("masks", "clusters"):
         report = score(masks, probs, evaluator=evaluator)
         assert set(report.definitions) == set(report.metrics)
+        assert next(iter(report.metrics)) in ("iou_foreground", "ami")
         json.dumps(report.to_json())
 
 
