@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gsegkit.errors import ArtifactError
 from gsegkit.foreign import ForeignFile, Limits, Record, describe, read_foreign
-from gsegkit_stylegan.readers import stylegan2
+from gsegkit_stylegan.readers import grown, stylegan2
 from gsegkit_stylegan.readers.found import Found
 from gsegkit_stylegan.readers.modules import is_module, read_modules
 from gsegkit_stylegan.readers.nvidia import read_nvidia
@@ -111,6 +111,9 @@ _BY_NAME: tuple[tuple[str, FromTensors], ...] = (
     ("synthesis.b4.const", lambda tensors, _: stylegan2.from_state_dict(tensors)),
     ("conv1.conv.modulation.weight", lambda tensors, extras: stylegan2.from_rosinality(tensors, extras.latent_avg)),
     ("synthesis.early_layer.const", lambda tensors, _: stylegan2.from_genforce(tensors)),
+    ("synthesis.layer0.const", lambda tensors, _: grown.stylegan_from_genforce(tensors)),
+    ("layer1.weight", lambda tensors, _: grown.pggan_from_genforce(tensors)),
+    ("layer1.conv.weight", lambda tensors, _: grown.pggan_from_genforce(tensors)),
 )
 
 

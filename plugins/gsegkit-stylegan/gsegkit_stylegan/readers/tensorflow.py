@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gsegkit.errors import ArtifactError
 from gsegkit.foreign import ForeignFile, Record, describe
-from gsegkit_stylegan.readers import stylegan2
+from gsegkit_stylegan.readers import grown, stylegan2
 from gsegkit_stylegan.readers.found import Found
 
 PGGAN, STYLEGAN, STYLEGAN2 = 2, 3, 4  # the format's version numbers
@@ -87,6 +87,13 @@ def read_tensorflow(file: ForeignFile, record: Record) -> Found:
         if any("ToRGB_lod" in name for name in network.tensors):
             raise ArtifactError(f"{file.path}: a growing StyleGAN2 (config A to D)", "configs E and F are supported")
         found = stylegan2.from_tensorflow(network.tensors, network.kwargs)
+    elif network.version == STYLEGAN:
+        found = grown.stylegan_from_tensorflow(network.tensors, network.kwargs)
+    elif network.version == PGGAN:
+        found = grown.pggan_from_tensorflow(network.tensors, network.kwargs)
     else:
-        raise ArtifactError(f"{file.path}: a network of format version {network.version}", "not supported")
+        raise ArtifactError(
+            f"{file.path}: a TensorFlow network of format version {network.version}",
+            "versions 2 (PGGAN), 3 (StyleGAN) and 4 or more (StyleGAN2) are supported",
+        )
     return replace(found, sources=network.sources)

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from gsegkit_stylegan.readers import layouts_grown as grown
 from gsegkit_stylegan.readers import layouts_stylegan2 as layouts
 from gsegkit_stylegan.readers.rules import write_layout
 
@@ -277,3 +278,59 @@ def genforce_file(arch, state, zip_format: bool = True) -> bytes:
         flat[f"synthesis.layer{j}.filter.kernel"] = _outer(arch)[None, None] * 4
     other = {name: torch.randn_like(tensor) for name, tensor in flat.items()}
     return torch_saved({"generator": other, "discriminator": {}, "generator_smooth": OrderedDict(flat)}, zip_format)
+
+
+# ---- StyleGAN v1 and PGGAN ---------------------------------------------------------------------------------------
+
+
+def _grown_layout(factory, arch, fused):
+    style = hasattr(arch, "w_dim")
+    return factory(arch.resolution, fused, style=style)
+
+
+def grown_tf_pickle(arch, state, fused, protocol: int = 4, lod: float = 0.0, **kwargs) -> bytes:
+    """(G, D, Gs) of a TensorFlow StyleGAN (version 3, with components) or PGGAN (version 2, flat)."""
+    style = hasattr(arch, "w_dim")
+    flat = write_layout(state, _grown_layout(grown.tensorflow, arch, fused))
+    arrays = {name: tensor.numpy() for name, tensor in flat.items()}
+    root = "synthesis/" if style else ""
+    arrays[f"{root}ToRGB_lod1/weight"] = np.zeros((1, 1, 7, 3), np.float32)  # of a smaller stage: not used
+    arrays[f"{root}ToRGB_lod1/bias"] = np.zeros(3, np.float32)
+    arrays[f"{root}lod"] = np.float32(lod)
+    kwargs = {"num_channels": 3, "resolution": arch.resolution, "label_size": arch.num_classes, **kwargs}
+    if not style:
+
+        def network(name, variables):
+            state = {"version": 2, "name": name, "static_kwargs": kwargs, "build_module_src": SOURCE}
+            state |= {"build_func_name": "G_paper", "variables": list(variables.items())}
+            return Instance(Name("tfutil", "Network"), state=state)
+
+        return dumps((network("G", {}), network("D", {}), network("Gs", arrays)), protocol)
+
+    def part(prefix: str) -> dict:
+        return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+    components = {n: tf_network(n, part(f"{n}/"), kwargs, version=3) for n in ("mapping", "synthesis")}
+    top = {n: a for n, a in arrays.items() if "/" not in n}
+    third = tf_network("Gs", top, kwargs, components, version=3)
+    first = tf_network("G", {}, {}, version=3)
+    return dumps((first, tf_network("D", {}, {}, version=3), third), protocol)
+
+
+def grown_genforce_file(arch, state, fused, old: bool = False, zip_format: bool = True) -> bytes:
+    """A genforce file of a StyleGAN or PGGAN, in the current or the older layout."""
+    style = hasattr(arch, "w_dim")
+    flat = write_layout(state, _grown_layout(grown.genforce_old if old else grown.genforce, arch, fused))
+    root = "synthesis." if style else ""
+    flat[f"{root}lod"] = torch.zeros(())
+    blocks = len(arch.resolutions)
+    for i in range(blocks - 1):
+        leaf = "conv.weight" if old else "weight"
+        flat[f"{root}output{i}.{leaf}"] = torch.zeros(3, 7, 1, 1)
+        flat[f"{root}output{i}.{'wscale.bias' if old and not style else 'bias'}"] = torch.zeros(3)
+        if style:
+            flat[f"{root}layer{2 * i + 2}.blur.kernel"] = torch.ones(7, 1, 3, 3) / 9
+    if old and style:
+        flat["truncation.truncation"] = torch.ones(1, 2 * blocks, 1)
+    content = OrderedDict(flat) if old else {"generator": {}, "generator_smooth": OrderedDict(flat)}
+    return torch_saved(content, zip_format)

@@ -1,0 +1,182 @@
+"""StyleGAN v1 and PGGAN checkpoints of every layout -> the canonical networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from gsegkit.errors import ArtifactError
+from gsegkit_stylegan.config import MAX_RESOLUTION, PGGANArch, StyleGANArch
+from gsegkit_stylegan.networks_pggan import PGGANNetwork
+from gsegkit_stylegan.networks_stylegan import StyleGANNetwork
+from gsegkit_stylegan.readers.found import Found
+from gsegkit_stylegan.readers.layouts_grown import (
+    FUSED_FROM,
+    Fused,
+    Grown,
+    carries_no_weights,
+    genforce,
+    genforce_old,
+    tensorflow,
+)
+from gsegkit_stylegan.readers.layouts_stylegan2 import count
+from gsegkit_stylegan.readers.rules import Layout, read_layout
+from gsegkit_stylegan.readers.shapes import channel_rule, check_fits, make_arch
+
+
+def stylegan_from_tensorflow(tensors: Mapping[str, Tensor], kwargs: Mapping[str, Any]) -> Found:
+    """StyleGAN v1 of NVIDIA's TensorFlow code."""
+    for name, supported in _STYLEGAN_ONLY.items():
+        _only(kwargs, name, supported)
+    parts = _parts(
+        count(tensors, r"synthesis/(\d+)x\d+/Conv1?/weight") - 1,
+        mapping_layers=count(tensors, r"mapping/Dense(\d+)/weight"),
+        embed="mapping/LabelConcat/weight" in tensors,
+    )
+    fused = _fused(kwargs.get("fused_scale", "auto"))
+    layout = tensorflow(parts.resolution, fused, style=True)
+    notes = [] if "fused_scale" in kwargs else [f"fused up-sampling from {FUSED_FROM} px on, the format's default"]
+    if "truncation_psi" in kwargs:
+        psi, cutoff = kwargs["truncation_psi"], kwargs.get("truncation_cutoff")
+        notes.append(f"the file's own truncation is psi {psi} on the first {cutoff} layers; here it is an option")
+    lr = kwargs.get("mapping_lrmul", 0.01)
+    return _stylegan(tensors, parts, layout, "StyleGAN (NVIDIA, TensorFlow)", lr, notes)
+
+
+def stylegan_from_genforce(tensors: Mapping[str, Tensor]) -> Found:
+    """StyleGAN v1 of genforce, the current layout or the older one."""
+    old = "synthesis.layer1.conv.weight" in tensors
+    parts = _parts(
+        _side(count(tensors, r"synthesis\.output(\d+)\.(?:conv\.)?weight")),
+        mapping_layers=count(tensors, r"mapping\.dense(\d+)\.(?:fc\.)?weight"),
+        embed="mapping.label_weight" in tensors,
+    )
+    layout = (genforce_old if old else genforce)(parts.resolution, _fused("auto"), style=True)
+    return _stylegan(tensors, parts, layout, f"StyleGAN (genforce{', older' if old else ''})", 0.01, [])
+
+
+def pggan_from_tensorflow(tensors: Mapping[str, Tensor], kwargs: Mapping[str, Any]) -> Found:
+    """PGGAN of Karras' TensorFlow code."""
+    for name, supported in _PGGAN_ONLY.items():
+        _only(kwargs, name, supported)
+    parts = _parts(count(tensors, r"(\d+)x\d+/Conv1?/weight") - 1)
+    fused = any(name.endswith("/Conv0_up/weight") for name in tensors)
+    layout = tensorflow(parts.resolution, lambda r: fused, style=False)
+    classes = kwargs.get("label_size", 0)
+    if not isinstance(classes, int) or classes < 0:
+        raise ArtifactError(f"a network with label_size={classes!r}", "a number was expected")
+    return _pggan(tensors, parts, layout, "PGGAN (TensorFlow)", classes)
+
+
+def pggan_from_genforce(tensors: Mapping[str, Tensor]) -> Found:
+    """PGGAN of genforce, the current layout or the older one; both unfused and without labels."""
+    old = "layer1.conv.weight" in tensors
+    parts = _parts(_side(count(tensors, r"output(\d+)\.(?:conv\.)?weight")))
+    layout = (genforce_old if old else genforce)(parts.resolution, lambda r: False, style=False)
+    return _pggan(tensors, parts, layout, f"PGGAN (genforce{', older' if old else ''})", 0)
+
+
+_STYLEGAN_ONLY: dict[str, Any] = {
+    "use_styles": True,
+    "const_input_layer": True,
+    "use_noise": True,
+    "use_wscale": True,
+    "use_pixel_norm": False,
+    "use_instance_norm": True,
+    "normalize_latents": True,
+    "nonlinearity": "lrelu",
+    "mapping_nonlinearity": "lrelu",
+    "blur_filter": [1, 2, 1],
+}
+_PGGAN_ONLY: dict[str, Any] = {
+    "normalize_latents": True,
+    "use_wscale": True,
+    "use_pixelnorm": True,
+    "use_leakyrelu": True,
+    "tanh_at_end": None,
+}
+
+
+def _only(kwargs: Mapping[str, Any], name: str, supported: Any) -> None:
+    if kwargs.get(name, supported) != supported:
+        raise ArtifactError(f"a network with {name}={str(kwargs[name])[:40]}", f"only {name}={supported} is supported")
+
+
+def _fused(option: Any) -> Fused:
+    if option == "auto":
+        return lambda r: r >= FUSED_FROM
+    if isinstance(option, bool):
+        return lambda r: option
+    raise ArtifactError(f"a network with fused_scale={str(option)[:40]}", "auto, True and False are supported")
+
+
+def _side(outputs: int) -> int:
+    """Resolution of a network with so many toRGB layers."""
+    return 4 * 2 ** min(max(outputs - 1, 0), 16)
+
+
+def _parts(resolution: int, mapping_layers: int = 0, embed: bool = False) -> Grown:
+    possible = 8 <= resolution <= MAX_RESOLUTION and resolution & (resolution - 1) == 0
+    if not possible or mapping_layers > 32:
+        raise ArtifactError(
+            f"looks like a network of {resolution} px with {mapping_layers} mapping layers",
+            f"8 to {MAX_RESOLUTION} px and at most 32 mapping layers are supported; the file may be incomplete",
+        )
+    return Grown(resolution, mapping_layers, embed)
+
+
+def _check_grown(tensors: Mapping[str, Tensor]) -> None:
+    for name in ("lod", "synthesis/lod", "synthesis.lod"):
+        if name in tensors and tensors[name].numel() == 1 and float(tensors[name]) != 0:
+            raise ArtifactError(
+                f"a network that has not finished growing (lod {float(tensors[name]):g})",
+                "take a later checkpoint of the training",
+            )
+
+
+def _widths(state: Mapping[str, Tensor], parts: Grown) -> tuple[int, int]:
+    return channel_rule({r: state[f"synthesis.b{r}.conv1.weight"].shape[0] for r in parts.resolutions})
+
+
+def _stylegan(
+    tensors: Mapping[str, Tensor], parts: Grown, layout: Layout, what: str, lr: Any, notes: list[str]
+) -> Found:
+    if not parts.mapping_layers:
+        raise ArtifactError(f"a {what} without a mapping network", "the file is a part of a checkpoint")
+    _check_grown(tensors)
+    state = read_layout(tensors, parts.names(), layout, carries_no_weights, what)
+    base, most = _widths(state, parts)
+    w_dim = state[f"mapping.fc{parts.mapping_layers - 1}.weight"].shape[0]
+    arch = make_arch(
+        StyleGANArch,
+        resolution=parts.resolution,
+        channel_base=base,
+        channel_max=most,
+        z_dim=state["mapping.fc0.weight"].shape[-1] - (w_dim if parts.embed else 0),
+        w_dim=w_dim,
+        num_classes=state["mapping.embed.weight"].shape[-1] if parts.embed else 0,
+        img_channels=state[f"synthesis.b{parts.resolution}.torgb.weight"].shape[0],
+        mapping_layers=parts.mapping_layers,
+        lr_multiplier=lr,
+    )
+    check_fits(state, lambda: StyleGANNetwork(arch), what)
+    return Found("stylegan", what, arch, state, tuple(notes))
+
+
+def _pggan(tensors: Mapping[str, Tensor], parts: Grown, layout: Layout, what: str, classes: int) -> Found:
+    _check_grown(tensors)
+    state = read_layout(tensors, parts.names(), layout, carries_no_weights, what)
+    base, most = _widths(state, parts)
+    arch = make_arch(
+        PGGANArch,
+        resolution=parts.resolution,
+        channel_base=base,
+        channel_max=most,
+        z_dim=state["synthesis.b4.conv0.weight"].shape[1] - classes,
+        num_classes=classes,
+        img_channels=state[f"synthesis.b{parts.resolution}.torgb.weight"].shape[0],
+    )
+    check_fits(state, lambda: PGGANNetwork(arch), what)
+    return Found("pggan", what, arch, state)
