@@ -18,6 +18,9 @@ from gsegkit.polygons import mask_polygons
 from gsegkit.rle import encode_rle
 
 BACKGROUND_NAMES = ("background", "bg", "void")
+#: Colours of classes 1 .. 12 in pictures: bright, and neighbours in the list far apart.
+BRIGHT = ("ff3b5c", "2f8cff", "ffd21f", "1ecb7b", "b45cff", "ff8a1f")
+BRIGHT += ("19d3e6", "ff6bd6", "9be22d", "8b5a2b", "7f8cff", "00897b")
 
 
 def object_classes(classes: Sequence[str]) -> dict[int, str]:
@@ -34,6 +37,14 @@ def voc_palette() -> Tensor:
     """[256, 3] uint8: VOC's colours; 255 (ignore) is its cream."""
     palette = class_palette()
     palette[255] = torch.tensor([224, 224, 192], dtype=torch.uint8)
+    return palette
+
+
+def display_palette() -> Tensor:
+    """[256, 3] uint8: what overlays and reports colour classes with; 0 is black, 255 (ignore) white."""
+    palette = class_palette()
+    palette[1 : len(BRIGHT) + 1] = torch.tensor([list(bytes.fromhex(colour)) for colour in BRIGHT], dtype=torch.uint8)
+    palette[255] = 255
     return palette
 
 

@@ -258,18 +258,19 @@ def class_palette(num_classes: int = 256) -> Tensor:
     return colours.to(torch.uint8)
 
 
-def overlay(pixels: Tensor, masks: Tensor, alpha: float = 0.5) -> Tensor:
+def overlay(pixels: Tensor, masks: Tensor, alpha: float = 0.5, palette: Tensor | None = None) -> Tensor:
     """Colour the classes over the pictures; class 0 stays as it is, 255 (ignore) turns white.
 
     Args:
         pixels: [N, 3, H, W] uint8.
         masks: [N, H, W] uint8.
         alpha: weight of the colour in [0, 1].
+        palette: [256, 3] uint8 colours of the classes; None = `class_palette`.
 
     Returns:
         [N, 3, H, W] uint8.
     """
-    palette = class_palette()
+    palette = class_palette() if palette is None else palette.clone()
     palette[255] = 255
     colours = palette[masks.cpu().long()].permute(0, 3, 1, 2).float()
     base = pixels.cpu().float()

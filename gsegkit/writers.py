@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-from gsegkit.annotations import CocoFile, object_classes, unique_name, voc_palette, yolo_lines
+from gsegkit.annotations import CocoFile, display_palette, object_classes, unique_name, voc_palette, yolo_lines
 from gsegkit.artifacts import atomic_write, atomic_write_json
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError, DataError
@@ -72,7 +72,8 @@ class OverlayWriter(PredictionWriter):
 
     def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
         """See `PredictionWriter.write`."""
-        write_png(self.out / "overlays" / f"{name}.png", overlay(pixels[None], mask[None])[0])
+        drawn = overlay(pixels[None], mask[None], palette=display_palette())[0]
+        write_png(self.out / "overlays" / f"{name}.png", drawn)
 
 
 class VocWriter(PredictionWriter):

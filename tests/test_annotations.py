@@ -7,7 +7,15 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from gsegkit.annotations import CocoFile, coco_annotations, coco_categories, object_classes, unique_name, yolo_lines
+from gsegkit.annotations import (
+    CocoFile,
+    coco_annotations,
+    coco_categories,
+    display_palette,
+    object_classes,
+    unique_name,
+    yolo_lines,
+)
 from gsegkit.errors import DataError
 from gsegkit.polygons import mask_polygons
 from gsegkit.rle import compress_runs, decode_rle, encode_rle, expand_runs
@@ -152,6 +160,13 @@ def test_coco_file_is_json_and_appears_only_when_closed(tmp_path):
     dropped = CocoFile(tmp_path / "b.json", ("background", "x"))
     dropped.discard()
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_display_colours_differ_from_each_other():
+    colours = {tuple(colour) for colour in display_palette()[:13].tolist()}
+    assert len(colours) == 13
+    assert display_palette()[0].tolist() == [0, 0, 0]
+    assert display_palette()[255].tolist() == [255, 255, 255]
 
 
 def test_unique_names_are_safe_and_differ_without_case():

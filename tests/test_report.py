@@ -102,9 +102,12 @@ def make_run(path, classes=("background", "cell"), name="photo 1"):
         "miou": None,
         "per_class": {"cell": {"iou": 0.9, "f1": 0.95}},
         "per_image": {name: {"iou_foreground": 0.875}},
-        "definitions": {"iou_foreground": "intersection over union of class 1"},
+        "definitions": {
+            "iou_foreground": "intersection over union of class 1",
+            "baseline_centre_prior_iou": "one constant mask",
+        },
         "notes": ["2 images had no foreground"],
-        "baselines": {"centre prior": {"iou_foreground": 0.4}},
+        "baseline_centre_prior_iou": 0.4,
     }
     atomic_write_json(path / "report" / "metrics.json", metrics)
     run.end_stage(path / "report", "k", 1.0)
@@ -121,7 +124,8 @@ def test_everything_is_shown(tmp_path):
         "1 min 15 s",
         "0.9123",
         "intersection over union of class 1",
-        "centre prior",
+        "iou_foreground 0.9123 0.4 intersection",  # the baseline beside the result
+        "centre prior: one constant mask",
         "2 images had no foreground",
         "dropped by area 9 22.5 %",
         "kept 30 75.0 %",

@@ -53,7 +53,8 @@ def test_every_format_of_one_photo(tmp_path):
     assert Image.open(out / "voc" / "a.png").getpalette()[3:6] == class_palette()[1].tolist()
     blended = read_image(out / "overlays" / "a.png")
     assert torch.equal(blended[:, truth == 0], pixels[:, truth == 0])
-    assert not torch.equal(blended, pixels)
+    bright = (0.5 * pixels.float() + 0.5 * torch.tensor([0xFF, 0x3B, 0x5C]).view(3, 1, 1)).round().to(torch.uint8)
+    assert torch.equal(blended[:, truth == 1], bright[:, truth == 1])
     record = json.loads((out / "coco.json").read_text())
     assert torch.equal(decode_rle(record["annotations"][0]["segmentation"]), truth == 1)
     assert record["images"][0]["file_name"] == "a.png"

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from gsegkit.annotations import display_palette
 from gsegkit.dataset import MANIFEST_FILE, Sample, ShardDataset
 from gsegkit.errors import GsegkitError
-from gsegkit.images import class_palette, read_image, read_mask, resize_pixels
+from gsegkit.images import read_image, read_mask, resize_pixels
 from gsegkit.report.read import Source, as_dict, latest, show, stage_folders
 from gsegkit.types import IGNORE
 from gsegkit.writers import INDEX_FILE
@@ -70,8 +71,7 @@ def image_uri(pixels: Tensor, side: int) -> str:
 
 def mask_uri(mask: Tensor) -> str:
     """[H, W] uint8 as a palette PNG whose class 0 is transparent; 255 (ignore) is white."""
-    palette = class_palette()
-    palette[IGNORE] = 255
+    palette = display_palette()
     image = Image.fromarray(mask.contiguous().numpy()).convert("L")
     image.putpalette(palette.flatten().tolist())
     return _uri(image, "PNG", optimize=True, transparency=bytes([0]) + bytes([255]) * 255)
@@ -124,7 +124,7 @@ def _sheet_entry(sample: Sample, seed: int) -> dict[str, Any]:
 
 def legend(classes: Sequence[str], shares: Sequence[float] = ()) -> list[LegendEntry]:
     """Colours and names of classes, in the order of the mask values."""
-    palette = class_palette().tolist()
+    palette = display_palette().tolist()
     entries = []
     for value, name in enumerate(classes):
         colour = "transparent" if value == 0 else f"rgb({', '.join(map(str, palette[value]))})"

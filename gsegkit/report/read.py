@@ -17,6 +17,7 @@ from gsegkit.rundir import CONFIG_FILE, RUN_FILE, STAGE_FILE, RunFolder
 
 STAGE_ORDER = ("generator", "extractor", "dataset", "segmenter", "report")
 HEADLINES = ("iou_foreground", "miou", "max_matching_miou", "accuracy")  # the first that is there goes to the top
+_BASELINE = re.compile(r"baseline_(.+)_iou")  # foreground IoU of a trivial predictor, shown beside the run's own
 
 
 @dataclass
@@ -102,6 +103,7 @@ def overview(source: Source) -> dict[str, Any]:
         "settings": [(name, show(value)) for name, value in config.items() if name not in skipped],
         "environment": [(name, show(value)) for name, value in record.items() if name not in environment],
         "seed": show(config.get("seed")),
+        "photographs": bool(config.get("data") or config.get("images")),
         "device": show(record.get("device", config.get("device"))),
         "seconds": record.get("seconds"),
         "licences": _licences(record),
@@ -193,16 +195,20 @@ def metrics(source: Source) -> dict[str, Any] | None:
     if not record:
         return None
     definitions = as_dict(record.get("definitions"))
-    baselines = {
-        name: as_dict(row)
-        for name, row in {**as_dict(record.get("baselines")), **source.json("report", "baselines.json")}.items()
-    }
+    baselines = {name: as_dict(row) for name, row in as_dict(record.get("baselines")).items()}
+    notes = [show(note) for note in as_list(record.get("notes"))]
     names = [name for name, value in record.items() if value is None or is_number(value)]
+    for name in [name for name in names if _BASELINE.fullmatch(name)]:
+        names.remove(name)
+        label = _BASELINE.fullmatch(name)[1].replace("_", " ")  # type: ignore[index]
+        baselines.setdefault(label, {})["iou_foreground"] = record[name]
+        if name in definitions:
+            notes.append(f"{label}: {show(definitions[name])}")
     rows = [
         {
             "name": name,
             "value": show(record[name]),
-            "baselines": [show(row.get(name)) for row in baselines.values()],
+            "baselines": [show(row.get(name)) if name in row else "" for row in baselines.values()],
             "definition": show(definitions.get(name, "")),
         }
         for name in names
@@ -215,7 +221,7 @@ def metrics(source: Source) -> dict[str, Any] | None:
         "headline": (headline, show(record[headline])) if headline else None,
         "per_class": _per_class(as_dict(record.get("per_class"))),
         "per_image": per_image,
-        "notes": [show(note) for note in as_list(record.get("notes"))],
+        "notes": notes,
     }
 
 
