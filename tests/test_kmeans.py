@@ -101,6 +101,9 @@ def test_empty_clusters_take_the_farthest_points():
     assert found.counts.tolist() == [5, 0, 0]
     moved = kmeans._update(points, torch.zeros(1), far, found)
     assert moved.flatten().tolist() == pytest.approx([12.6, 50.0, 10.0])
+    mean = torch.full((1,), 5.0)  # centres are kept about the mean
+    moved = kmeans._update(points, mean, far - mean, kmeans._assign(points, mean, far - mean))
+    assert (moved + mean).flatten().tolist() == pytest.approx([12.6, 50.0, 10.0])
 
 
 def test_no_cluster_is_empty_when_there_are_enough_distinct_points():
