@@ -266,6 +266,18 @@ def test_a_small_network_learns_it(toy: Toy) -> None:
     assert iou(found > 0, toy.truth(test) > 0) > 0.9
 
 
+@pytest.mark.gpu
+def test_the_same_pictures_on_cuda(toy: Toy) -> None:
+    names = tuple(spec.name for spec in toy.info.features)
+    here, there = toy.sample(SEEDS, features=names), Toy(ToyConfig()).cuda().sample(SEEDS, features=names)
+    assert there.images.is_cuda
+    assert there.labels.is_cuda
+    assert torch.equal(here.latents, there.latents.cpu())
+    assert torch.allclose(here.images, there.images.cpu(), atol=1e-4)
+    for name in names:
+        assert torch.allclose(here.features[name], there.features[name].cpu(), atol=1e-3)
+
+
 # ---- native --------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from gsegkit.testing.minor import DATASET_CHECKS, KMEANS_CHECKS, WEIGHTS_CHECKS
 from gsegkit.testing.refiners import REFINER_CHECKS
 from gsegkit.testing.segmenters import SEGMENTER_CHECKS
 from gsegkit.testing.settings import KitSettings
-from gsegkit.testing.subject import CheckFailedError, CheckSkippedError, Subject
+from gsegkit.testing.subject import CheckFailedError, CheckSkippedError, Subject, preserved_globals
 
 Check = Callable[[Subject], None]
 _KIND_CHECKS: Mapping[str, tuple[Check, ...]] = {
@@ -29,6 +29,14 @@ _KIND_CHECKS: Mapping[str, tuple[Check, ...]] = {
     "dataset": DATASET_CHECKS,
     "weights": WEIGHTS_CHECKS,
 }
+
+
+def check_settings(subject: Subject) -> None:
+    """The names of checks in its `KitSettings` are names of checks."""
+    every = [*EVERY_CHECKS, *(check for check, _ in GENERATOR_CHECKS), *(c for cs in _KIND_CHECKS.values() for c in cs)]
+    known = {_name(check) for check in every}
+    unknown = [name for name in (*subject.settings.expected_failures, *subject.settings.slow) if name not in known]
+    subject.expect(not unknown, "kit", f"there is no check {unknown}")
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ def checks_for(what: Entry | Subject, settings: KitSettings | None = None) -> li
         chosen: Iterable[Check] = [check for check, need in GENERATOR_CHECKS if not need or need in subject.provides]
     else:
         chosen = _KIND_CHECKS[subject.kind]
-    checks = [*EVERY_CHECKS, *chosen] if subject.entry is not None else [*EVERY_CHECKS[2:], *chosen]
+    checks = [check_settings, *EVERY_CHECKS, *chosen]
     return [(_name(check), _bind(check, subject)) for check in checks]
 
 
@@ -167,7 +175,11 @@ def _name(check: Check) -> str:
 
 
 def _bind(check: Check, subject: Subject) -> Callable[[], None]:
-    return lambda: check(subject)
+    def run() -> None:
+        with preserved_globals():
+            check(subject)
+
+    return run
 
 
 # ---- one function a kind -------------------------------------------------------------------------------------------

@@ -148,19 +148,32 @@ class Subject:
     @contextmanager
     def untouched_globals(self, method: str) -> Iterator[None]:
         """Fail when the block changes a global random state or a global setting of torch."""
-        torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
-        try:
+        with preserved_globals():
             for seed in (torch.manual_seed, np.random.seed, random.seed):  # or a second seeding would go unseen
                 seed(862_743)
             before = _global_state()
             yield
             after = _global_state()
-        finally:
-            torch.set_rng_state(torch_state)
-            np.random.set_state(numpy_state)
-            random.setstate(python_state)
         for name, value in after.items():
             self.expect(value == before[name], method, f"changed {name}")
+
+
+@contextmanager
+def preserved_globals() -> Iterator[None]:
+    """Put back the global random states and torch's settings after the block, so that no component spoils another."""
+    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    gradients, dtype, threads = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+        torch.set_grad_enabled(gradients)
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
 
 
 def _own_settings(config_class: type[Config]) -> KitSettings:
