@@ -19,7 +19,7 @@ from gsegkit.rle import encode_rle
 
 BACKGROUND_NAMES = ("background", "bg", "void")
 #: Colours of classes 1 .. 12 in pictures: bright, and neighbours in the list far apart.
-BRIGHT = ("ff3b5c", "2f8cff", "ffd21f", "1ecb7b", "b45cff", "ff8a1f")
+BRIGHT: tuple[str, ...] = ("ff3b5c", "2f8cff", "ffd21f", "1ecb7b", "b45cff", "ff8a1f")
 BRIGHT += ("19d3e6", "ff6bd6", "9be22d", "8b5a2b", "7f8cff", "00897b")
 
 

@@ -135,7 +135,7 @@ def test_everything_is_shown(tmp_path):
         "How clusters merged",
         "best_step 290",
         "weights toy Apache-2.0",
-        "iou_foreground 0.875",  # beside its prediction
+        "photo 1 · iou foreground 0.875",  # beside its prediction
         "annotation",
         "torch 2.15.0",
         "steps 300",

@@ -18,7 +18,7 @@ from gsegkit.annotations import display_palette
 from gsegkit.dataset import MANIFEST_FILE, Sample, ShardDataset
 from gsegkit.errors import GsegkitError
 from gsegkit.images import read_image, read_mask, resize_pixels
-from gsegkit.report.read import Source, as_dict, latest, show, stage_folders
+from gsegkit.report.read import HEADLINES, Source, as_dict, latest, show, stage_folders
 from gsegkit.types import IGNORE
 from gsegkit.writers import INDEX_FILE
 
@@ -189,8 +189,10 @@ def predictions(source: Source, per_image: dict[str, dict[str, Any]]) -> list[di
         except GsegkitError as error:
             source.problems.append(str(error))
             continue
-        scores = [(key, show(value)) for key, value in as_dict(per_image.get(name)).items()]
-        shown.append({"name": name, "predicted": predicted, "truth": truth, "scores": scores[:3]})
+        row = as_dict(per_image.get(name))
+        best = [key for key in HEADLINES if key in row] or list(row)
+        scores = [(key.replace("_", " "), show(row[key])) for key in best[:2]]
+        shown.append({"name": name, "predicted": predicted, "truth": truth, "scores": scores})
     return shown
 
 
