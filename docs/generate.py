@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import typer
+
 from gsegkit import cli
 from gsegkit.capabilities import CAPABILITIES
 from gsegkit.config import option_table
@@ -62,7 +63,9 @@ def commands() -> str:
         command = group.commands[name]  # type: ignore[attr-defined]
         text += f"\n## gsegkit {name}\n\n{command.help}\n\n| argument | meaning |\n| --- | --- |\n"
         for parameter in command.params:
-            shown = ", ".join(parameter.opts) if parameter.param_type_name == "option" else parameter.human_readable_name
+            shown = (
+                ", ".join(parameter.opts) if parameter.param_type_name == "option" else parameter.human_readable_name
+            )
             if shown != "--help":
                 text += f"| `{shown}` | {getattr(parameter, 'help', '') or ''} |\n"
     return text

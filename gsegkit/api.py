@@ -151,6 +151,7 @@ def train(
     out: str | Path,
     *,
     options: dict[str, Any] | None = None,
+    reader_options: dict[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
     session: Session | None = None,
@@ -161,7 +162,7 @@ def train(
     with RunFolder(out).locked():
         segmenter: Segmenter = session.registry.build("segmenter", seg, options)
         ctx = session.context(out, device, seed)
-        segmenter.to(ctx.device).fit(open_labelled(data, session), ctx)
+        segmenter.to(ctx.device).fit(open_labelled(data, session, reader_options), ctx)
         save_part(segmenter, out, "segmenter", seg)
     return segmenter
 
@@ -199,6 +200,7 @@ def evaluate(
     *,
     evaluator: str = "masks",
     options: dict[str, Any] | None = None,
+    reader_options: dict[str, Any] | None = None,
     device: str = "auto",
     session: Session | None = None,
 ) -> Report:
@@ -207,7 +209,7 @@ def evaluate(
     segmenter = load(run_folder, "segmenter", session=session, device=device)
     scorer: Evaluator = session.registry.build("evaluator", evaluator, options)
     ctx = session.context(Path(run_folder), device)
-    return scorer.evaluate(Predictor(segmenter), open_labelled(data, session), ctx)
+    return scorer.evaluate(Predictor(segmenter), open_labelled(data, session, reader_options), ctx)
 
 
 def predict(
@@ -244,8 +246,10 @@ def export(
     raise ConfigError(f"no export format '{format}'", f"formats: {', '.join(MODEL_FORMATS + DATASET_FORMATS)}")
 
 
-def open_labelled(folder: str | Path, session: Session, reader: str = "folder") -> LabelledDataset:
-    """Pairs from a run folder, a folder of shards, or an annotated image folder."""
+def open_labelled(
+    folder: str | Path, session: Session, reader_options: dict[str, Any] | None = None
+) -> LabelledDataset:
+    """Pairs from a run folder, a folder of shards, or an annotated image folder (read with the reader's options)."""
     folder = Path(folder)
     if (folder / MANIFEST_FILE).exists():
         return ShardDataset(folder)
@@ -254,7 +258,7 @@ def open_labelled(folder: str | Path, session: Session, reader: str = "folder") 
         if not rounds:
             raise DataError(f"run '{folder}' has no finished data set", "run it to its end first")
         return ShardDataset(rounds[-1].parent)
-    labelled: LabelledDataset = session.registry.build("dataset", reader).labelled(folder)
+    labelled: LabelledDataset = session.registry.build("dataset", "folder", reader_options).labelled(folder)
     return labelled
 
 

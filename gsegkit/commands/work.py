@@ -13,7 +13,7 @@ from gsegkit.commands import common as c
 from gsegkit.commands.common import console, print_json
 from gsegkit.config import parse_assignments
 from gsegkit.errors import ConfigError
-from gsegkit.plugins import installed
+from gsegkit.plugins import KIND_ALIASES, installed
 from gsegkit.terminal import duration, make_table, size
 
 RunFolderArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
@@ -192,8 +192,11 @@ def train(
     """Train a segmenter on pairs that are already there. The same command again resumes."""
     from gsegkit import api
 
-    options = _only(option, "seg", "segmenter")
-    api.train(data, seg, out, options=options, seed=seed, device=device or "auto", session=c.session(quiet))
+    options, reader = _only(option, "seg", "data_reader")
+    session = c.session(quiet)
+    api.train(
+        data, seg, out, options=options, reader_options=reader, seed=seed, device=device or "auto", session=session
+    )
     console.print(f"segmenter in {out}; next: gsegkit predict {out} PHOTOS --out FOLDER", highlight=False)
 
 
@@ -209,7 +212,7 @@ def train_generator(
     """Train a generator on an image folder. The same command again resumes."""
     from gsegkit import api
 
-    options = _only(option, "gen", "generator")
+    (options,) = _only(option, "gen")
     api.train_generator(name, data, out, options=options, seed=seed, device=device or "auto", session=c.session(quiet))
     console.print(f"generator in {out}; use it with -o gen.weights={out}", highlight=False, soft_wrap=True)
 
@@ -229,11 +232,17 @@ def evaluate(
     """Score the segmenter of a run on annotated photographs."""
     from gsegkit import api
 
-    options = _only(option, "eval", "evaluator")
+    options, reader = _only(option, "eval", "data_reader")
     if match is not None:
         options["match"] = match
     report = api.evaluate(
-        run_folder, data, evaluator=evaluator, options=options, device=device or "auto", session=c.session(quiet)
+        run_folder,
+        data,
+        evaluator=evaluator,
+        options=options,
+        reader_options=reader,
+        device=device or "auto",
+        session=c.session(quiet),
     )
     if as_json:
         print_json(report.to_json())
@@ -282,27 +291,28 @@ def report(run_folder: RunFolderArgument) -> None:
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
-    table = make_table("", "metric", "value", "meaning")
-    definitions = metrics.get("definitions", {})
+    """The numbers; their definitions stand in the report and in --json."""
+    table = make_table("", "metric", "value")
     for name, value in metrics.items():
         if isinstance(value, int | float) or value is None:
-            table.add_row(name, "undefined" if value is None else f"{value:.4f}", definitions.get(name, ""))
+            table.add_row(name, "undefined" if value is None else f"{value:.4g}")
     console.print(table)
     for name, row in metrics.get("per_class", {}).items():
         numbers = ", ".join(f"{k} {v:.4f}" if v is not None else f"{k} undefined" for k, v in row.items())
-        console.print(f"  class {name}: {numbers}", markup=False, highlight=False)
+        console.print(f"  class {name}: {numbers}", markup=False, highlight=False, soft_wrap=True)
     for note in metrics.get("notes", []):
         console.print(f"  note: {note}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _only(assignments: list[str] | None, *allowed: str) -> dict[str, Any]:
-    """Options of the one part that a command has."""
-    options: dict[str, Any] = {}
-    for part, values in parse_assignments(assignments or []).items():
-        if part not in allowed:
-            raise ConfigError(f"option '{part}.{next(iter(values))}' does not belong here", f"write -o {allowed[0]}.…")
-        options.update(values)
-    return options
+def _only(assignments: list[str] | None, *parts: str) -> list[dict[str, Any]]:
+    """Options of the parts that a command has, one dictionary each."""
+    found: dict[str, dict[str, Any]] = {part: {} for part in parts}
+    for name, values in parse_assignments(assignments or []).items():
+        part = {alias: short for short, alias in KIND_ALIASES.items()}.get(name, name)
+        if part not in found:
+            raise ConfigError(f"option '{name}.{next(iter(values))}' does not belong here", f"write -o {parts[0]}.…")
+        found[part].update(values)
+    return list(found.values())
 
 
 def _worker(text: str) -> tuple[int, int]:
