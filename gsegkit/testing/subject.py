@@ -173,7 +173,8 @@ def preserved_globals() -> Iterator[None]:
         torch.set_grad_enabled(gradients)
         torch.set_default_dtype(dtype)
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
+        if torch.are_deterministic_algorithms_enabled() != deterministic:  # setting it imports torch's compiler
+            torch.use_deterministic_algorithms(deterministic)
 
 
 def _own_settings(config_class: type[Config]) -> KitSettings:
