@@ -713,11 +713,14 @@ class Unsorted(Pictures):
         return UnlabelledImages(tuple(reversed(list_images(folder))))
 
 
+STORE = tempfile.TemporaryDirectory()  # gone with the process
+
+
 class Stored(Weights):
     """A good one: the toy, stored as weights are."""
 
     def folder(self):
-        folder = Path(tempfile.gettempdir()) / f"gsegkit-kit-weights-{os.getpid()}-{type(self).__name__}"
+        folder = Path(STORE.name) / type(self).__name__
         save_part(Toy(ToyConfig(size=20)), folder, "generator", "toy")
         (folder / "card.json").write_text('{"licence": "Apache-2.0"}')
         return folder
