@@ -91,10 +91,17 @@ def read_mask(path: str | Path) -> Tensor:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) after EXIF rotation, from the header alone."""
+    """(height, width) after EXIF rotation; decodes no pixels where the format keeps its EXIF in front of them.
+
+    Raises:
+        DataError: as `read_image`.
+    """
     with _header(Path(path)) as image:
         width, height = image.size
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        try:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        except Exception as error:  # see _header
+            raise _damaged(path, error) from None
     return (width, height) if turned else (height, width)
 
 
@@ -152,9 +159,13 @@ def _open(path: Path) -> Image.Image:
         image.load()
         return ImageOps.exif_transpose(image)
     except Exception as error:  # see _header
-        raise DataError(f"image '{path}' is damaged: {error}", "remove it or copy it again") from None
+        raise _damaged(path, error) from None
     finally:
         image.close()
+
+
+def _damaged(path: str | Path, error: Exception) -> DataError:
+    return DataError(f"image '{path}' is damaged: {error}", "remove it or copy it again")
 
 
 # ---- writing -----------------------------------------------------------------------------------------------------

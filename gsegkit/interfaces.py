@@ -146,7 +146,7 @@ class MaskExtractor(ModulePart):
 
 
 class Refiner(ABC):
-    """Cleans a batch of pairs: may drop rows, change masks, add scores. Stateless; never touches pixels."""
+    """Cleans a batch of pairs: may drop rows, change masks and probs, add scores. Stateless; never touches pixels."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
