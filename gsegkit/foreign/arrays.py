@@ -63,7 +63,7 @@ def flat_tensor(data: Bytes, dtype: torch.dtype, budget: Budget) -> torch.Tensor
 
 
 def strided_tensor(storage: torch.Tensor, offset: Any, size: Any, stride: Any, budget: Budget) -> torch.Tensor:
-    """A contiguous copy of the view of `storage`; refuses views that leave or inflate it."""
+    """The view of `storage`, contiguous; refuses views that leave or inflate it."""
     size, stride = _extents(size, "size"), _extents(stride, "stride")
     (offset,) = _extents((offset,), "offset")
     if len(size) != len(stride):
@@ -75,9 +75,11 @@ def strided_tensor(storage: torch.Tensor, offset: Any, size: Any, stride: Any, b
             f"a tensor of shape {size} and strides {stride} does not fit its storage of {storage.numel()} elements",
             HOSTILE,
         )
-    budget.spend_tensor(count * storage.element_size())
     if not count:
         return torch.empty(size, dtype=storage.dtype)
+    if count == storage.numel() and last == count - 1 and storage.as_strided(size, stride, offset).is_contiguous():
+        return storage.view(size)  # the usual case: the whole storage, which nobody else owns
+    budget.spend_tensor(count * storage.element_size())
     return storage.as_strided(size, stride, offset).clone(memory_format=torch.contiguous_format)
 
 

@@ -127,16 +127,18 @@ def read_foreign(path: str | Path, limits: Limits | None = None) -> ForeignFile:
     path = Path(path)
     limits = limits or Limits()
     try:
-        size = path.stat().st_size
         if path.is_dir():
             raise ArtifactError(f"{path}: a folder, not a file", "name the checkpoint file in it")
+        if path.exists() and not path.is_file():
+            raise ArtifactError(f"{path}: a device or a pipe, not a file", "copy it to a file first")
+        size = path.stat().st_size
         if size > limits.file_bytes:
             raise ArtifactError(
                 f"{path}: {size} bytes, more than the limit of {limits.file_bytes}",
                 "pass Limits(file_bytes=...) if the file is really that large",
             )
         with path.open("rb") as stream:
-            data = stream.read(limits.file_bytes)
+            data = stream.read(size)
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}", "check the path") from error
     return ForeignFile(path, data, limits)

@@ -215,7 +215,9 @@ def bombs() -> dict[str, bytes]:
     chain = b")" + b"".join(name("collections", "OrderedDict") + b")R" for _ in range(3))
     deep = b"".join(name("collections", "OrderedDict") + b"(" for _ in range(5000)) + b"}" + b"tR" * 5000
     deflated = zipped(whole(b"}"), {"data/0": b"\0" * (64 << 20)}, zipfile.ZIP_DEFLATED)
-    shared = whole(b"](" + b"".join(rebuilt(storage(1 << 18), 0, ints(1 << 18), ints(1)) for _ in range(2000)) + b"e")
+    shared = whole(
+        b"](" + b"".join(rebuilt(storage(1 << 18), 0, ints((1 << 18) - 1), ints(1)) for _ in range(2000)) + b"e"
+    )
     entry = {f"t{i}": f32([0], 0, 0) for i in range(100_000)}
     return {
         "memo-long-binput.pkl": whole(b"Nr\xff\xff\xff\xff"),
