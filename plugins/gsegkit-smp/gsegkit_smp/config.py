@@ -72,11 +72,11 @@ class SmpConfig(Config):
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"standard": _STANDARD, "paper-directions": _DIRECTIONS}
 
     profile: Profile = Field("default", description="set of defaults: 2 CPU cores, smp's own sizes, or a paper's")
-    encoder: str = _encoder("tu-regnetx_002")
+    encoder: str = _encoder("tu-resnet10t")
     encoder_weights: str | None = Field(None, description="pretrained weights: smp's name, timm's tag; None = random")
     model_options: dict[str, Any] = _model_options()
 
-    steps: int = Field(400, ge=1, description="optimiser steps")
+    steps: int = Field(300, ge=1, description="optimiser steps")
     batch_size: int = Field(16, ge=2, description="images a step; fewer when the data set is smaller")
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="AdamW, or Adam (weight decay in the gradient)")
     lr: float = Field(2e-3, gt=0, le=1, description="highest learning rate")
@@ -95,7 +95,7 @@ class SmpConfig(Config):
         0.99, ge=0, lt=1, description="averaging of the weights that are validated and kept; 0 = none"
     )
     amp: Literal["auto", "off", "bf16", "fp16"] = Field("auto", description="mixed precision; auto = on with CUDA only")
-    channels_last: bool = Field(True, description="memory layout of the features while it trains")
+    channels_last: Literal["auto", "on", "off"] = Field("auto", description="layout in training; auto: with CUDA")
     compile: bool = Field(False, description="torch.compile the network: slow to start, then faster")
 
     flip: float = Field(0.5, ge=0, le=1, description="probability of a left-right flip")
@@ -156,7 +156,7 @@ class FPNConfig(SmpConfig):
 
 
 class PSPNetConfig(SmpConfig):
-    """PSPNet. Its encoder ends at stride 8, so a plain residual one serves best."""
+    """PSPNet. Its encoder ends at stride 8, which leaves ResNet-10 too shallow."""
 
     architecture = "pspnet"
     encoder: str = _encoder("resnet18")

@@ -49,8 +49,10 @@ def check_config(config: SmpConfig) -> None:
         try:
             with torch.device("meta"):
                 _create(config, num_classes=2, weights=None)
-        except Exception:  # some encoders cannot be built without storage
+        except (NotImplementedError, RuntimeError):  # some encoders cannot be built without storage
             build_network(config, num_classes=2, pretrained=False)
+        except Exception as error:  # see build_network
+            raise _refusal(config, error) from error
 
 
 def build_network(config: SmpConfig, num_classes: int, *, pretrained: bool) -> nn.Module:
@@ -69,10 +71,7 @@ def build_network(config: SmpConfig, num_classes: int, *, pretrained: bool) -> n
             "without encoder_weights nothing is downloaded",
         ) from error
     except Exception as error:  # smp and timm raise whatever the encoder trips over
-        raise ConfigError(
-            f"{config.architecture} cannot be built on encoder '{config.encoder}': {_first_line(error)}",
-            "choose another encoder or other model_options",
-        ) from error
+        raise _refusal(config, error) from error
 
 
 def encoder_weights(config: SmpConfig) -> EncoderWeights:
@@ -115,7 +114,11 @@ def normalisation(config: SmpConfig) -> tuple[Tensor, Tensor]:
 def network_sizes(network: nn.Module, architecture: str) -> Sizes:
     """Sizes that a network takes, from its encoder's stride."""
     stride = int(network.encoder.output_stride)  # type: ignore[union-attr, arg-type]
-    return Sizes(stride, 8 * stride if architecture == "pan" else stride)  # PAN halves its deepest features thrice
+    if architecture == "pan":  # it halves its deepest features three times
+        return Sizes(stride, 8 * stride)
+    if architecture == "dpt":  # it halves its deepest features once and adds them to others later
+        return Sizes(2 * stride, 2 * stride)
+    return Sizes(stride, stride)
 
 
 def pad_images(images: Tensor, sizes: Sizes) -> Tensor:
@@ -127,6 +130,19 @@ def pad_images(images: Tensor, sizes: Sizes) -> Tensor:
         down = torch.sym_max(height + down, sizes.minimum) - height
         right = torch.sym_max(width + right, sizes.minimum) - width
     return F.pad(images, (0, right, 0, down), mode="replicate")  # type: ignore[arg-type]  # SymInt when traced
+
+
+def crop_logits(logits: Tensor, height: int, width: int) -> Tensor:
+    """The top left [N, K, height, width]. Gathered, not sliced: a traced slice remembers whether there was padding."""
+    rows, columns = torch.arange(height, device=logits.device), torch.arange(width, device=logits.device)
+    return logits.index_select(2, rows).index_select(3, columns)
+
+
+def _refusal(config: SmpConfig, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"{config.architecture} cannot be built on encoder '{config.encoder}': {_first_line(error)}",
+        "choose another encoder or other model_options",
+    )
 
 
 def _create(config: SmpConfig, num_classes: int, weights: str | None) -> nn.Module:

@@ -21,6 +21,7 @@ from gsegkit_smp.losses import inverse_sqrt_frequency, segmentation_loss
 from gsegkit_smp.networks import (
     build_network,
     check_config,
+    crop_logits,
     encoder_weights,
     network_sizes,
     normalisation,
@@ -51,6 +52,7 @@ class SmpSegmenter(Segmenter):
         check_config(config)
         self.network: nn.Module | None = None
         self._compiled: Callable[[Tensor], Tensor] | None = None
+        self._channels_last = False
         mean, std = normalisation(config)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
@@ -65,11 +67,11 @@ class SmpSegmenter(Segmenter):
             raise ContractError("training with batch normalisation needs at least 2 images", "or call eval() first")
         height, width = images.shape[-2:]
         padded = pad_images(images, self._sizes)
-        if self.training and self.config.channels_last:
+        if self.training and self._channels_last:
             padded = padded.contiguous(memory_format=torch.channels_last)
         network = self._compiled or self.network
         logits: Tensor = network((padded - self.mean) / self.std)
-        return logits[..., :height, :width].float()
+        return crop_logits(logits, height, width).float()
 
     def facts(self) -> dict[str, Any]:
         """See `ModulePart.facts`."""
@@ -117,6 +119,8 @@ class SmpSegmenter(Segmenter):
     def _prepare(self, dataset: LabelledDataset, ctx: RunContext) -> None:
         height, width = dataset[0].mask.shape
         self.to(ctx.device)
+        layout = self.config.channels_last
+        self._channels_last = layout == "on" or (layout == "auto" and ctx.device.type == "cuda")
         with isolated_rng(child_seed(ctx.seed, "weights")):
             self._build(dataset.classes, (int(height), int(width)), dataset.fit_rule, pretrained=True)
         self._check_size()

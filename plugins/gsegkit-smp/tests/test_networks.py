@@ -1,0 +1,77 @@
+import pytest
+import torch
+from gsegkit_smp import ARCHITECTURES
+from gsegkit_smp.networks import Sizes, pad_images
+
+from gsegkit.errors import ArtifactError, ConfigError, ContractError
+from gsegkit.plugins import installed
+
+SMALL = {"encoder": "tu-test_resnet", "steps": 6, "batch_size": 4, "val_every": 2}
+
+
+def trained_shape(name, size=(33, 47), **options):
+    """A segmenter with its random weights, as after load_part."""
+    segmenter = installed().build("segmenter", name, options)
+    segmenter.restore({"classes": ["a", "b", "c"], "train_size": list(size), "fit_rule": "native"})
+    return segmenter.eval()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_odd_size_and_a_single_image(name):
+    segmenter = trained_shape(name)
+    images = torch.rand(1, 3, 33, 47, requires_grad=True)
+    logits = segmenter.logits(images)
+    assert logits.shape == (1, 3, 33, 47)
+    assert logits.dtype == torch.float32
+    (gradient,) = torch.autograd.grad(logits.square().sum(), images)
+    assert torch.isfinite(gradient).all()
+    assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["deeplabv3", "pspnet", "upernet"])
+def test_one_image_in_training_mode_is_refused_clearly(name):
+    segmenter = trained_shape(name).train()
+    with pytest.raises(ContractError, match="at least 2 images"):
+        segmenter.logits(torch.zeros(1, 3, 64, 64))
+
+
+def test_padding_repeats_the_edge_and_leaves_the_image():
+    images = torch.rand(2, 3, 5, 9)
+    padded = pad_images(images, Sizes(8, 8))
+    assert padded.shape == (2, 3, 8, 16)
+    assert torch.equal(padded[..., :5, :9], images)
+    assert torch.equal(padded[..., 7, :9], images[..., 4, :])
+    assert pad_images(images, Sizes(4, 32)).shape == (2, 3, 32, 32)
+    assert pad_images(padded, Sizes(8, 8)).shape == padded.shape
+
+
+def test_untrained_segmenter_says_so():
+    with pytest.raises(ArtifactError, match="not trained"):
+        installed().build("segmenter", "unet", {}).logits(torch.zeros(1, 3, 32, 32))
+
+
+def test_encoder_of_fixed_size_is_explained(tmp_path, shapes, context):
+    options = {**SMALL, "encoder": "tu-vit_tiny_patch16_224", "model_options": {"decoder_fusion_channels": 16}}
+    segmenter = installed().build("segmenter", "dpt", options)
+    with pytest.raises(ConfigError, match="dynamic_img_size"):
+        segmenter.fit(shapes(8), context(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_traced_for_any_size(name):
+    segmenter = trained_shape(name)
+    dynamic = {"images": {0: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}}
+
+    class Logits(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.segmenter = segmenter
+
+        def forward(self, images):
+            return self.segmenter.logits(images)
+
+    program = torch.export.export(Logits(), (torch.rand(2, 3, 70, 90),), dynamic_shapes=dynamic, strict=False)
+    for size in ((3, 3, 33, 47), (2, 3, 64, 96)):
+        images = torch.rand(size)
+        torch.testing.assert_close(program.module()(images), segmenter.logits(images), rtol=1e-4, atol=1e-4)
