@@ -16,6 +16,7 @@ from gsegkit_stylegan.readers import grown, stylegan2
 from gsegkit_stylegan.readers.found import Found
 from gsegkit_stylegan.readers.modules import is_module, read_modules
 from gsegkit_stylegan.readers.nvidia import read_nvidia
+from gsegkit_stylegan.readers.own import has_record, read_own
 from gsegkit_stylegan.readers.tensorflow import is_network, is_theano, read_tensorflow
 
 #: Where training scripts keep the generator, the averaged one first.
@@ -53,6 +54,8 @@ def read_generator(path: str | Path, limits: Limits | None = None) -> tuple[Foun
 
 
 def _dispatch(file: ForeignFile) -> Found:
+    if has_record(file):
+        return read_own(file)
     root = file.shallow(file.root)
     if isinstance(root, (tuple, list)):
         return _from_networks(file, root)
@@ -119,6 +122,10 @@ _BY_NAME: tuple[tuple[str, FromTensors], ...] = (
 
 def from_names(tensors: Mapping[str, Tensor], extras: Extras) -> Found:
     """The generator of a flat table of tensors, by its names."""
+    if "synthesis.b4.conv0.bias" in tensors:  # StyleGAN2 has no such layer
+        raise ArtifactError(
+            "tensors of a StyleGAN or PGGAN of gsegkit without their record", "keep card.json beside them"
+        )
     for marker, reader in _BY_NAME:
         if marker in tensors:
             return reader(tensors, extras)

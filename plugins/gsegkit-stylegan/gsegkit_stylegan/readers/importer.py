@@ -10,8 +10,8 @@ import safetensors.torch
 from gsegkit.artifacts import STATE_FILE, atomic_write, atomic_write_json, file_hash, read_json
 from gsegkit.errors import ArtifactError
 from gsegkit_stylegan.readers.detect import read_generator
+from gsegkit_stylegan.readers.own import CARD_FILE
 
-CARD_FILE = "card.json"
 CARD_FORMAT = 1
 
 

@@ -3,16 +3,34 @@
 import random
 
 import pytest
+from gsegkit_stylegan.config import PGGANArch, StyleGAN2Arch, StyleGANArch
+from gsegkit_stylegan.networks_pggan import PGGANNetwork
+from gsegkit_stylegan.networks_stylegan import StyleGANNetwork
+from gsegkit_stylegan.networks_stylegan2 import StyleGAN2Network
 from gsegkit_stylegan.readers import read_generator
 
 from gsegkit.errors import ArtifactError
 
-TINY = {"resolution": 8, "channel_base": 32, "channel_max": 4, "z_dim": 3, "w_dim": 3, "mapping_layers": 1}
+SIZE = {"resolution": 8, "channel_base": 32, "channel_max": 4, "z_dim": 3}
+STYLE = {**SIZE, "w_dim": 3, "mapping_layers": 1}
+
+
+def stylegan2(write, **options):
+    arch = StyleGAN2Arch(**STYLE, **options)
+    return write(arch, StyleGAN2Network(arch).state_dict())
+
+
+def grown(write, network, arch):
+    return write(arch, network(arch).state_dict(), lambda r: False)
+
+
 FILES = {
-    "nvidia": ("nvidia_pickle", False),
-    "tensorflow": ("tf_pickle", True),
-    "rosinality": ("rosinality_file", True),
-    "genforce": ("genforce_file", True),
+    "nvidia": lambda w: stylegan2(w.nvidia_pickle),
+    "tensorflow": lambda w: stylegan2(w.tf_pickle, demod_gain_first=True),
+    "rosinality": lambda w: stylegan2(w.rosinality_file, demod_gain_first=True),
+    "genforce": lambda w: stylegan2(w.genforce_file, demod_gain_first=True),
+    "stylegan": lambda w: grown(w.grown_tf_pickle, StyleGANNetwork, StyleGANArch(**STYLE)),
+    "pggan": lambda w: grown(w.grown_genforce_file, PGGANNetwork, PGGANArch(**SIZE)),
 }
 
 
@@ -51,17 +69,11 @@ def fuzz(path, data, seed, count):
 
 
 @pytest.mark.parametrize("layout", FILES)
-def test_only_artifact_errors_leave(tmp_path, writers, make_network, layout):
-    writer, gain_first = FILES[layout]
-    arch, network = make_network(**TINY, demod_gain_first=gain_first)
-    data = getattr(writers, writer)(arch, network.state_dict())
-    assert fuzz(tmp_path / "file", data, layout, 100)["refused"] > 10
+def test_only_artifact_errors_leave(tmp_path, writers, layout):
+    assert fuzz(tmp_path / "file", FILES[layout](writers), layout, 100)["refused"] > 10
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", FILES)
-def test_only_artifact_errors_leave_long(tmp_path, writers, make_network, layout):
-    writer, gain_first = FILES[layout]
-    arch, network = make_network(**TINY, demod_gain_first=gain_first)
-    data = getattr(writers, writer)(arch, network.state_dict())
-    assert fuzz(tmp_path / "file", data, f"{layout} long", 3_000)["refused"] > 300
+def test_only_artifact_errors_leave_long(tmp_path, writers, layout):
+    assert fuzz(tmp_path / "file", FILES[layout](writers), f"{layout} long", 3_000)["refused"] > 300
