@@ -84,7 +84,7 @@ class DCGAN(TrainableGenerator):
 
     def _load(self, path: Path) -> None:
         if not path.exists():
-            raise ConfigError(f"generator.weights: '{path}' does not exist", "give a checkpoint, its folder, or none")
+            raise ConfigError(f"gen.weights: '{path}' does not exist", "give a checkpoint, its folder, or none")
         if path.is_dir():
             if (path / STATE_FILE).exists():
                 self._load_own(path)

@@ -32,4 +32,4 @@ def import_file(
     typer.echo(f"{card['layout']}, {card['arch']['resolution']} px: imported to {folder}", err=True)
     for note in card["notes"]:
         typer.echo(f"note: {note}", err=True)
-    typer.echo(f"next: gsegkit check --gen {card['generator']} -o generator.weights={folder}", err=True)
+    typer.echo(f"next: gsegkit check --gen {card['generator']} -o gen.weights={folder}", err=True)
