@@ -108,16 +108,16 @@ def _recolour(images: Tensor, draws: Tensor, config: SmpConfig) -> Tensor:
     grey = (images * images.new_tensor(LUMA).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
     images = grey + (images - grey) * (1 + config.colour * saturation)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    images = mean + (images - mean) * (1 + config.colour * contrast)
-    return images + config.colour * brightness
+    changed: Tensor = mean + (images - mean) * (1 + config.colour * contrast) + config.colour * brightness
+    return changed
 
 
 def hue_matrices(angles: Tensor) -> Tensor:
     """Rotations of RGB about the grey axis by [N] radians: [N, 3, 3] (Rodrigues' formula)."""
     cos, sin = angles.cos().reshape(-1, 1, 1), angles.sin().reshape(-1, 1, 1)
-    cross: Tensor = angles.new_tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
-    turned: Tensor = cos * torch.eye(3, device=angles.device) + sin * cross
-    return turned + (1 - cos) / 3
+    cross = angles.new_tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    matrices: Tensor = cos * torch.eye(3, device=angles.device) + sin * cross + (1 - cos) / 3
+    return matrices
 
 
 def _blur(images: Tensor, sigmas: Tensor, largest: float) -> Tensor:
