@@ -28,11 +28,23 @@ Options = Annotated[
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Options file: .toml, .json, .yaml, or a run's config.")
 ]
-Gen = Annotated[str | None, typer.Option("--gen", metavar="NAME", help="Generator.")]
-Extractor = Annotated[str | None, typer.Option("--extractor", metavar="NAME", help="Mask extractor.")]
-Refine = Annotated[list[str] | None, typer.Option("--refine", metavar="NAME", help="Refiner; repeat, order counts.")]
-Seg = Annotated[str | None, typer.Option("--seg", metavar="NAME", help="Segmenter.")]
-Eval = Annotated[str | None, typer.Option("--eval", metavar="NAME", help="Evaluator.")]
+
+
+def _part(option: str, kind: str, help: str) -> Any:
+    """An option that names a component; the shell completes it from what is installed."""
+
+    def names(incomplete: str) -> list[str]:
+        found = [entry.component.name for entry in installed().of_kind(kind)]
+        return [name for name in found if name.startswith(incomplete)]
+
+    return typer.Option(option, metavar="NAME", help=help, autocompletion=names)
+
+
+Gen = Annotated[str | None, _part("--gen", "generator", "Generator.")]
+Extractor = Annotated[str | None, _part("--extractor", "extractor", "Mask extractor.")]
+Refine = Annotated[list[str] | None, _part("--refine", "refiner", "Refiner; repeat, order counts.")]
+Seg = Annotated[str | None, _part("--seg", "segmenter", "Segmenter.")]
+Eval = Annotated[str | None, _part("--eval", "evaluator", "Evaluator.")]
 Samples = Annotated[int | None, typer.Option("--samples", help="Generated candidates.")]
 Rounds = Annotated[int | None, typer.Option("--rounds", help="Alternating rounds.")]
 Images = Annotated[Path | None, typer.Option("--images", metavar="FOLDER", help="Photographs without masks.")]
