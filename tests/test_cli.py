@@ -187,10 +187,10 @@ def test_evaluate_gives_the_keys_of_the_report(call, finished, annotated):
     assert code == 0
     numbers = json.loads(out)
     assert {"iou_foreground", "accuracy", "miou", "f_beta", "max_f_beta", "per_class", "notes"} <= numbers.keys()
-    for match in ("greedy", "hungarian"):
+    for match, said in (("greedy", "greedily"), ("hungarian", "Hungarian")):
         code, out, _ = call("evaluate", finished, "--data", annotated, "--match", match, "--json", "-q")
         assert code == 0
-        assert any(match in note.lower() and "label" in note for note in json.loads(out)["notes"])
+        assert any(said in note and "labels" in note for note in json.loads(out)["notes"])
     code, _, err = call("evaluate", finished, "--data", annotated, "--match", "absent.yaml", "-q")
     assert code == 2
     assert "absent.yaml" in err.replace("\n", "")

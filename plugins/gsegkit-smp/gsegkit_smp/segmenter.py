@@ -171,7 +171,7 @@ class Training:
         if self.config.compile:
             self.segmenter._compiled = torch.compile(self.network.forward)
         with torch.backends.cudnn.flags(benchmark=True):
-            for step in (loop := self.ctx.steps(self.config.steps, state=state, name="segmenter")):
+            for step in (loop := self.ctx.steps(self.config.steps, state=state)):
                 loss = self.step(step, loop.total)
                 if self.val is not None and ((step + 1) % self.config.val_every == 0 or step + 1 == loop.total):
                     self.validate(self.val, loop)
