@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from gsegkit.context import RunContext
+from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset, UnlabelledImages
-from gsegkit.errors import CapabilityError
+from gsegkit.errors import CapabilityError, DataError, GsegkitError
 from gsegkit.images import to_pixels
 from gsegkit.interfaces import DatasetReader, Generator
 from gsegkit.plan import Plan
@@ -30,6 +30,26 @@ def open_test_set(plan: Plan, registry: Registry) -> LabelledDataset | None:
         return None
     reader: DatasetReader = registry.build("dataset", plan.data_reader.name, plan.data_reader.options)
     return reader.labelled(plan.data)
+
+
+def check_readable(dataset: LabelledDataset, ctx: RunContext) -> None:
+    """Read every pair once, so that a damaged one is told before hours of work and not after them.
+
+    Raises:
+        DataError: names up to ten of the files that cannot be used.
+    """
+    bad: list[str] = []
+    for index in ctx.track(range(ctx.limit(len(dataset), SMOKE_SAMPLES)), "reading the test images"):
+        try:
+            dataset[index]
+        except GsegkitError as error:
+            bad.append(error.message)
+    if bad:
+        more = f"; and {len(bad) - 10} more" if len(bad) > 10 else ""
+        raise DataError(
+            f"{len(bad)} of {len(dataset)} test pairs cannot be used: {'; '.join(bad[:10])}{more}",
+            "mend or remove them, then run the same command again",
+        )
 
 
 def truth_set(generator: Generator, ctx: RunContext, count: int = TRUTH_SAMPLES) -> LabelledDataset | None:

@@ -15,7 +15,7 @@ import torch
 
 from gsegkit.artifacts import atomic_write_json
 from gsegkit.context import RunContext
-from gsegkit.data import open_images, open_test_set, truth_set
+from gsegkit.data import check_readable, open_images, open_test_set, truth_set
 from gsegkit.dataset import LabelledDataset, ShardDataset, UnlabelledImages
 from gsegkit.devices import pick_device
 from gsegkit.errors import ConfigError, DataError, InterruptedRunError
@@ -118,6 +118,8 @@ def _run_stages(plan: Plan, stages: StageRunner) -> Report | None:
     evaluator: Evaluator = _build(plan, registry, "eval")
     images = open_images(plan, registry, generator)
     test_set = open_test_set(plan, registry)
+    if test_set is not None:
+        check_readable(test_set, ctx.stage("report"))
     segmenter: Segmenter | None = None
     key = stage_key(_identity(plan, registry, "gen"), state_hash(generator), plan.device.partition(":")[0])
 

@@ -156,6 +156,53 @@ def test_a_mask_that_does_not_fit(call, mask, message, annotated, finished):
     assert "1.png" in err.replace("\n", "")
 
 
+def test_all_bad_test_images_are_told_before_a_run_computes_anything(call, annotated, tmp_path):
+    from PIL import Image
+
+    for name in ("0", "2"):
+        (annotated / "images" / f"{name}.png").unlink()
+        Image.effect_noise((30, 40), 90).convert("RGB").save(annotated / "images" / f"{name}.jpg", quality=95)
+        path = annotated / "images" / f"{name}.jpg"
+        path.write_bytes(path.read_bytes()[:-600])
+    code, _, err = call("run", *TINY, "--data", annotated, "--out", tmp_path / "run", "-q")
+    assert code == 2
+    text = err.replace("\n", "")
+    assert "2 of 3 test pairs cannot be used" in text
+    assert "0.jpg" in text
+    assert "2.jpg" in text
+    assert not (tmp_path / "run" / "dataset").exists()
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
+    import signal
+    import time
+
+    command = [sys.executable, "-m", "gsegkit", "run", *TINY, "-o", "seg.val_every=500", "--out", tmp_path / "run"]
+    command[command.index("seg.steps=6")] = "seg.steps=500"
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for _ in range(1200):
+        if (tmp_path / "run" / "segmenter" / "metrics.jsonl").exists():
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "run the same command again" in " ".join(err.split())
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
+    from gsegkit.artifacts import load_tree
+
+    done = load_tree(tmp_path / "run" / "segmenter" / "checkpoint.safetensors")["done"]
+    assert 0 < done < 500
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "resumed after step" in line:
+            break
+    else:
+        pytest.fail("the second run did not resume")
+    process.kill()
+    process.communicate()
+
+
 def test_an_empty_test_folder(call, finished, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = call("evaluate", finished, "--data", tmp_path / "empty", "-q")
