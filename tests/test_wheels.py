@@ -71,5 +71,6 @@ def test_a_plugin_alone(wheels, tmp_path, dist):
     tests = shutil.copytree(ROOT / "plugins" / dist / "tests", tmp_path / "tests")
     marks = "not slow and not gpu"
     command = [python, "-m", "pytest", "-q", "--import-mode=importlib", "-m", marks, "-p", "no:cacheprovider", tests]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
