@@ -63,9 +63,8 @@ def commands() -> str:
         command = group.commands[name]  # type: ignore[attr-defined]
         text += f"\n## gsegkit {name}\n\n{command.help}\n\n| argument | meaning |\n| --- | --- |\n"
         for parameter in command.params:
-            shown = (
-                ", ".join(parameter.opts) if parameter.param_type_name == "option" else parameter.human_readable_name
-            )
+            named = parameter.param_type_name == "option"
+            shown = ", ".join(parameter.opts) if named else str(parameter.metavar or parameter.name).upper()
             if shown != "--help":
                 text += f"| `{shown}` | {getattr(parameter, 'help', '') or ''} |\n"
     return text

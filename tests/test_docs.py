@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from gsegkit import cli
 from gsegkit.plugins import KNOWN_PLUGINS, HookSpec, installed
 

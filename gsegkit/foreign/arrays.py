@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from gsegkit.foreign.limits import HOSTILE, Budget, refuse
+from gsegkit.foreign.nodes import describe
 
 Bytes = bytes | memoryview
 
@@ -97,7 +98,7 @@ def numpy_dtype(code: Any, byte_order: Any = "=") -> np.dtype[Any]:
     match = _NUMPY_CODE.fullmatch(code) if isinstance(code, str) else None
     order = byte_order if isinstance(byte_order, str) and byte_order in "<>=|" else None
     if match is None or order is None:
-        refuse(f"an array of dtype {code!r:.60}", "only arrays of plain numbers are read")
+        refuse(f"an array of dtype {describe(code)}", "only arrays of plain numbers are read")
     return np.dtype((match[1] or order).replace("|", "=") + match[2])
 
 

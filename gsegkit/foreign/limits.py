@@ -11,6 +11,11 @@ DAMAGED = "the file is damaged or incomplete: fetch it again and compare its siz
 HOSTILE = "no honest checkpoint does this: do not trust the file or its source"
 
 
+def printable(text: str) -> str:
+    """Text of a file made safe for a terminal: no control characters, no escape sequences."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
 def refuse(message: str, hint: str = DAMAGED) -> NoReturn:
     """Raise the one exception that leaves this package."""
     raise ArtifactError(message, hint)
@@ -27,7 +32,8 @@ class Limits:
     integer_bytes: int = 256  # bytes of one integer
     depth: int = 64  # nesting of containers that are evaluated
     zip_entries: int = 20_000  # entries of a zip
-    header_bytes: int = 16 << 20  # JSON header of a safetensors file
+    name_chars: int = 256  # characters of one name of a class or function
+    header_bytes: int = 4 << 20  # JSON header of a safetensors file, directory of a zip
     expansion: int = 4  # bytes of tensors built, per byte of the file
 
 
@@ -41,9 +47,9 @@ class Budget:
     tensor_bytes: int = 0
     file_bytes: int = 0
 
-    def spend_opcode(self) -> None:
-        """Count one pickle opcode."""
-        self.opcodes += 1
+    def spend_opcode(self, count: int = 1) -> None:
+        """Count pickle opcodes, and what costs as much: items that are copied or walked over."""
+        self.opcodes += count
         if self.opcodes > self.limits.opcodes:
             refuse(f"more than {self.limits.opcodes} pickle opcodes", HOSTILE)
 

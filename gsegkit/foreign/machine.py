@@ -147,6 +147,8 @@ class Machine:
         """Push a name, after the check that it is not one of those used for attacks."""
         if not isinstance(module, str) or not isinstance(name, str):
             refuse("a global whose name is not text", HOSTILE)
+        if max(len(module), len(name)) > self.budget.limits.name_chars:
+            refuse(f"a global whose name has {max(len(module), len(name))} characters", HOSTILE)
         check_global(module, name)
         self.names.add(f"{module}.{name}")
         self.push(Global(module, name))

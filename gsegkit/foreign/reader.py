@@ -12,7 +12,7 @@ import torch
 
 from gsegkit.errors import ArtifactError
 from gsegkit.foreign.arrays import read_npy, read_safetensors
-from gsegkit.foreign.limits import HOSTILE, Budget, Limits, refuse
+from gsegkit.foreign.limits import HOSTILE, Budget, Limits, printable, refuse
 from gsegkit.foreign.nodes import describe
 from gsegkit.foreign.shapes import Evaluator
 from gsegkit.foreign.sniff import container
@@ -109,7 +109,7 @@ class ForeignFile:
             prefix = f"{self.path}: "
             if error.message.startswith(prefix):
                 raise
-            raise ArtifactError(prefix + error.message, error.hint) from None
+            raise ArtifactError(prefix + printable(error.message), error.hint) from None
         except _DATA_ERRORS as error:
             what = f"{self.path}: cannot be read ({type(error).__name__}: {str(error)[:100]})"
             raise ArtifactError(what, "the file is damaged, or needs more memory") from error

@@ -109,7 +109,10 @@ class Evaluator:
             refuse("containers nested too deeply", HOSTILE)
         self.budget.spend_opcode()
         value = self.shallow(raw)
-        if value is None or isinstance(value, (bool, int, float, str)):
+        if isinstance(value, str):
+            self.budget.spend_text(len(value))
+            return value
+        if value is None or isinstance(value, (bool, int, float)):
             return value
         if isinstance(value, dict):
             return {str(key): self.plain(item, depth + 1) for key, item in value.items()}
@@ -132,6 +135,8 @@ def _dict(evaluator: Evaluator, call: Call) -> dict[Any, Any]:
     result: dict[Any, Any] = {}
     (given,) = _exactly(call, 0, 1) or ((),)
     pairs = evaluator.shallow(given)
+    if isinstance(pairs, (dict, list, tuple)):
+        evaluator.budget.spend_opcode(len(pairs))
     if isinstance(pairs, dict):
         result.update(pairs)
     else:
@@ -146,7 +151,10 @@ def _dict(evaluator: Evaluator, call: Call) -> dict[Any, Any]:
 def _easy_dict(evaluator: Evaluator, call: Call) -> dict[Any, Any]:
     result = _dict(evaluator, call)
     state = evaluator.state(call) if call.state else {}
-    return {**result, **state} if isinstance(state, dict) else result
+    if not isinstance(state, dict):
+        return result
+    evaluator.budget.spend_opcode(len(state))
+    return {**result, **state}
 
 
 def _tensor(evaluator: Evaluator, call: Call) -> torch.Tensor:
@@ -167,6 +175,7 @@ def _nested_storage(evaluator: Evaluator, call: Call) -> torch.Tensor:
     """`_load_from_bytes` unpickles its argument: here that is one more inert reading."""
     (data,) = _exactly(call, 1, 1)
     data = _bytes(evaluator, data)
+    evaluator.budget.spend_tensor(len(data))
     parsed = read_legacy(bytes(data), evaluator.budget)
     if not isinstance(parsed.root, Persistent) or parsed.end != len(data):
         refuse(f"a nested torch file that holds {describe(parsed.root)}, not one storage", HOSTILE)
@@ -185,6 +194,8 @@ def _bytes(evaluator: Evaluator, raw: Any) -> Bytes:
 def _encode(evaluator: Evaluator, call: Call) -> bytes:
     """Bytes in protocols 0 to 2 of Python 3: text to be encoded as latin-1."""
     text, encoding = _exactly(call, 2, 2)
+    if isinstance(text, (LongText, str)):
+        evaluator.budget.spend_tensor(len(text.data if isinstance(text, LongText) else text))
     if isinstance(text, LongText):
         text = text.decode()
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
@@ -259,6 +270,7 @@ def _persistent_object(evaluator: Evaluator, call: Call) -> Record:
     source = evaluator.shallow(meta.get("module_src"))
     if not isinstance(name, str) or not isinstance(state, dict) or not isinstance(source, str):
         refuse("a persistent object without class name, source or state")
+    evaluator.budget.spend_text(len(source))
     sha256 = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
     return Record(name, state, sha256)
 
@@ -268,11 +280,16 @@ def _sequence(evaluator: Evaluator, call: Call) -> tuple[Any, ...]:
     given = evaluator.shallow(args[0]) if args else ()
     if not isinstance(given, (list, tuple)):
         refuse(f"{call.func.path} made from {describe(given)}")
+    evaluator.budget.spend_opcode(len(given))
     return (*given, *call.items)
 
 
 def _first_text(evaluator: Evaluator, call: Call) -> str:
-    return ":".join(str(evaluator.plain(arg, 0)) for arg in _exactly(call, 0, 8))
+    parts = [evaluator.shallow(arg) for arg in _exactly(call, 0, 32)]
+    text = ":".join(part if isinstance(part, str) else describe(part) for part in parts)
+    if len(text) > 4096:
+        refuse(f"{call.func.path} of {len(text)} characters", HOSTILE)
+    return text
 
 
 SHAPES: dict[str, Callable[[Evaluator, Call], Any]] = {

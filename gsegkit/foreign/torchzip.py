@@ -63,10 +63,25 @@ def read_zip(data: bytes, budget: Budget) -> Parsed:
     return parsed
 
 
+class _ShortReads(io.BytesIO):
+    """Refuses long reads: the directory of a zip is read in one, before its entries can be counted."""
+
+    def __init__(self, data: bytes, limit: int) -> None:
+        super().__init__(data)
+        self._limit = limit
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        rest = self.getbuffer().nbytes - self.tell()
+        if (rest if size is None or size < 0 else min(size, rest)) > self._limit:
+            refuse(f"a zip whose directory is larger than {self._limit} bytes", HOSTILE)
+        return super().read(size)
+
+
 def _stored_entries(data: bytes, budget: Budget) -> dict[str, memoryview]:
     """Every entry of a zip as a view of the file: stored, uniquely named, apart, checksums right."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data), metadata_encoding="utf-8") as archive:
+        source = _ShortReads(data, budget.limits.header_bytes)
+        with zipfile.ZipFile(source, metadata_encoding="utf-8") as archive:
             infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
         refuse(f"a broken zip: {str(error)[:100]}")
@@ -140,11 +155,13 @@ def read_legacy(data: bytes, budget: Budget) -> Parsed:
     parsed, persistents = read_pickle(data, budget, position)
     keys, _ = read_pickle(data, budget, parsed.end)
     dtypes = {key: dtype for key, dtype, _ in map(storage_fields, persistents)}
-    if not isinstance(keys.root, list) or len(keys.root) != len(set(map(str, keys.root))):
+    if not isinstance(keys.root, list) or not all(isinstance(key, str) for key in keys.root):
         refuse("a legacy torch file whose list of storages is broken")
+    if len(keys.root) != len(set(keys.root)):
+        refuse("a legacy torch file that lists a storage twice", HOSTILE)
     position, view = keys.end, memoryview(data)
     for key in keys.root:
-        if not isinstance(key, str) or key not in dtypes:
+        if key not in dtypes:
             refuse(f"a storage {describe(key)} that nothing refers to")
         if position + 8 > len(data):
             refuse(f"the file ends before storage {key[:40]!r}")

@@ -90,6 +90,10 @@ def test_what_was_found_is_said(audited, name, words):
     assert words in audited[2][name].message
 
 
+def test_messages_cannot_steer_a_terminal(audited):
+    assert all(row.message.isprintable() for row in audited[2].values())
+
+
 def test_honest_files_are_read(audited):
     _, good, rows, _ = audited
     assert {name: rows[name].message for name in good if rows[name].outcome != "read"} == {}

@@ -234,7 +234,7 @@ class StyleGAN2Trainer:
         ws = self.G_ema.broadcast(self.G_ema.mapping(z, labels))
         images = self.G_ema.synthesis(ws, resolution=self.resolution_at(done - 1))
         kimg = done * self.options.batch / 1000
-        write_png(self.ctx.folder / "samples" / f"kimg-{kimg:07.1f}.png", grid(to_pixels(images), 12))
+        write_png(self.ctx.folder / "samples" / f"kimg-{kimg:09.3f}.png", grid(to_pixels(images), 12))
 
 
 class _Scalar:

@@ -1,1 +1,19 @@
 """Small generator weights for gsegkit, trained by its own trainers."""
+
+from __future__ import annotations
+
+from gsegkit.plugins import Component, hookimpl
+
+
+@hookimpl
+def gsegkit_components() -> list[Component]:
+    """The components of this plugin."""
+    return [
+        Component(
+            kind="weights",
+            name="coffee-leaf-64",
+            target="gsegkit_zoo.weights:CoffeeLeaf64",
+            summary="StyleGAN2, 64 x 64: coffee leaves with symptoms, squashed from 2:1 photographs",
+            licence="MIT",
+        ),
+    ]

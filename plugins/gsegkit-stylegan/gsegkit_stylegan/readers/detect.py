@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from gsegkit.errors import ArtifactError
-from gsegkit.foreign import ForeignFile, Limits, Record, describe, read_foreign
+from gsegkit.foreign import ForeignFile, Limits, Record, describe, printable, read_foreign
 from gsegkit_stylegan.readers import grown, stylegan2
 from gsegkit_stylegan.readers.found import Found
 from gsegkit_stylegan.readers.modules import is_module, read_modules
@@ -49,7 +49,7 @@ def read_generator(path: str | Path, limits: Limits | None = None) -> tuple[Foun
         return _dispatch(file), file
     except ArtifactError as error:
         prefix = f"{file.path}: "
-        message = error.message if error.message.startswith(prefix) else prefix + error.message
+        message = error.message if error.message.startswith(prefix) else prefix + printable(error.message)
         raise ArtifactError(message, error.hint) from None
 
 

@@ -98,7 +98,7 @@ def read_layout(
             state[name] = rule.op.read(tensor.float()).contiguous()
         except (RuntimeError, ValueError, IndexError):
             problems.append(f"'{rule.theirs}' has shape {list(tensor.shape)}, which no such network has")
-    problems += [f"unexpected '{name}'" for name in found if name not in used and not ignore(name)]
+    problems += [f"unexpected '{name[:80]}'" for name in found if name not in used and not ignore(name)]
     raise_problems(problems, what)
     return state
 

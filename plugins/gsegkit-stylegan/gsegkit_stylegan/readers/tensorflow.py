@@ -13,6 +13,8 @@ from gsegkit.foreign import ForeignFile, Record, describe
 from gsegkit_stylegan.readers import grown, stylegan2
 from gsegkit_stylegan.readers.found import Found
 
+MAX_VARIABLES = 20_000
+MAX_NAME = 256  # characters of a variable's name
 PGGAN, STYLEGAN, STYLEGAN2 = 2, 3, 4  # the format's version numbers
 
 
@@ -24,6 +26,7 @@ class Network:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     kwargs: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    count: int = 0  # variables and components met
 
 
 def is_network(value: object) -> bool:
@@ -47,7 +50,7 @@ def read_network(file: ForeignFile, record: Record) -> Network:
 
 
 def _collect(file: ForeignFile, record: Record, prefix: str, network: Network, depth: int) -> None:
-    if depth > 4:
+    if depth > 4 or len(prefix) > 4 * MAX_NAME:
         raise ArtifactError(f"{file.path}: network components nested too deeply", "no generator is built so")
     source = file.shallow(record.state.get("build_module_src"))
     if isinstance(source, str):
@@ -56,9 +59,13 @@ def _collect(file: ForeignFile, record: Record, prefix: str, network: Network, d
     variables = file.shallow(record.state["variables"])
     if not isinstance(variables, (list, tuple)):
         raise ArtifactError(f"{file.path}: variables that are {describe(variables)}", "the file was modified")
+    network.count += 1 + len(variables)
+    if network.count > MAX_VARIABLES:
+        raise ArtifactError(f"{file.path}: more than {MAX_VARIABLES} variables", "no generator has so many")
     for raw in variables:
         pair = file.shallow(raw)
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not isinstance(pair[0], str):
+        named = isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], str)
+        if not named or len(pair[0]) > MAX_NAME:
             raise ArtifactError(f"{file.path}: a variable that is {describe(pair)}", "the file was modified")
         network.tensors[prefix + pair[0]] = file.tensor(pair[1], prefix + pair[0])
     if "components" not in record.state:

@@ -1,0 +1,39 @@
+"""The embedded default of `--gen stylegan2`, when the zoo is installed."""
+
+import pytest
+import torch
+
+from gsegkit.plugins import installed
+from gsegkit.seeds import sample_seeds
+
+pytest.importorskip("gsegkit_zoo")
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return installed().build("generator", "stylegan2")
+
+
+def test_the_default_paints_green_leaves_on_light_ground(generator):
+    images = generator.sample(sample_seeds(0, "preview", 0, 24)).images
+    assert images.shape == (24, 3, 64, 64)
+    centre, corner = images[..., 20:44, 20:44].mean((0, 2, 3)), images[..., :6, :6].mean((0, 2, 3))
+    assert centre[1] > centre[0] > centre[2], "leaves are green"
+    assert (corner > centre + 0.2).all(), "the ground is lighter than the leaf"
+    assert generator.info.licence == "MIT"
+    assert generator.info.fit_rule == "squash"
+
+
+def test_samples_differ_from_each_other(generator):
+    images = generator.sample(sample_seeds(0, "preview", 0, 24)).images.flatten(1)
+    distances = torch.cdist(images, images) + torch.eye(24) * 1e9
+    assert distances.min() > 2, "no two samples are duplicates"
+
+
+def test_a_sample_does_not_depend_on_its_batch(generator):
+    seeds = sample_seeds(0, "preview", 0, 7)
+    whole = generator.sample(seeds).images
+    alone = torch.cat([generator.sample(seeds[i : i + 1]).images for i in range(7)])
+    assert (whole - alone).abs().max() < 2e-5
+    order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
+    assert (generator.sample(seeds[order]).images - whole[order]).abs().max() < 2e-5

@@ -1,0 +1,34 @@
+"""The zoo's entries: folders in this package with state.safetensors, component.json, card.json and samples.png."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from gsegkit.errors import ArtifactError
+from gsegkit.interfaces import Weights
+
+DATA = Path(__file__).parent / "data"
+
+
+class ZooWeights(Weights):
+    """Weights bundled in this package."""
+
+    name: ClassVar[str]
+
+    def folder(self) -> Path:
+        """Where the files lie.
+
+        Raises:
+            ArtifactError: the package was installed without its data.
+        """
+        folder = DATA / self.name
+        if not (folder / "state.safetensors").is_file():
+            raise ArtifactError(f"the zoo has no files of '{self.name}' in '{folder}'", "reinstall gsegkit-zoo")
+        return folder
+
+
+class CoffeeLeaf64(ZooWeights):
+    """StyleGAN2 at 64 x 64 on 1,747 photographs of coffee leaves."""
+
+    name = "coffee-leaf-64"

@@ -1,0 +1,51 @@
+"""The zoo's files: complete, unchanged, small, and with a card that says where they come from."""
+
+import json
+
+import pytest
+from gsegkit_zoo import gsegkit_components
+from gsegkit_zoo.weights import ZooWeights
+
+from gsegkit.artifacts import file_hash, read_safetensors
+from gsegkit.errors import ArtifactError
+from gsegkit.images import read_image
+from gsegkit.plugins import installed
+
+NAMES = [component.name for component in gsegkit_components()]
+CARD = {
+    "generator", "licence", "data", "data_source", "data_licence", "attribution", "fitted", "command", "seed",
+    "images_shown", "device", "sha256",
+}  # fmt: skip
+
+
+@pytest.fixture(params=NAMES)
+def folder(request):
+    return installed().build("weights", request.param).folder()
+
+
+def test_files_are_unchanged_and_small(folder):
+    card = json.loads((folder / "card.json").read_text())
+    path = folder / "state.safetensors"
+    assert file_hash(path) == card["sha256"] == json.loads((folder / "component.json").read_text())["sha256"]
+    assert path.stat().st_size < 15e6
+    state, _ = read_safetensors(path)
+    assert sum(tensor.numel() for tensor in state.values()) > 100_000
+
+
+def test_the_card_is_complete(folder):
+    card = json.loads((folder / "card.json").read_text())
+    assert card.keys() >= CARD
+    assert all(str(card[key]) for key in CARD)
+    assert card["images_shown"] > 10_000
+
+
+def test_there_is_a_picture_of_samples(folder):
+    assert read_image(folder / "samples.png").float().std() > 20
+
+
+def test_missing_files_are_told():
+    class Missing(ZooWeights):
+        name = "missing"
+
+    with pytest.raises(ArtifactError, match="no files of 'missing'"):
+        Missing(None).folder()
