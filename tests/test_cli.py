@@ -18,6 +18,7 @@ pytest.importorskip("gsegkit_datasets")
 
 TOY = ["--gen", "toy", "--extractor", "native", "--seg", "unet", "-o", "gen.size=32", "--device", "cpu"]
 TINY = [*TOY, "--samples", "48", "-o", "seg.steps=6", "-o", "seg.batch_size=8"]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
@@ -41,7 +42,8 @@ def call(monkeypatch, capsys):
 def finished(tmp_path_factory):
     """A small finished run."""
     out = tmp_path_factory.mktemp("cli") / "run"
-    subprocess.run([sys.executable, "-m", "gsegkit", "run", *TINY, "--out", out, "-q"], check=True)
+    command = [sys.executable, "-m", "gsegkit", "run", *TINY, "--out", out, "-q"]
+    subprocess.run(command, check=True, env=ONE_THREAD)
     return out
 
 
@@ -179,7 +181,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
 
     command = [sys.executable, "-m", "gsegkit", "run", *TINY, "-o", "seg.val_every=500", "--out", tmp_path / "run"]
     command[command.index("seg.steps=6")] = "seg.steps=500"
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ONE_THREAD)
     for _ in range(1200):
         if (tmp_path / "run" / "segmenter" / "metrics.jsonl").exists():
             break
@@ -193,7 +195,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
 
     done = load_tree(tmp_path / "run" / "segmenter" / "checkpoint.safetensors")["done"]
     assert 0 < done < 500
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ONE_THREAD)
     for line in process.stderr:
         if "resumed after step" in line:
             break
