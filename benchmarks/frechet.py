@@ -3,7 +3,8 @@
     python benchmarks/frechet.py --data FOLDER [--held-out FOLDER] [--gen stylegan2] [--samples 873]
 
 The backbone is timm's resnet18 with random weights (seed 0): pretrained weights were learned from labels, and are
-not at hand offline. Read the number beside the halves' one, never as an FID. Features are the channel means of stages 1 to 3.
+not at hand offline. Read the number beside that of the halves, never as an FID. Features are the channel means of
+stages 1 to 3.
 """
 
 from __future__ import annotations
