@@ -182,6 +182,19 @@ def test_modules_without_end(writers, tmp_path):
         many.modules[f"m{i}"] = None
         many.buffers[f"m{i}"] = None
     refused(tmp_path, writers.dumps({"G_ema": many}), "0 tensors")
+    table = {f"m{i}": None for i in range(9_000)}  # one table, shared by many modules: small on disk, large to walk
+    shared = writers.NvidiaModule("Generator")
+    for i in range(5):
+        child = shared.modules[f"c{i}"] = writers.NvidiaModule("Generator")
+        child.buffers = table
+    refused(tmp_path, writers.dumps({"G_ema": shared}), "more than 20000 parts")
+    named = writers.NvidiaModule("Generator")
+    named.modules["n" * 300] = None
+    refused(tmp_path, writers.dumps({"G_ema": named}), "more than 256 characters")
+    variables = {f"v{i}": 0.0 for i in range(9_000)}
+    parts = {f"c{i}": writers.tf_network("part", variables, {}) for i in range(5)}
+    networks = [writers.tf_network(name, {}, {}, parts if name == "Gs" else None) for name in ("G", "D", "Gs")]
+    refused(tmp_path, writers.dumps(tuple(networks)), "more than 20000 variables")
     loop = writers.NvidiaModule("Generator")
     loop.modules["self"] = writers.Reduced(writers.Name("some", "thing"))
     refused(tmp_path, writers.dumps({"G_ema": loop}), "some.thing")
