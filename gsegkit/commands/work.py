@@ -139,7 +139,8 @@ def plan(
     if as_json:
         print_json({**vars(found), "total_seconds": found.total_seconds})
         return
-    table = make_table("predicted on this machine", "stage", "time")
+    console.print("predicted on this machine", highlight=False)
+    table = make_table("", "stage", "time")
     for name, seconds in found.seconds.items():
         table.add_row(name, duration(seconds))
     table.add_row("together", duration(found.total_seconds))
