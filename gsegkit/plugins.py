@@ -10,7 +10,7 @@ import difflib
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -357,5 +357,3 @@ KNOWN_PLUGINS: dict[tuple[str, str], str] = {
     **_known("gsegkit-faiss", "kmeans", "faiss"),
     **_known("gsegkit-datasets", "dataset", "folder"),
 }
-
-CommandHook = Callable[[Any], None]

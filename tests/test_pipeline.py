@@ -93,12 +93,14 @@ def test_a_disk_that_fills_up_at_any_write_loses_nothing(plan, registry, tmp_pat
     run(plan, tmp_path / "counted", registry=registry)
     total = calls
     assert total > 20
+    failed = 0
     for n in range(1, total, 7):
         calls, fail_at = 0, n
         out = tmp_path / f"full-{n}"
         try:
             run(plan, out, registry=registry)
         except StorageError as error:
+            failed += 1
             assert "no space left" in error.message
             assert not list(out.rglob("*.tmp"))
         calls, fail_at = 0, 0
@@ -106,6 +108,7 @@ def test_a_disk_that_fills_up_at_any_write_loses_nothing(plan, registry, tmp_pat
         assert again.report.metrics == whole.report.metrics
         shard = "dataset/shard-00000.safetensors"
         assert (out / shard).read_bytes() == (tmp_path / "whole" / shard).read_bytes()
+    assert failed > 0, "no fault stopped a run: the test tests nothing"
 
 
 def test_two_runs_in_one_folder(plan, registry, tmp_path):
