@@ -341,6 +341,9 @@ KNOWN_PLUGINS: dict[tuple[str, str], str] = {
     **_known("gsegkit-stylegan", "generator", "pggan", "stylegan", "stylegan2"),
     **_known("gsegkit-dcgan", "generator", "dcgan"),
     **_known("gsegkit-zoo", "weights", "coffee-leaf-64"),
+    **_known("gsegkit-klish", "extractor", "klish"),
+    **_known("gsegkit-clustering", "extractor", "kmeans", "ahc", "kasp"),
+    **_known("gsegkit-directions", "extractor", "directions", "colour-maps"),
     **_known("gsegkit-refine", "refiner", "area", "components", "change", "confidence", "holes", "guided"),
     **_known("gsegkit-smp", "segmenter", "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet"),
     **_known(

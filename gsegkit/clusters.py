@@ -1,0 +1,264 @@
+"""Common ground of extractors that cluster a generator's pixels and read clusters out linearly.
+
+A subclass says how points become clusters; reading features, cutting a hierarchy, class order, probabilities, storing
+and loading are here, so that methods are compared on equal terms.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gsegkit.clusters_config import ClusterConfig
+from gsegkit.context import RunContext
+from gsegkit.dataset import UnlabelledImages
+from gsegkit.errors import ConfigError, DataError
+from gsegkit.features import Points, collect_points, linear_scores, points_file, select_layers
+from gsegkit.interfaces import Generator, KMeans, MaskExtractor
+from gsegkit.plugins import installed
+from gsegkit.types import GeneratedBatch, GeneratorInfo, MaskBatch
+
+SCALE_POINTS = 2048  # points on which the steepness of the probabilities is fitted
+SCALE_RANGE = (0.125, 8.0)  # and its limits: clusters that are perfectly separable would make it infinite
+BLOCK = 1 << 24  # numbers in the largest temporary of a pass over the points
+
+
+@dataclass(frozen=True)
+class Level:
+    """The clustering at one number of clusters.
+
+    Attributes:
+        ids: names of the clusters: a cluster keeps its id over all levels on which it exists.
+        rows: for each its classifier, a row of `Clustering.weight`.
+        leaves: for each leaf its position in `ids`.
+        facts: JSON-ready numbers of this level (lowest IoU ...).
+    """
+
+    ids: tuple[int, ...]
+    rows: tuple[int, ...]
+    leaves: tuple[int, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """What a method found.
+
+    Attributes:
+        leaf: [N] int64: the leaf that each point lies in; leaves are the clusters of the finest level.
+        levels: number of clusters -> level; one entry for a method without a hierarchy.
+        weight: [R, D] float32, bias: [R] float32: linear classifiers; the highest score wins.
+        scale: number of clusters -> steepness of the softmax over scores; missing ones are fitted to the points.
+        facts: JSON-ready numbers of the whole fit.
+    """
+
+    leaf: Tensor
+    levels: Mapping[int, Level]
+    weight: Tensor
+    bias: Tensor
+    scale: Mapping[int, float] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ClusterExtractor(MaskExtractor):
+    """Clusters of pixel features, each read out by a linear classifier.
+
+    Class 0 is the cluster that covers most of the images' edges, which is the background wherever there is one; the
+    others follow by size. Probabilities are a softmax over the classifiers' scores. Every level of the hierarchy is
+    stored, so `cut` needs no refit.
+
+    Attributes:
+        k: number of clusters at the present cut.
+        levels: every number of clusters that `cut` accepts, rising.
+    """
+
+    config: ClusterConfig
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, config: ClusterConfig) -> None:
+        super().__init__(config)
+        self.classes = ()
+        self.k = 0
+        self.layers: tuple[str, ...] = ()
+        self.fit_facts: dict[str, Any] = {}
+        self._table: dict[int, dict[str, Any]] = {}  # number of clusters -> ids, rows, scale, shares, facts
+        self.register_buffer("weight", torch.zeros(0, 0))
+        self.register_buffer("bias", torch.zeros(0))
+
+    @abstractmethod
+    def cluster(self, points: Points, ctx: RunContext) -> Clustering:
+        """Cluster the points; the only thing a method must say."""
+
+    def default_cut(self, found: Clustering) -> int:
+        """Number of clusters when the user gives none: the finest."""
+        return max(found.levels)
+
+    # ---- the extractor's own interface ---------------------------------------------------------------------------
+
+    def features(self, info: GeneratorInfo) -> tuple[str, ...]:
+        """The paper's rule, or the layers given by option; those of the fit, once there is one."""
+        return self.layers or select_layers(info, self.config.max_channels, self.config.layers)
+
+    def fit(self, generator: Generator, ctx: RunContext, *, images: UnlabelledImages | None = None) -> None:
+        """Cluster pixels of generated images; real images are not used.
+
+        Raises:
+            CapabilityError: the generator has no features.
+            ConfigError: the points do not fit into memory_mib, or `k` is not among the levels found.
+            DataError: features with NaN, or fewer points than clusters.
+        """
+        select_layers(generator.info, self.config.max_channels, self.config.layers)
+        try:
+            points = collect_points(generator, self.config, ctx)
+            found = self.cluster(points, ctx)
+            self._store(found, points)
+        finally:
+            points_file(ctx).unlink(missing_ok=True)
+        self.cut(self.config.k if self.config.k is not None else self.default_cut(found))
+        ctx.info(f"{self.k} clusters, {len(points):,} pixels of {self.weight.shape[1]} features")
+
+    def extract(self, batch: GeneratedBatch, generator: Generator) -> MaskBatch:
+        """Class probabilities at the images' size; scores `coverage` (not class 0) and `confidence` (mean maximum)."""
+        size = (int(batch.images.shape[2]), int(batch.images.shape[3]))
+        probs = self.probs(batch.features, size)
+        coverage = 1 - probs[:, 0].mean(dim=(1, 2))
+        return MaskBatch(probs, {"coverage": coverage, "confidence": probs.amax(dim=1).mean(dim=(1, 2))})
+
+    # ---- the hierarchy -------------------------------------------------------------------------------------------
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Every number of clusters that can be cut to, rising."""
+        return tuple(sorted(self._table))
+
+    def level(self, k: int) -> Mapping[str, Any]:
+        """What is known of a level: `ids` of its clusters in class order, their `shares` of the pixels, `facts`.
+
+        Raises:
+            ConfigError: there is no such level.
+        """
+        if k not in self._table:
+            levels = self.levels
+            known = f"{levels[0]} to {levels[-1]}" if len(levels) > 1 else ", ".join(map(str, levels)) or "none yet"
+            raise ConfigError(f"there is no cut into {k} clusters", f"possible: {known}")
+        return self._table[k]
+
+    def cut(self, k: int) -> None:
+        """Use another number of clusters; the classes become `cluster-ID` in class order."""
+        ids = self.level(k)["ids"]
+        self.k = k
+        self.classes = tuple(f"cluster-{name}" for name in ids)
+
+    def scores(self, features: Mapping[str, Tensor], size: tuple[int, int], k: int | None = None) -> Tensor:
+        """Scores of the clusters of a level (the present cut by default) at a size: [N, K, *size] float32."""
+        rows = list(self.level(k or self.k)["rows"])
+        return linear_scores(features, self.layers, self.weight[rows], self.bias[rows], size)
+
+    def probs(self, features: Mapping[str, Tensor], size: tuple[int, int], k: int | None = None) -> Tensor:
+        """Probabilities of the clusters of a level, [N, K, *size] float32, sums to 1 over K."""
+        scale = float(self.level(k or self.k)["scale"])
+        return (self.scores(features, size, k) * scale).softmax(dim=1)
+
+    # ---- storing -------------------------------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        """Layers, levels and the cut."""
+        return {
+            "k": self.k,
+            "layers": list(self.layers),
+            "channels": self.weight.shape[1],
+            "classifiers": self.weight.shape[0],
+            "fit": self.fit_facts,
+            "levels": {str(k): entry for k, entry in self._table.items()},
+        }
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """Take back what `facts()` gave."""
+        self.layers = tuple(facts["layers"])
+        self.fit_facts = dict(facts["fit"])
+        self._table = {int(k): dict(entry) for k, entry in facts["levels"].items()}
+        self.weight = torch.zeros(int(facts["classifiers"]), int(facts["channels"]), device=self.weight.device)
+        self.bias = torch.zeros(int(facts["classifiers"]), device=self.bias.device)
+        self.cut(int(facts["k"]))
+
+    def _store(self, found: Clustering, points: Points) -> None:
+        self.layers = points.layers
+        self.fit_facts = dict(found.facts)
+        self.weight, self.bias = found.weight.float().contiguous(), found.bias.float().contiguous()
+        leaf = found.leaf.cpu()
+        num_leaves = len(next(iter(found.levels.values())).leaves)
+        sizes = torch.bincount(leaf, minlength=num_leaves)
+        border = torch.bincount(leaf[points.at_border], minlength=num_leaves)
+        chosen = torch.randperm(len(leaf), generator=torch.Generator().manual_seed(0))[:SCALE_POINTS]
+        scores = points.x[chosen.to(points.x.device)].float() @ self.weight.T + self.bias
+        self._table = {}
+        for k, level in sorted(found.levels.items()):
+            leaves = torch.tensor(level.leaves)
+            share = torch.zeros(k, dtype=torch.int64).index_add_(0, leaves, sizes)
+            edge = torch.zeros(k, dtype=torch.int64).index_add_(0, leaves, border)
+            first = int(edge.argmax())
+            order = sorted(range(k), key=lambda i: (i != first, -int(share[i]), level.ids[i]))
+            scale = found.scale.get(k)
+            if scale is None:
+                scale = fit_scale(scores[:, list(level.rows)], leaves[leaf[chosen]].to(scores.device))
+            self._table[k] = {
+                "ids": [level.ids[i] for i in order],
+                "rows": [level.rows[i] for i in order],
+                "shares": [round(int(share[i]) / len(leaf), 6) for i in order],
+                "scale": scale,
+                "facts": dict(level.facts),
+            }
+
+
+def fit_scale(scores: Tensor, labels: Tensor) -> float:
+    """The steepness at which softmax(scale * scores) fits the labels best (least cross-entropy), within SCALE_RANGE.
+
+    Args:
+        scores: [N, K] float32.
+        labels: [N] int64.
+    """
+    right = scores.gather(1, labels[:, None]).squeeze(1)
+    low, high = (torch.tensor(limit, dtype=torch.float64).log() for limit in SCALE_RANGE)
+    for _ in range(12):  # the loss is convex in the scale: halve the interval by the sign of its derivative
+        middle = (low + high) / 2
+        weights = (scores * float(middle.exp())).softmax(dim=1)
+        slope = float(((weights * scores).sum(dim=1) - right).mean())
+        low, high = (low, middle) if slope > 0 else (middle, high)
+    return round(float(((low + high) / 2).exp()), 4)
+
+
+def build_kmeans(name: str) -> KMeans:
+    """The k-means backend of that name; `auto` takes faiss when its plugin and library are there, else the core's."""
+    registry = installed()
+    if name == "auto":
+        names = {entry.component.name for entry in registry.of_kind("kmeans") if not entry.missing_modules()}
+        name = "faiss" if "faiss" in names else "torch"
+    backend: KMeans = registry.build("kmeans", name)
+    return backend
+
+
+def assign(points: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Index of the highest linear score of each point: [N, D], [K, D], [K] -> [N] int64; in blocks."""
+    size = max(1, BLOCK // max(weight.shape))
+    blocks = [torch.addmm(bias, block.float(), weight.T).argmax(dim=1) for block in torch.split(points, size)]
+    return torch.cat(blocks)
+
+
+def centroid_classifiers(centres: Tensor) -> tuple[Tensor, Tensor]:
+    """Linear classifiers whose highest score is the nearest centre: [K, D] -> weight [K, D], bias [K]."""
+    return centres, -0.5 * centres.square().sum(dim=1)
+
+
+def check_count(points: Points, clusters: int) -> None:
+    """DataError when there are fewer points than clusters."""
+    if len(points) < clusters:
+        raise DataError(
+            f"{len(points)} pixels cannot make {clusters} clusters",
+            "raise images or pixels_per_image, or ask for fewer",
+        )
