@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,16 @@ def voc_palette() -> Tensor:
     return palette
 
 
-def display_palette() -> Tensor:
-    """[256, 3] uint8: what overlays and reports colour classes with; 0 is black, 255 (ignore) white."""
+def display_palette(colours: Mapping[int, str] | None = None) -> Tensor:
+    """[256, 3] uint8: what overlays and reports colour classes with; 0 is black, 255 (ignore) white.
+
+    Args:
+        colours: mask value -> "#rrggbb" for classes whose colours were chosen.
+    """
     palette = class_palette()
     palette[1 : len(BRIGHT) + 1] = torch.tensor([list(bytes.fromhex(colour)) for colour in BRIGHT], dtype=torch.uint8)
+    for value, colour in (colours or {}).items():
+        palette[value] = torch.tensor(list(bytes.fromhex(colour.removeprefix("#"))), dtype=torch.uint8)
     palette[255] = 255
     return palette
 

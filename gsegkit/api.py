@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gsegkit.artifacts import COMPONENT_FILE, atomic_write_json, load_part, read_json, save_part
+from gsegkit.annotations import display_palette
+from gsegkit.artifacts import COMPONENT_FILE, atomic_write, atomic_write_json, load_part, read_json, save_part
+from gsegkit.classmap import FILE_NAME as CLASSES_FILE
+from gsegkit.classmap import (
+    ClassMap,
+    as_class_map,
+    check_target,
+    class_map_yaml,
+    is_class_map,
+    parse_class_map,
+    parse_classes,
+    read_values,
+    stored_class_map,
+)
+from gsegkit.clusters import ClusterExtractor
 from gsegkit.context import RunContext
-from gsegkit.dataset import MANIFEST_FILE, LabelledDataset, ShardDataset
+from gsegkit.dataset import MANIFEST_FILE, LabelledDataset, ShardDataset, Subset
 from gsegkit.devices import pick_device
 from gsegkit.errors import ArtifactError, CapabilityError, ConfigError, DataError
 from gsegkit.interfaces import (
@@ -21,7 +36,21 @@ from gsegkit.interfaces import (
     Segmenter,
     TrainableGenerator,
 )
-from gsegkit.pipeline import Result, build_refiners
+from gsegkit.matching import choose_images
+from gsegkit.naming import (
+    Match,
+    Named,
+    Renamed,
+    check_fits,
+    check_origin,
+    clusters_of,
+    fingerprint,
+    leave_out,
+    match_clusters,
+    predicted_clusters,
+    with_note,
+)
+from gsegkit.pipeline import Result, build_refiners, recipe_of
 from gsegkit.pipeline import run as run_plan
 from gsegkit.plan import PartSpec, Plan
 from gsegkit.plugins import KIND_ALIASES, Registry, installed
@@ -30,8 +59,12 @@ from gsegkit.rundir import RunFolder
 from gsegkit.synthesis import synthesize as make_pairs
 from gsegkit.types import Report
 
+if TYPE_CHECKING:
+    from gsegkit.naming_page import Shown, View
+
 DATASET_FORMATS = ("png", "coco", "yolo", "voc", "webdataset", "huggingface")
 MODEL_FORMATS = ("onnx", "torch")
+NAMES_FOLDER = "names"  # of a run: the page and the sheet of its clusters
 
 
 @dataclass
@@ -113,6 +146,7 @@ def synthesize(
     out: str | Path,
     num_samples: int,
     *,
+    classes: str | Path | ClassMap | None = None,
     refine: list[str] | None = None,
     worker: tuple[int, int] = (0, 1),
     device: str = "auto",
@@ -124,6 +158,7 @@ def synthesize(
         run_folder: where generator and extractor come from.
         out: folder of the new data set; interrupted work there is continued.
         num_samples: generated candidates.
+        classes: names for the extractor's clusters, a classes.yaml or its content; None = the run's own, if any.
         refine: other refiners than the run's; None = the run's.
         worker: (index, count) to divide the work among processes that share `out`.
         device: where to compute.
@@ -136,10 +171,14 @@ def synthesize(
     plan = _plan_of(Path(run_folder))
     if refine is not None:
         plan = plan.model_copy(update={"refine": tuple(PartSpec(name=name) for name in refine)})
+    if classes is not None:
+        plan = plan.model_copy(update={"classes": as_class_map(classes)})
     generator: Generator = load(run_folder, "generator", session=session, device=device)
     extractor: MaskExtractor = load(run_folder, "extractor", session=session, device=device)
     ctx = session.context(Path(out), device, plan.seed, batch_size=plan.batch_size)
-    recipe = {**plan.model_dump(mode="json", include={"gen", "extractor", "refine", "seed", "batch_size"})}
+    if plan.classes is not None:
+        extractor = Named(extractor, plan.classes)
+    recipe = recipe_of(plan, extractor)
     _claim_dataset(Path(out), {**recipe, "num_samples": num_samples})
     refiners = build_refiners(plan, session.registry)
     return make_pairs(generator, extractor, refiners, num_samples, ctx, worker=worker, recipe=recipe)
@@ -150,20 +189,30 @@ def train(
     seg: str,
     out: str | Path,
     *,
+    classes: str | Path | ClassMap | None = None,
     options: dict[str, Any] | None = None,
     reader_options: dict[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
     session: Session | None = None,
 ) -> Segmenter:
-    """Train a segmenter on pairs: a run, a synthesized data set, or an annotated folder. Resumes when interrupted."""
+    """Train a segmenter on pairs: a run, a synthesized data set, or an annotated folder. Resumes when interrupted.
+
+    `classes` (a classes.yaml or its content) merges the clusters of pairs that were made without names.
+    """
     session = session or Session.default()
     out = Path(out)
+    pairs = open_labelled(data, session, reader_options)
+    class_map = as_class_map(classes)
+    if class_map is not None:
+        pairs = _renamed(pairs, class_map)
     with RunFolder(out).locked():
         segmenter: Segmenter = session.registry.build("segmenter", seg, options)
         ctx = session.context(out, device, seed)
-        segmenter.to(ctx.device).fit(open_labelled(data, session, reader_options), ctx)
+        segmenter.to(ctx.device).fit(pairs, ctx)
         save_part(segmenter, out, "segmenter", seg)
+        if class_map is not None:
+            atomic_write(out / CLASSES_FILE, class_map_yaml(class_map).encode())
     return segmenter
 
 
@@ -204,12 +253,18 @@ def evaluate(
     device: str = "auto",
     session: Session | None = None,
 ) -> Report:
-    """Score a trained segmenter on an annotated folder."""
+    """Score a trained segmenter on an annotated folder.
+
+    Images whose labels helped to name its classes (`labels_used` of its class names) are left out, and a note says so.
+    """
     session = session or Session.default()
+    _check_match_file((options or {}).get("match"), Path(run_folder), session)
     segmenter = load(run_folder, "segmenter", session=session, device=device)
     scorer: Evaluator = session.registry.build("evaluator", evaluator, options)
     ctx = session.context(Path(run_folder), device)
-    return scorer.evaluate(Predictor(segmenter), open_labelled(data, session, reader_options), ctx)
+    names = stored_class_map(run_folder)
+    dataset, note = leave_out(open_labelled(data, session, reader_options), names.labels_used if names else ())
+    return with_note(scorer.evaluate(Predictor(segmenter), dataset, ctx), note)
 
 
 def predict(
@@ -226,7 +281,9 @@ def predict(
 
     session = session or Session.default()
     segmenter = load(run_folder, "segmenter", session=session, device=device)
-    return predict_files(segmenter, inputs, Path(out), formats, session.context(Path(out), device))
+    names = stored_class_map(run_folder)
+    palette = display_palette(names.colours(segmenter.classes) if names else None)
+    return predict_files(segmenter, inputs, Path(out), formats, session.context(Path(out), device), palette)
 
 
 def export(
@@ -244,6 +301,149 @@ def export(
         dataset = open_labelled(run_folder, session)
         return export_dataset(dataset, Path(out), format, session.context(Path(out), "cpu"), **options)
     raise ConfigError(f"no export format '{format}'", f"formats: {', '.join(MODEL_FORMATS + DATASET_FORMATS)}")
+
+
+def name_page(
+    run_folder: str | Path,
+    out: str | Path | None = None,
+    *,
+    images: int = 12,
+    max_clusters: int = 30,
+    device: str = "auto",
+    session: Session | None = None,
+) -> Path:
+    """Make the page on which people merge, name and colour the clusters of a run's extractor.
+
+    Args:
+        run_folder: the run.
+        out: the page, one HTML file that needs nothing else; None = `RUN/names/index.html`.
+        images: generated images to show.
+        max_clusters: finest level to show; the present cut is always there.
+        device: where to compute.
+        session: see `run`.
+    """
+    from gsegkit.naming_page import render_page
+
+    out = Path(out) if out is not None else Path(run_folder) / NAMES_FOLDER / "index.html"
+    shown = _look(run_folder, images, None, max_clusters, device, session or Session.default())
+    atomic_write(out, render_page(shown, str(run_folder), stored_class_map(run_folder)).encode())
+    return out
+
+
+def list_clusters(
+    run_folder: str | Path,
+    cut: int | None = None,
+    *,
+    images: int = 8,
+    sheet: str | Path | None = None,
+    device: str = "auto",
+    session: Session | None = None,
+) -> tuple[View, Path]:
+    """The clusters of a cut with their shares, and a contact sheet of them.
+
+    Args:
+        run_folder: the run.
+        cut: number of clusters; None = the present cut.
+        images: generated images on the sheet.
+        sheet: the sheet, a PNG; None = `RUN/names/sheet.png`.
+        device: where to compute.
+        session: see `run`.
+    """
+    from gsegkit.naming_page import write_sheet
+
+    sheet = Path(sheet) if sheet is not None else Path(run_folder) / NAMES_FOLDER / "sheet.png"
+    shown = _look(run_folder, images, cut, None, device, session or Session.default())
+    write_sheet(shown, sheet)
+    return shown.levels[0], sheet
+
+
+def name(
+    run_folder: str | Path,
+    classes: Sequence[str] = (),
+    *,
+    cut: int | None = None,
+    ignore: str = "",
+    save: str | Path | None = None,
+    session: Session | None = None,
+) -> ClassMap:
+    """Give the clusters of a run's extractor names.
+
+    Args:
+        run_folder: the run.
+        classes: `"NAME=3,0"`, `"NAME#44aa22=1,2"` or `"NAME=*"` (all others), in mask order, the background first;
+            none = every cluster is a class of its own, to be edited in the file.
+        cut: number of clusters; None = the present cut.
+        ignore: clusters whose pixels become 255, `"7,8"`.
+        save: classes.yaml to write; None = do not write one.
+        session: see `run`.
+
+    Raises:
+        ConfigError: a cluster is unknown, named twice or left out, or two classes have one name.
+    """
+    if save is not None:
+        check_target(save)
+    extractor: MaskExtractor = load(run_folder, "extractor", session=session)
+    ids = clusters_of(extractor, cut)
+    rows, ignored = parse_classes(classes, ignore, ids)
+    if not classes:
+        rows = [{"name": f"cluster-{i}", "clusters": [i]} for i in ids if i not in ignored]
+    level = (cut or extractor.k) if isinstance(extractor, ClusterExtractor) else None
+    values = {"extractor": fingerprint(extractor), "cut": level, "classes": rows, "ignore": ignored}
+    class_map = parse_class_map(values, "the class names")
+    check_fits(class_map, extractor)
+    if save is not None:
+        atomic_write(Path(save), class_map_yaml(class_map).encode())
+    return class_map
+
+
+def match(
+    run_folder: str | Path,
+    data: str | Path,
+    *,
+    images: int = 20,
+    cut: int | None = None,
+    save: str | Path | None = None,
+    seed: int = 0,
+    reader_options: dict[str, Any] | None = None,
+    device: str = "auto",
+    session: Session | None = None,
+) -> Match:
+    """Name a run's clusters by the labels of a few annotated photographs (KLiSH's greedy rule).
+
+    The run's segmenter predicts the photographs. This uses labels: the images are recorded in `labels_used`, and
+    `evaluate` leaves them out.
+
+    Args:
+        run_folder: a finished run.
+        data: annotated folder.
+        images: at most this many of its images, chosen by `seed`.
+        cut: match the clusters of a coarser cut than the run's; None = the run's.
+        save: classes.yaml to write; None = do not write one.
+        seed: chooses the images.
+        reader_options: options of the folder's reader.
+        device: where to compute.
+        session: see `run`.
+
+    Raises:
+        ConfigError: the segmenter's classes are not this run's clusters, or (with `save`) one class got all of them.
+    """
+    session = session or Session.default()
+    if images < 1:
+        raise ConfigError(f"matching needs at least one annotated image, got images={images}", "the paper's rule: 20")
+    if save is not None:
+        check_target(save)
+    segmenter: Segmenter = load(run_folder, "segmenter", session=session, device=device)
+    extractor: MaskExtractor = load(run_folder, "extractor", session=session)
+    predicted = predicted_clusters(segmenter.classes, extractor, stored_class_map(run_folder), cut)
+    dataset = open_labelled(data, session, reader_options)
+    chosen = Subset(dataset, choose_images(len(dataset), images, seed))
+    ctx = session.context(Path(run_folder), device)
+    found = match_clusters(Predictor(segmenter), predicted, extractor, chosen, ctx)
+    if len(chosen) == len(dataset):
+        ctx.warn(f"all {len(dataset)} images were used for the matching: none is left to score")
+    if save is not None:
+        atomic_write(Path(save), class_map_yaml(found.class_map()).encode())
+    return found
 
 
 def open_labelled(
@@ -301,6 +501,37 @@ def _round_number(folder: Path) -> int:
     return int(number) if number.isdigit() else 0
 
 
+def _look(
+    run_folder: str | Path, images: int, cut: int | None, max_clusters: int | None, device: str, session: Session
+) -> Shown:
+    """A run's clusters on generated pictures: of one cut, or (with `max_clusters`) of all levels up to that."""
+    from gsegkit.naming_page import look
+
+    plan = _plan_of(Path(run_folder))
+    extractor: MaskExtractor = load(run_folder, "extractor", session=session, device=device)
+    clusters_of(extractor, cut)
+    generator: Generator = load(run_folder, "generator", session=session, device=device)
+    ctx = session.context(Path(run_folder), device, plan.seed, batch_size=plan.batch_size)
+    return look(generator, extractor, ctx, images, cut, max_clusters)
+
+
+def _renamed(pairs: LabelledDataset, class_map: ClassMap) -> LabelledDataset:
+    recipe = pairs.manifest.recipe if isinstance(pairs, ShardDataset) else {}
+    if recipe.get("classes"):
+        raise ConfigError("these pairs have class names already", "leave out the class names")
+    check_origin(class_map, recipe.get("fingerprint", class_map.extractor))
+    return Renamed(pairs, class_map)
+
+
+def _check_match_file(match: Any, folder: Path, session: Session) -> None:
+    """When classes are matched by class names, those must belong to this run's fit."""
+    if not isinstance(match, str) or not Path(match).is_file():
+        return  # a rule, or the evaluator says that there is no such file
+    values = read_values(match)
+    if is_class_map(values) and any(folder.glob(f"extractor*/{COMPONENT_FILE}")):
+        check_origin(parse_class_map(values, match), fingerprint(load(folder, "extractor", session=session)))
+
+
 def _claim_dataset(out: Path, recipe: dict[str, Any]) -> None:
     """Refuse to mix two data sets in one folder."""
     path = out / "recipe.json"
@@ -316,7 +547,11 @@ __all__ = [
     "Session",
     "evaluate",
     "export",
+    "list_clusters",
     "load",
+    "match",
+    "name",
+    "name_page",
     "open_labelled",
     "predict",
     "run",

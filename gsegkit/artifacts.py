@@ -211,6 +211,15 @@ def save_part(part: ModulePart, folder: Path, kind: str, name: str) -> None:
     )
 
 
+def state_hash(part: torch.nn.Module) -> str:
+    """Hash of a part's tensors: what it would compute, wherever its weights came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(part.state_dict().items()):
+        digest.update(f"{name}{tensor.dtype}{list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def load_part(part: ModulePart, folder: Path) -> None:
     """Load into a freshly constructed part what `save_part` stored.
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from gsegkit import __version__
-from gsegkit.commands import build, look, work
+from gsegkit.commands import build, look, naming, work
 from gsegkit.commands.common import console
 from gsegkit.errors import GsegkitError
 from gsegkit.plugins import installed
@@ -30,6 +30,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "check": work.check,
     "plan": work.plan,
     "run": work.run,
+    "name": naming.name,
+    "match": naming.match,
     "synthesize": work.synthesize,
     "train": work.train,
     "train-generator": work.train_generator,

@@ -101,7 +101,8 @@ def _problem(cls: type[Config], problem: Any, where: str) -> str:
     location = ".".join(str(part) for part in problem["loc"])
     name = f"{where}.{location}" if location else where
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(location, cls.model_fields, n=1)
+        known = cls.model_fields if len(problem["loc"]) == 1 else ()  # names inside a value are not this model's
+        near = difflib.get_close_matches(location, known, n=1)
         return f"{name}: no such option" + (f"; did you mean '{near[0]}'?" if near else "")
     message = problem["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]

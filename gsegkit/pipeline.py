@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Sequence
@@ -13,13 +12,14 @@ from typing import Any
 
 import torch
 
-from gsegkit.artifacts import atomic_write_json
+from gsegkit.artifacts import atomic_write_json, state_hash
 from gsegkit.context import RunContext
 from gsegkit.data import check_readable, open_images, open_test_set, truth_set
 from gsegkit.dataset import LabelledDataset, ShardDataset, UnlabelledImages
 from gsegkit.devices import pick_device
 from gsegkit.errors import ConfigError, DataError, InterruptedRunError
 from gsegkit.interfaces import Evaluator, Generator, MaskExtractor, Predictor, Segmenter, TrainableGenerator
+from gsegkit.naming import Named, fingerprint, leave_out, with_note
 from gsegkit.plan import PART_KINDS, Plan, differences
 from gsegkit.plugins import Registry, installed
 from gsegkit.preflight import PreflightError, check
@@ -110,6 +110,9 @@ def run(
 
 def _run_stages(plan: Plan, stages: StageRunner) -> Report | None:
     ctx, registry = stages.ctx, stages.registry
+    if plan.smoke and plan.classes is not None:
+        ctx.warn("a smoke run fits another extractor, so its clusters keep their numbers: class names are left out")
+        plan = plan.model_copy(update={"classes": None})
     generator: Generator = _build(plan, registry, "gen").to(ctx.device)
     if generator.info.licence:
         licences = [*_component_licences(plan, registry), ["generator weights", generator.info.licence]]
@@ -134,6 +137,9 @@ def _run_stages(plan: Plan, stages: StageRunner) -> Report | None:
         stages.fit("extractor", round, key, extractor, spec, partial(extractor.fit, generator, images=images))
 
         key = stage_key(key, [_refiner_identity(registry, s.name, s.options) for s in plan.refine], plan.num_samples)
+        if plan.classes is not None:  # names come after the fit: the extractor's stage does not depend on them
+            key = stage_key(key, plan.classes.identity)
+            extractor = Named(extractor, plan.classes)
         dataset = _make_dataset(stages, round, key, plan, generator, extractor, refiners)
 
         segmenter = _build(plan, registry, "seg").to(ctx.device)
@@ -173,7 +179,7 @@ def _make_dataset(
 ) -> ShardDataset:
     with stages.open("dataset", round, key) as stage:
         if not stage.done:
-            recipe = plan.model_dump(mode="json", include={"gen", "extractor", "refine", "seed", "batch_size"})
+            recipe = recipe_of(plan, extractor)
             made = synthesize(generator, extractor, refiners, plan.num_samples, stage.ctx, recipe=recipe)
             assert made is not None
             stage.facts.update(pairs=len(made), **made.counts)
@@ -199,9 +205,10 @@ def _score(
     report = None
     with stages.open("report", 0, stage_key(key, time.time_ns())) as stage:
         if test_set is not None:
-            report = evaluator.evaluate(Predictor(segmenter), test_set, stage.ctx)
+            scored, note = leave_out(test_set, plan.classes.labels_used if plan.classes else ())
+            report = with_note(evaluator.evaluate(Predictor(segmenter), scored, stage.ctx), note)
             atomic_write_json(stage.folder / "metrics.json", report.to_json())
-            shown = [test_set[i] for i in range(min(SHOWN_PREDICTIONS, len(test_set)))]
+            shown = [scored[i] for i in range(min(SHOWN_PREDICTIONS, len(scored)))]
             pixels = [sample.pixels for sample in shown]
             names, truths = [s.name for s in shown], [s.mask for s in shown]
         else:
@@ -212,6 +219,13 @@ def _score(
         masks = [segmenter.predict(p[None])[0].cpu() for p in pixels]
         write_predictions(stage.folder / "predictions", names, pixels, masks, truths)
     return report
+
+
+def recipe_of(plan: Plan, extractor: MaskExtractor) -> dict[str, Any]:
+    """What a plan's pairs are made by, for their manifest; `fingerprint` says which fit the masks came from."""
+    names = {"gen", "extractor", "refine", "seed", "batch_size"} | ({"classes"} if plan.classes else set())
+    own = extractor.class_map.extractor if isinstance(extractor, Named) else fingerprint(extractor)
+    return {**plan.model_dump(mode="json", include=names), "fingerprint": own}
 
 
 # ---- building and identity -----------------------------------------------------------------------------------------
@@ -225,15 +239,6 @@ def build_refiners(plan: Plan, registry: Registry) -> list[NamedRefiner]:
         name = spec.name if count == 0 else f"{spec.name}#{count + 1}"
         named.append((name, registry.build("refiner", spec.name, spec.options)))
     return named
-
-
-def state_hash(part: torch.nn.Module) -> str:
-    """Hash of a part's tensors: what it would compute, wherever its weights came from."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(part.state_dict().items()):
-        digest.update(f"{name}{tensor.dtype}{list(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def files_identity(images: UnlabelledImages | None) -> list[Any]:

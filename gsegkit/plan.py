@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+from gsegkit.classmap import ClassMap, as_class_map
 from gsegkit.config import Config, build_config, parse_assignments
 from gsegkit.errors import ConfigError
 from gsegkit.plugins import Entry, Registry
@@ -25,6 +26,7 @@ def _spec(value: Any) -> Any:
 
 
 Spec = Annotated[PartSpec, BeforeValidator(_spec)]
+Names = Annotated[ClassMap | None, BeforeValidator(as_class_map)]
 Folder = Annotated[Path, PlainSerializer(str)]
 
 #: Part of the plan -> component kind.
@@ -35,6 +37,7 @@ PART_KINDS = {
     "eval": "evaluator",
     "data_reader": "dataset",
 }
+MAX_SHOWN = 80  # characters of a value in a list of differences
 _LONG_NAMES = {"generator": "gen", "segmenter": "seg", "evaluator": "eval", "refiner": "refine"}
 
 
@@ -48,6 +51,7 @@ class Plan(Config):
     eval: Spec = Field(PartSpec(name="masks"), description="evaluator")
     data_reader: Spec = Field(PartSpec(name="folder"), description="reader of image folders")
 
+    classes: Names = Field(None, description="names for the extractor's clusters (a classes.yaml); None = as they are")
     num_samples: int = Field(2000, ge=1, description="generated candidates for the training set")
     rounds: int = Field(1, ge=1, description="passes of generator, extractor, segmenter; above 1 they alternate")
     train_generator: bool = Field(False, description="train the generator on `images` before it is used")
@@ -91,7 +95,7 @@ class Plan(Config):
 
     def default_folder(self) -> Path:
         """`runs/<gen>-<extractor>-<seg>-<hash>`: the same command finds the same folder again."""
-        key = stage_key(self.model_dump(mode="json", exclude={"device"}))[:6]
+        key = stage_key(self.model_dump(mode="json", exclude={"device", "classes"}))[:6]
         names = "-".join(spec.name.partition("@")[0] for spec in (self.gen, self.extractor, self.seg))
         return Path("runs") / f"{names}{'-smoke' if self.smoke else ''}-{key}"
 
@@ -104,8 +108,13 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
         if isinstance(a, dict) and isinstance(b, dict):
             lines += differences(a, b, f"{prefix}{name}.")
         elif a != b:
-            lines.append(f"{prefix}{name}: {a} -> {b}")
+            lines.append(f"{prefix}{name}: {_clipped(a)} -> {_clipped(b)}")
     return lines
+
+
+def _clipped(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 4] + " ..."
 
 
 def _field(name: str, value: Any) -> Any:

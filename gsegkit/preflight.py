@@ -53,6 +53,9 @@ def check(plan: Plan, registry: Registry, out: Path | None = None) -> list[Probl
             problems.append(Problem(where, error.message, f"gsegkit show {kind} {spec.name} lists the options"))
     problems += _check_capabilities(plan, entries)
     problems += _check_inputs(plan, entries)
+    if plan.classes is not None and plan.classes.cut is not None and plan.rounds > 1:
+        message = "class names belong to one fit of the extractor, and every round fits it anew"
+        problems.append(Problem("classes", message, "name the clusters with --rounds 1"))
     problems += _check_folders(plan, out)
     return problems
 

@@ -118,7 +118,12 @@ def estimate(plan: Plan, registry: Registry, out: Path) -> Estimate:
     if plan.device == "auto" or plan.device.startswith("cuda"):
         _reset_peak()
     with tempfile.TemporaryDirectory(prefix="gsegkit-plan-") as folder:
-        run(plan.model_copy(update={"smoke": True}), Path(folder) / "run", registry=registry, progress=clock)
+        run(
+            plan.model_copy(update={"smoke": True, "classes": None}),
+            Path(folder) / "run",
+            registry=registry,
+            progress=clock,
+        )
         generator: Generator = registry.build("generator", plan.gen.name, plan.gen.options)
         info = generator.info
         stages = _stage_seconds(Path(folder) / "run")

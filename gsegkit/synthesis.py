@@ -14,7 +14,7 @@ from gsegkit.dataset import Manifest, ShardDataset, shard_record, write_shard
 from gsegkit.errors import ContractError, DataError, StorageError
 from gsegkit.images import to_pixels
 from gsegkit.interfaces import Generator, MaskExtractor, Refiner
-from gsegkit.types import LabelledBatch
+from gsegkit.types import IGNORE, LabelledBatch
 
 SHARD_SIZE = 256  # candidates per shard, rounded up to whole micro-batches
 MAX_BROKEN = 0.001  # share of images that may be non-finite before the generator counts as broken
@@ -153,10 +153,13 @@ def label_samples(generator: Generator, extractor: MaskExtractor, seeds: Tensor)
             f"[{len(seeds)}, {len(extractor.classes)}, {', '.join(map(str, generated.images.shape[2:]))}]"
         )
     finite = torch.isfinite(generated.images).flatten(1).all(dim=1).cpu()
+    classes = masks.probs.argmax(dim=1).to(torch.uint8)
+    if masks.ignore is not None:
+        classes = classes.masked_fill(masks.ignore, IGNORE)
     labelled = LabelledBatch(
         seeds=seeds,
         pixels=to_pixels(generated.images).cpu(),
-        masks=masks.probs.argmax(dim=1).to(torch.uint8).cpu(),
+        masks=classes.cpu(),
         probs=masks.probs.cpu(),
         scores={name: value.cpu() for name, value in masks.scores.items()},
     )

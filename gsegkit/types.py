@@ -128,13 +128,18 @@ class MaskBatch:
     Attributes:
         probs: [N, K, H, W] float32, sums to 1 over K; class 0 is the background when K = 2.
         scores: name -> [N] float32: numbers per sample for refiners (coverage, contrast ...).
+        ignore: [N, H, W] bool: pixels that belong to no class and become 255 in the mask; None = none.
     """
 
     probs: Tensor
     scores: Mapping[str, Tensor] = field(default_factory=dict)
+    ignore: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_tensor(self.probs, "probs", torch.float32, (None,) * 4, "MaskBatch.")
+        if self.ignore is not None:
+            n, _, h, w = self.probs.shape
+            check_tensor(self.ignore, "ignore", torch.bool, (n, h, w), "MaskBatch.")
         _check_scores(self.scores, self.probs.shape[0], "MaskBatch.")
 
 

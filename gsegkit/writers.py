@@ -35,11 +35,13 @@ class PredictionWriter(ABC):
     Args:
         out: folder of all predictions; the writer keeps to its own sub-folder or file.
         classes: names of the K classes.
+        palette: [256, 3] uint8, colours of the classes in pictures; None = `display_palette()`.
     """
 
-    def __init__(self, out: Path, classes: Sequence[str]) -> None:
+    def __init__(self, out: Path, classes: Sequence[str], palette: Tensor | None = None) -> None:
         self.out = out
         self.classes = tuple(classes)
+        self.palette = display_palette() if palette is None else palette
 
     @abstractmethod
     def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
@@ -72,7 +74,7 @@ class OverlayWriter(PredictionWriter):
 
     def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
         """See `PredictionWriter.write`."""
-        drawn = overlay(pixels[None], mask[None], palette=display_palette())[0]
+        drawn = overlay(pixels[None], mask[None], palette=self.palette)[0]
         write_png(self.out / "overlays" / f"{name}.png", drawn)
 
 
@@ -101,8 +103,8 @@ class YoloWriter(PredictionWriter):
 class CocoWriter(PredictionWriter):
     """coco.json: one RLE per image and class, see `gsegkit.annotations.coco_annotations`."""
 
-    def __init__(self, out: Path, classes: Sequence[str]) -> None:
-        super().__init__(out, classes)
+    def __init__(self, out: Path, classes: Sequence[str], palette: Tensor | None = None) -> None:
+        super().__init__(out, classes, palette)
         self.file = CocoFile(out / "coco.json", self.classes)
 
     def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
@@ -151,6 +153,7 @@ def predict_files(
     out: str | Path,
     formats: Sequence[str] = ("label", "overlay"),
     ctx: RunContext | None = None,
+    palette: Tensor | None = None,
 ) -> PredictSummary:
     """Predict the masks of image files and write them, image by image, in constant memory.
 
@@ -162,6 +165,7 @@ def predict_files(
         out: folder for the predictions; `predictions.json` in it lists every file with its name there.
         formats: any of "label", "overlay", "voc", "yolo", "coco".
         ctx: progress, stop and batch size.
+        palette: [256, 3] uint8, colours of the classes in overlays; None = `display_palette()`.
 
     Raises:
         ConfigError: unknown format.
@@ -179,7 +183,7 @@ def predict_files(
     files = find_inputs(inputs, out)
     sources = dict(zip(files, _below_common_folder(files), strict=True))
     names = dict(zip(files, output_names(files), strict=True))
-    writers = [WRITERS[name](out, segmenter.classes) for name in dict.fromkeys(formats)]
+    writers = [WRITERS[name](out, segmenter.classes, palette) for name in dict.fromkeys(formats)]
     bad: dict[str, str] = {}
     try:
         for batch in _batches(files, len(segmenter.classes), bad, ctx):

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from gsegkit.config import parse_assignments
+from gsegkit.errors import ConfigError
 from gsegkit.plan import Plan
-from gsegkit.plugins import installed
+from gsegkit.plugins import KIND_ALIASES, installed
 from gsegkit.terminal import make_progress
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ Options = Annotated[
     list[str] | None,
     typer.Option("-o", "--option", metavar="PART.OPTION=VALUE", help="Set an option of a part; repeat as needed."),
 ]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Options file: .toml, .json, .yaml, or a run's config.")
 ]
@@ -43,6 +46,9 @@ def _part(option: str, kind: str, help: str) -> Any:
 Gen = Annotated[str | None, _part("--gen", "generator", "Generator.")]
 Extractor = Annotated[str | None, _part("--extractor", "extractor", "Mask extractor.")]
 Refine = Annotated[list[str] | None, _part("--refine", "refiner", "Refiner; repeat, order counts.")]
+Classes = Annotated[
+    Path | None, typer.Option("--classes", metavar="FILE", help="Names for the extractor's clusters; see gsegkit name.")
+]
 Seg = Annotated[str | None, _part("--seg", "segmenter", "Segmenter.")]
 Eval = Annotated[str | None, _part("--eval", "evaluator", "Evaluator.")]
 Samples = Annotated[int | None, typer.Option("--samples", help="Generated candidates.")]
@@ -91,6 +97,17 @@ def stop_signal() -> threading.Event:
         signal.signal(signal.SIGINT, ask)
         signal.signal(signal.SIGTERM, ask)
     return stop
+
+
+def only(assignments: list[str] | None, *parts: str) -> list[dict[str, Any]]:
+    """Options of the parts that a command has, one dictionary each."""
+    found: dict[str, dict[str, Any]] = {part: {} for part in parts}
+    for name, values in parse_assignments(assignments or []).items():
+        part = {alias: short for short, alias in KIND_ALIASES.items()}.get(name, name)
+        if part not in found:
+            raise ConfigError(f"option '{name}.{next(iter(values))}' does not belong here", f"write -o {parts[0]}.…")
+        found[part].update(values)
+    return list(found.values())
 
 
 def print_json(value: Any) -> None:

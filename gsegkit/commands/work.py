@@ -11,12 +11,9 @@ import typer
 
 from gsegkit.commands import common as c
 from gsegkit.commands.common import console, print_json
-from gsegkit.config import parse_assignments
 from gsegkit.errors import ConfigError
-from gsegkit.plugins import KIND_ALIASES, installed
+from gsegkit.plugins import installed
 from gsegkit.terminal import duration, make_table, size
-
-RunFolderArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
 
 
 def run(
@@ -24,6 +21,7 @@ def run(
     extractor: c.Extractor = None,
     seg: c.Seg = None,
     refine: c.Refine = None,
+    classes: c.Classes = None,
     evaluator: c.Eval = None,
     images: c.Images = None,
     data: c.Data = None,
@@ -42,8 +40,9 @@ def run(
 ) -> None:
     """Generator to segmenter: masks, pairs, training, report. The same command again resumes."""
     plan = c.read_plan(
-        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, eval=evaluator, images=images, data=data,
-        num_samples=samples, rounds=rounds, train_generator=train_generator, seed=seed, device=device, smoke=smoke,
+        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, eval=evaluator,
+        images=images, data=data, num_samples=samples, rounds=rounds, train_generator=train_generator, seed=seed,
+        device=device, smoke=smoke,
     )  # fmt: skip
     session = c.session(quiet)
     from gsegkit.pipeline import run as run_plan
@@ -74,6 +73,7 @@ def check(
     extractor: c.Extractor = None,
     seg: c.Seg = None,
     refine: c.Refine = None,
+    classes: c.Classes = None,
     evaluator: c.Eval = None,
     images: c.Images = None,
     data: c.Data = None,
@@ -88,8 +88,8 @@ def check(
     from gsegkit.preflight import check as check_light
 
     plan = c.read_plan(
-        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, eval=evaluator, images=images, data=data,
-        train_generator=train_generator, device=device,
+        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, eval=evaluator,
+        images=images, data=data, train_generator=train_generator, device=device,
     )  # fmt: skip
     folder = out or plan.default_folder()
     problems = check_light(plan, installed(), folder)
@@ -116,6 +116,7 @@ def plan(
     extractor: c.Extractor = None,
     seg: c.Seg = None,
     refine: c.Refine = None,
+    classes: c.Classes = None,
     images: c.Images = None,
     data: c.Data = None,
     out: c.Out = None,
@@ -130,7 +131,7 @@ def plan(
 ) -> None:
     """Predict time, memory and disk of a run on this machine, by running a few steps of everything."""
     chosen = c.read_plan(
-        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, images=images, data=data,
+        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, images=images, data=data,
         num_samples=samples, rounds=rounds, train_generator=train_generator, seed=seed, device=device,
     )  # fmt: skip
     from gsegkit.probe import estimate
@@ -154,9 +155,10 @@ def plan(
 
 
 def synthesize(
-    run_folder: RunFolderArgument,
+    run_folder: c.RunFolder,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the pairs go.")],
     samples: Annotated[int, typer.Option("--samples", min=1, help="Generated candidates.")] = 10_000,
+    classes: c.Classes = None,
     refine: c.Refine = None,
     worker: Annotated[str, typer.Option("--worker", metavar="K/N", help="Make every N-th shard, from K.")] = "0/1",
     device: c.Device = None,
@@ -169,6 +171,7 @@ def synthesize(
         run_folder,
         out,
         samples,
+        classes=classes,
         refine=refine or None,
         worker=_worker(worker),
         device=device or "auto",
@@ -185,6 +188,7 @@ def train(
     data: Annotated[Path, typer.Option("--data", metavar="FOLDER", help="A run, pairs, or an annotated folder.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the segmenter goes.")],
     seg: Annotated[str, typer.Option("--seg", metavar="NAME", help="Segmenter.")] = "unet",
+    classes: c.Classes = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     device: c.Device = None,
     option: c.Options = None,
@@ -193,11 +197,12 @@ def train(
     """Train a segmenter on pairs that are already there. The same command again resumes."""
     from gsegkit import api
 
-    options, reader = _only(option, "seg", "data_reader")
+    options, reader = c.only(option, "seg", "data_reader")
     session = c.session(quiet)
     api.train(
-        data, seg, out, options=options, reader_options=reader, seed=seed, device=device or "auto", session=session
-    )
+        data, seg, out, classes=classes, options=options, reader_options=reader, seed=seed, device=device or "auto",
+        session=session,
+    )  # fmt: skip
     console.print(f"segmenter in {out}; next: gsegkit predict {out} PHOTOS --out FOLDER", highlight=False)
 
 
@@ -213,16 +218,16 @@ def train_generator(
     """Train a generator on an image folder. The same command again resumes."""
     from gsegkit import api
 
-    (options,) = _only(option, "gen")
+    (options,) = c.only(option, "gen")
     api.train_generator(name, data, out, options=options, seed=seed, device=device or "auto", session=c.session(quiet))
     console.print(f"generator in {out}; use it with -o gen.weights={out}", highlight=False, soft_wrap=True)
 
 
 def evaluate(
-    run_folder: RunFolderArgument,
+    run_folder: c.RunFolder,
     data: Annotated[Path, typer.Option("--data", metavar="FOLDER", help="Annotated photographs.")],
     match: Annotated[
-        str | None, typer.Option("--match", help="greedy, hungarian, names, index or classes.yaml")
+        str | None, typer.Option("--match", help="greedy, hungarian, names, index or classes.yaml (of gsegkit match)")
     ] = None,
     evaluator: Annotated[str, typer.Option("--eval", metavar="NAME", help="Evaluator.")] = "masks",
     device: c.Device = None,
@@ -233,7 +238,7 @@ def evaluate(
     """Score the segmenter of a run on annotated photographs."""
     from gsegkit import api
 
-    options, reader = _only(option, "eval", "data_reader")
+    options, reader = c.only(option, "eval", "data_reader")
     if match is not None:
         options["match"] = match
     report = api.evaluate(
@@ -252,7 +257,7 @@ def evaluate(
 
 
 def predict(
-    run_folder: RunFolderArgument,
+    run_folder: c.RunFolder,
     inputs: Annotated[str, typer.Argument(metavar="PHOTOS", help="A file, a folder, or a quoted glob.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where masks and overlays go.")],
     format: Annotated[
@@ -270,7 +275,7 @@ def predict(
 
 
 def export(
-    run_folder: RunFolderArgument,
+    run_folder: c.RunFolder,
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="File or folder to make.")],
     format: Annotated[
         str, typer.Option("--format", help="onnx, torch; png, coco, yolo, voc, webdataset, huggingface")
@@ -284,7 +289,7 @@ def export(
     console.print(str(summary), highlight=False, soft_wrap=True)
 
 
-def report(run_folder: RunFolderArgument) -> None:
+def report(run_folder: c.RunFolder) -> None:
     """Draw the report of a run again from what lies in its folder."""
     from gsegkit.report import render_report
 
@@ -303,17 +308,6 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
         console.print(f"  class {name}: {numbers}", markup=False, highlight=False, soft_wrap=True)
     for note in metrics.get("notes", []):
         console.print(f"  note: {note}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _only(assignments: list[str] | None, *parts: str) -> list[dict[str, Any]]:
-    """Options of the parts that a command has, one dictionary each."""
-    found: dict[str, dict[str, Any]] = {part: {} for part in parts}
-    for name, values in parse_assignments(assignments or []).items():
-        part = {alias: short for short, alias in KIND_ALIASES.items()}.get(name, name)
-        if part not in found:
-            raise ConfigError(f"option '{name}.{next(iter(values))}' does not belong here", f"write -o {parts[0]}.…")
-        found[part].update(values)
-    return list(found.values())
 
 
 def _worker(text: str) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from gsegkit.annotations import display_palette
+from gsegkit.classmap import stored_class_map
 from gsegkit.dataset import MANIFEST_FILE, Sample, ShardDataset
 from gsegkit.errors import GsegkitError
 from gsegkit.images import read_image, read_mask, resize_pixels
@@ -53,11 +54,11 @@ class LegendEntry:
 # ---- data URIs -----------------------------------------------------------------------------------------------------
 
 
-def pair_of(pixels: Tensor, mask: Tensor, side: int = THUMBNAIL) -> Pair:
-    """Encode [3, H, W] uint8 with its [H, W] uint8 mask, shrunk to `side`."""
+def pair_of(pixels: Tensor, mask: Tensor, side: int = THUMBNAIL, palette: Tensor | None = None) -> Pair:
+    """Encode [3, H, W] uint8 with its [H, W] uint8 mask, shrunk to `side`; `palette` as for `mask_uri`."""
     size = _shrunk(pixels.shape[1], pixels.shape[2], side)
     small = F.interpolate(mask[None, None].float(), size=size, mode="nearest-exact")[0, 0].to(torch.uint8)
-    return Pair(image_uri(pixels, side), mask_uri(small), size[1], size[0])
+    return Pair(image_uri(pixels, side), mask_uri(small, palette), size[1], size[0])
 
 
 def image_uri(pixels: Tensor, side: int) -> str:
@@ -69,12 +70,28 @@ def image_uri(pixels: Tensor, side: int) -> str:
     return _uri(Image.fromarray(array), "JPEG", quality=88)
 
 
-def mask_uri(mask: Tensor) -> str:
-    """[H, W] uint8 as a palette PNG whose class 0 is transparent; 255 (ignore) is white."""
-    palette = display_palette()
+def mask_uri(mask: Tensor, palette: Tensor | None = None) -> str:
+    """[H, W] uint8 as a palette PNG whose class 0 is transparent; 255 (ignore) is white.
+
+    Args:
+        mask: class indices.
+        palette: [256, 3] uint8 colours; None = `display_palette()`.
+    """
+    palette = display_palette() if palette is None else palette
     image = Image.fromarray(mask.contiguous().numpy()).convert("L")
     image.putpalette(palette.flatten().tolist())
     return _uri(image, "PNG", optimize=True, transparency=bytes([0]) + bytes([255]) * 255)
+
+
+def run_palette(source: Source, classes: Sequence[str] = ()) -> Tensor:
+    """Colours of a run's classes, [256, 3] uint8: those that were chosen with its class names, else the usual ones."""
+    try:
+        names = stored_class_map(source.folder)
+    except GsegkitError as error:
+        problem = f"the class names cannot be read: {error}"
+        source.problems += [] if problem in source.problems else [problem]
+        return display_palette()
+    return display_palette(names.colours(classes or names.names) if names else None)
 
 
 def _uri(image: Image.Image, format: str, **options: Any) -> str:
@@ -100,7 +117,8 @@ def dataset_section(source: Source) -> dict[str, Any] | None:
         dataset = ShardDataset(folder)
         rows = _spread(len(dataset), SHEET_SIZE)
         seeds = dataset.seeds() if len(dataset) else torch.zeros(0)
-        sheet = [_sheet_entry(dataset[i], int(seeds[i])) for i in rows]
+        palette = run_palette(source, dataset.classes)
+        sheet = [_sheet_entry(dataset[i], int(seeds[i]), palette) for i in rows]
         shares, coverage = _class_shares(dataset)
         scores = {name: values.tolist() for name, values in dataset.scores().items()} if len(dataset) else {}
     except GsegkitError as error:
@@ -111,23 +129,24 @@ def dataset_section(source: Source) -> dict[str, Any] | None:
         "size": f"{dataset.manifest.width} x {dataset.manifest.height}",
         "classes": dataset.classes,
         "sheet": sheet,
-        "legend": legend(dataset.classes, shares),
+        "legend": legend(dataset.classes, shares, palette),
         "funnel": funnel(dataset.counts),
         "scores": scores,
         "coverage": coverage,
     }
 
 
-def _sheet_entry(sample: Sample, seed: int) -> dict[str, Any]:
-    return {"pair": pair_of(sample.pixels, sample.mask), "name": sample.name.lstrip("0") or "0", "seed": str(seed)}
+def _sheet_entry(sample: Sample, seed: int, palette: Tensor) -> dict[str, Any]:
+    pair = pair_of(sample.pixels, sample.mask, palette=palette)
+    return {"pair": pair, "name": sample.name.lstrip("0") or "0", "seed": str(seed)}
 
 
-def legend(classes: Sequence[str], shares: Sequence[float] = ()) -> list[LegendEntry]:
+def legend(classes: Sequence[str], shares: Sequence[float] = (), palette: Tensor | None = None) -> list[LegendEntry]:
     """Colours and names of classes, in the order of the mask values."""
-    palette = display_palette().tolist()
+    colours = (display_palette() if palette is None else palette).tolist()
     entries = []
     for value, name in enumerate(classes):
-        colour = "transparent" if value == 0 else f"rgb({', '.join(map(str, palette[value]))})"
+        colour = "transparent" if value == 0 else f"rgb({', '.join(map(str, colours[value]))})"
         entries.append(LegendEntry(colour, name, f"{100 * shares[value]:.1f} %" if len(shares) else ""))
     return entries
 
@@ -176,6 +195,7 @@ def predictions(source: Source, per_image: dict[str, dict[str, Any]]) -> list[di
     """Pictures that `gsegkit.writers.write_predictions` left, with their scores."""
     folder = source.folder / "report" / "predictions"
     names = source.json("report", "predictions", INDEX_FILE)
+    palette = run_palette(source)
     stems = [path.name.removesuffix(".image.png") for path in sorted(folder.glob("*.image.png"))]
     ordered = [stem for stem in names if stem in stems] + [stem for stem in stems if stem not in names]
     shown = []
@@ -183,7 +203,7 @@ def predictions(source: Source, per_image: dict[str, dict[str, Any]]) -> list[di
         name = show(names.get(stem, stem))
         try:
             pixels = read_image(folder / f"{stem}.image.png")
-            predicted = pair_of(pixels, read_mask(folder / f"{stem}.label.png"))
+            predicted = pair_of(pixels, read_mask(folder / f"{stem}.label.png"), palette=palette)
             truth_path = folder / f"{stem}.truth.png"
             truth = pair_of(pixels, read_mask(truth_path)) if truth_path.exists() else None
         except GsegkitError as error:

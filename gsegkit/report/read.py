@@ -89,7 +89,7 @@ def overview(source: Source) -> dict[str, Any]:
     refiners = [_part("refiner", as_dict(spec)) for spec in as_list(config.get("refine"))]
     at = next((i for i, part in enumerate(parts) if part["kind"] == "segmenter"), len(parts))
     shown = {"generator", "extractor", "segmenter"}
-    skipped = {*PART_KINDS, "refine"}
+    skipped = {*PART_KINDS, "refine", "classes"}
     environment = {"status", "command", "warnings", "licences", "error", "updated", "seconds", "started"}
     return {
         "title": " → ".join(part["name"] for part in parts if part["kind"] in shown) or source.folder.name,
@@ -100,7 +100,7 @@ def overview(source: Source) -> dict[str, Any]:
         "command": command if isinstance(command, str) else " ".join(map(str, as_list(command))),
         "replay": f"gsegkit run --config {source.folder.name}/{CONFIG_FILE} --out NEW_FOLDER",
         "parts": parts[:at] + refiners + parts[at:],
-        "settings": [(name, show(value)) for name, value in config.items() if name not in skipped],
+        "settings": [(name, show(value)) for name, value in config.items() if name not in skipped] + _names(config),
         "environment": [(name, show(value)) for name, value in record.items() if name not in environment],
         "seed": show(config.get("seed")),
         "photographs": bool(config.get("data") or config.get("images")),
@@ -114,6 +114,17 @@ def overview(source: Source) -> dict[str, Any]:
 def _part(kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     options = [(name, show(value)) for name, value in as_dict(spec.get("options")).items()]
     return {"kind": kind, "name": show(spec.get("name")), "options": options}
+
+
+def _names(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The class names of a run as one setting; [] without."""
+    record = as_dict(config.get("classes"))
+    classes = [as_dict(entry) for entry in as_list(record.get("classes"))]
+    if not classes:
+        return []
+    parts = [f"{show(c.get('name'))} <- {', '.join(map(show, as_list(c.get('clusters'))))}" for c in classes]
+    used = as_list(record.get("labels_used"))
+    return [("classes", "; ".join(parts) + (f" (decided on {len(used)} annotated images)" if used else ""))]
 
 
 def _licences(record: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -15,10 +15,11 @@ from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset
 from gsegkit.errors import DataError
 from gsegkit.interfaces import Evaluator, Predict
+from gsegkit.matching import contingency
 from gsegkit.seeds import child_seed
 from gsegkit.types import IGNORE, Report
 from gsegkit_eval.config import ClustersConfig
-from gsegkit_eval.counts import contingency, predict_one, predicted_classes, scored
+from gsegkit_eval.counts import predict_one, predicted_classes, scored
 from gsegkit_eval.definitions import CLUSTERS
 from gsegkit_eval.matching import describe, greedy, hungarian
 from gsegkit_eval.scores import class_ious, mean_defined, number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from gsegkit.config import Config
 
@@ -15,7 +15,10 @@ MATCH_FILES = (".yaml", ".yml", ".json", ".toml")
 class MasksConfig(Config):
     """Options of the evaluator `masks`."""
 
-    match: str = Field("auto", description="auto, names, index, greedy, hungarian, or a file: predicted: true class")
+    match: str = Field("auto", description="auto, names, index, greedy, hungarian, or a file (see the README)")
+    match_images: int | None = Field(
+        None, ge=1, description="decide greedy / hungarian on this many images, then leave them out; null = on all"
+    )
     beta2: float = Field(0.3, gt=0, description="squared beta of F_beta; 0.3 in the saliency literature")
     thresholds: Literal[254, 255] = Field(255, description="of max F_beta: k/255 from k=0 (255) or from k=1 (254)")
     empty_iou: Literal["zero", "one", "skip"] = Field("zero", description="IoU where truth and prediction are empty")
@@ -27,6 +30,12 @@ class MasksConfig(Config):
         if value not in MATCH_RULES and not value.endswith(MATCH_FILES):
             raise ValueError(f"must be one of {', '.join(MATCH_RULES)}, or a {' / '.join(MATCH_FILES)} file")
         return value
+
+    @model_validator(mode="after")
+    def _images_are_used(self) -> MasksConfig:
+        if self.match_images is not None and self.match not in ("auto", "greedy", "hungarian"):
+            raise ValueError("match_images needs match=greedy, match=hungarian or match=auto")
+        return self
 
 
 class ClustersConfig(Config):

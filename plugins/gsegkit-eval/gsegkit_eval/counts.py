@@ -1,38 +1,17 @@
-"""Counting: one small table an image, from which every score is computed afterwards."""
+"""Running the predictor: one photograph at a time, checked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import LabelledDataset, Sample
 from gsegkit.errors import ContractError, DataError
 from gsegkit.interfaces import Predict
-from gsegkit.types import IGNORE, check_tensor
-
-Counts = NDArray[np.int64]
-
-
-def contingency(truth: Tensor, predicted: Tensor, num_true: int, num_predicted: int) -> Counts:
-    """Pixels by (true class, predicted class), without those whose truth is 255.
-
-    Args:
-        truth: [H, W] uint8.
-        predicted: [H, W] integer.
-        num_true: K1.
-        num_predicted: K2.
-
-    Returns:
-        [K1, K2] int64.
-    """
-    valid = truth != IGNORE
-    pairs = truth[valid].long() * num_predicted + predicted[valid].long()
-    return torch.bincount(pairs, minlength=num_true * num_predicted).view(num_true, num_predicted).numpy()
+from gsegkit.types import check_tensor
 
 
 def predict_one(predict: Predict, sample: Sample, num_predicted: int | None = None) -> Tensor:

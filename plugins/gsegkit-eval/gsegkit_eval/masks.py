@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gsegkit.context import RunContext
-from gsegkit.dataset import LabelledDataset, Sample
-from gsegkit.errors import DataError
+from gsegkit.dataset import LabelledDataset, Sample, Subset
+from gsegkit.errors import ConfigError, DataError
 from gsegkit.interfaces import Evaluator, Predict
+from gsegkit.matching import choose_images, contingency
+from gsegkit.naming import leave_out
 from gsegkit.types import IGNORE, Report
 from gsegkit_eval.baselines import CentrePrior, foreground_iou, otsu_foreground
 from gsegkit_eval.config import MasksConfig
-from gsegkit_eval.counts import contingency, predict_one, predicted_classes, scored
+from gsegkit_eval.counts import predict_one, predicted_classes, scored
 from gsegkit_eval.definitions import BASELINES, ORDER, mask_definitions
-from gsegkit_eval.matching import Matching, decide, describe, greedy, hungarian
+from gsegkit_eval.matching import LABELS_USED, Matching, decide, describe, greedy, hungarian
 from gsegkit_eval.scores import FCurve, class_ious, f_score, mean_defined, number, precision, ratio, recall
 
 Scores = dict[str, float | None]
@@ -60,10 +62,15 @@ class Masks(Evaluator):
         """
         num_predicted, names = predicted_classes(predict, dataset)
         matching = decide(self.config.match, num_predicted, names, dataset.classes)
+        used = ""
+        if matching is not None:
+            dataset, used = leave_out(dataset, matching.labels_used)
+        elif self.config.match_images is not None:
+            matching, dataset = self._match_on_few(predict, dataset, num_predicted, ctx)
         curve = FCurve(self.config.beta2, first=255 - self.config.thresholds)
         tally = self._count(predict, dataset, num_predicted, matching, curve, ctx)
         tables = np.stack(tally.tables)
-        decided = matching or (hungarian if self.config.match == "hungarian" else greedy)(tables)
+        decided = matching or self._found(tables)
         priors = self._second_pass(predict, dataset, None if matching else decided, curve, tally.prior, ctx)
         confusion = decided.apply(tables)
         metrics, per_image = self._metrics(confusion, tally.names)
@@ -82,8 +89,42 @@ class Masks(Evaluator):
             per_class=_per_class(confusion, true_names),
             per_image=per_image,
             definitions=definitions,
-            notes=(decided.note, describe(decided, names, true_names), *self._empty_note(confusion)),
+            notes=(
+                decided.note,
+                describe(decided, names, true_names),
+                *([used] if used else []),
+                *self._empty_note(confusion),
+            ),
         )
+
+    # ---- matching ------------------------------------------------------------------------------------------------
+
+    def _found(self, tables: NDArray[np.int64], labels: str = LABELS_USED) -> Matching:
+        return (hungarian if self.config.match == "hungarian" else greedy)(tables, labels)
+
+    def _match_on_few(
+        self, predict: Predict, dataset: LabelledDataset, num_predicted: int, ctx: RunContext
+    ) -> tuple[Matching, LabelledDataset]:
+        """Match on `match_images` images drawn by the context's seed; the data set without them."""
+        assert self.config.match_images is not None
+        count = ctx.limit(self.config.match_images)
+        if count >= len(dataset):
+            raise ConfigError(
+                f"match_images={count} leaves nothing to score: the data set has {len(dataset)} images",
+                "give fewer, or match_images=null to match on all of them",
+            )
+        chosen = set(choose_images(len(dataset), count, ctx.seed))
+        few = Subset(dataset, sorted(chosen))
+        num_true = len(dataset.classes)
+        tables = [
+            contingency(sample.mask, predict_one(predict, sample, num_predicted).argmax(dim=0), num_true, num_predicted)
+            for sample in scored(few, ctx, "matching")
+        ]
+        if not np.any(tables):
+            raise DataError("no image of the matching has a labelled pixel: every mask is 255", "raise match_images")
+        used = f"this used the labels of {count} images drawn by seed {ctx.seed}, which were left out of the score"
+        rest = Subset(dataset, [i for i in range(len(dataset)) if i not in chosen])
+        return self._found(np.stack(tables), used), rest
 
     # ---- passes over the data ----------------------------------------------------------------------------------
 

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from gsegkit.config import read_options_file
+from gsegkit.classmap import IGNORED, ClassMap, cluster_ids, is_class_map, parse_class_map, read_values
 from gsegkit.errors import ConfigError
+from gsegkit.matching import UNMATCHED, greedy_targets, ratio
 from gsegkit_eval.config import MATCH_RULES
-from gsegkit_eval.scores import ratio
 
-UNMATCHED = -1
 LABELS_USED = "the matching itself used the labels of this data set"
 
 
@@ -27,11 +26,13 @@ class Matching:
         targets: for each predicted class its true class, or -1.
         note: how it came about, for the report.
         merged: truth classes 1, 2 ... count as one class "foreground".
+        labels_used: names of the images whose labels decided it: they are not scored.
     """
 
     targets: tuple[int, ...]
     note: str
     merged: bool = False
+    labels_used: tuple[str, ...] = ()
 
     def apply(self, tables: NDArray[np.int64]) -> NDArray[np.int64]:
         """[n, K1, K2] -> [n, K1, K1 + 1]: columns become true classes, the last one collects the unmatched."""
@@ -45,14 +46,14 @@ class Matching:
 def decide(rule: str, num_predicted: int, predicted: Sequence[str] | None, truth: Sequence[str]) -> Matching | None:
     """The matching that needs no labels, or None when `rule` leads to greedy or Hungarian matching.
 
-    Rule "auto": equal sets of names are matched by name; a predictor of two classes is background and foreground;
-    anything else is matched greedily.
+    Rule "auto": predicted names that are all names of true classes are matched by name; a predictor of two classes is
+    background and foreground; anything else is matched greedily.
 
     Raises:
         ConfigError: the rule cannot be applied to these classes.
     """
     if rule == "auto":
-        if predicted is not None and set(predicted) == set(truth):
+        if predicted is not None and set(predicted) <= set(truth):
             return by_names(predicted, truth)
         return as_foreground(truth) if num_predicted == 2 else None
     if rule == "names":
@@ -88,10 +89,16 @@ def as_foreground(truth: Sequence[str]) -> Matching:
 
 
 def from_file(path: Path, num_predicted: int, predicted: Sequence[str] | None, truth: Sequence[str]) -> Matching:
-    """Read `predicted class: true class`, by name or index on either side; every predicted class needs a line."""
+    """Read `predicted class: true class`, by name or index on either side; every predicted class needs a line.
+
+    The file may also be one of class names, as `gsegkit name` and `gsegkit match` write it.
+    """
+    values = read_values(path)
+    if is_class_map(values):
+        return from_class_map(parse_class_map(values, str(path)), path.name, num_predicted, predicted, truth)
     names = list(predicted) if predicted is not None else []
     targets = [UNMATCHED] * num_predicted
-    for left, right in read_options_file(path).items():
+    for left, right in values.items():
         cluster, target = _index(left, names, num_predicted), _index(right, list(truth), len(truth))
         if cluster is None:
             raise ConfigError(f"'{path}' names the predicted class '{left}', which does not exist", _choices(names))
@@ -105,40 +112,42 @@ def from_file(path: Path, num_predicted: int, predicted: Sequence[str] | None, t
     return Matching(tuple(targets), f"classes were matched by the file '{path.name}'")
 
 
-def greedy(tables: NDArray[np.int64]) -> Matching:
-    """KLiSH's greedy maximum matching (Xu et al., Algorithm 2).
+def from_class_map(
+    class_map: ClassMap, file: str, num_predicted: int, predicted: Sequence[str] | None, truth: Sequence[str]
+) -> Matching:
+    """Predicted clusters become the true classes of the names that a file gives them.
 
-    Starting with nothing matched, the (cluster, class) pair that gives the greatest mIoU is fixed, until every
-    cluster has a class; several clusters may go to one class. The mIoU is the plain mean over all true classes of
-    the image-averaged IoU (images where a class is in neither truth nor prediction are left out for that class).
-    On a tie the lowest class, then the lowest cluster, wins.
+    Clusters that the file ignores stay unmatched. A predictor that has the file's own class names is matched by them.
+
+    Raises:
+        ConfigError: the file speaks of other clusters, or of a class that is no true one.
+    """
+    if predicted is not None and tuple(predicted) == class_map.names:
+        indices: tuple[int, ...] = tuple(range(num_predicted))
+    else:
+        indices = class_map.targets(cluster_ids(predicted or [str(i) for i in range(num_predicted)]))
+    unknown = [name for name in class_map.names if name not in truth]
+    if unknown:
+        raise ConfigError(f"'{file}' names the class '{unknown[0]}', which is no true class", _choices(truth))
+    meant = [list(truth).index(name) for name in class_map.names]
+    targets = tuple(UNMATCHED if index == IGNORED else meant[index] for index in indices)
+    note = f"classes were matched by the class names in '{file}'"
+    return Matching(targets, note, labels_used=class_map.labels_used)
+
+
+def greedy(tables: NDArray[np.int64], labels: str = LABELS_USED) -> Matching:
+    """KLiSH's greedy maximum matching, see `gsegkit.matching.greedy_targets`.
 
     Args:
         tables: [n, K1, K2] counts.
+        labels: whose labels this used, for the note.
     """
     _, num_true, num_predicted = tables.shape
-    truth = tables.sum(axis=2)  # [n, K1]
-    sizes = tables.sum(axis=1)  # [n, K2]
-    inside, claimed = np.zeros_like(truth), np.zeros_like(truth)
-    current = np.zeros(num_true)
-    # IoU of class i if cluster j joined it; a step changes only the row of the class that grew
-    candidate = np.stack([_joined(tables, sizes, truth, inside, claimed, i) for i in range(num_true)])
-    targets = [UNMATCHED] * num_predicted
-    free = np.ones(num_predicted, dtype=bool)
-    for _ in range(num_predicted):
-        gain = np.where(free, candidate - current[:, None], -np.inf)
-        target, cluster = np.unravel_index(int(gain.argmax()), gain.shape)
-        targets[cluster] = int(target)
-        free[cluster] = False
-        inside[:, target] += tables[:, target, cluster]
-        claimed[:, target] += sizes[:, cluster]
-        current[target] = candidate[target, cluster]
-        candidate[target] = _joined(tables, sizes, truth, inside, claimed, int(target))
-    note = f"{num_predicted} predicted classes were matched to {num_true} true ones greedily (KLiSH): {LABELS_USED}"
-    return Matching(tuple(targets), note)
+    note = f"{num_predicted} predicted classes were matched to {num_true} true ones greedily (KLiSH): {labels}"
+    return Matching(greedy_targets(tables), note)
 
 
-def hungarian(tables: NDArray[np.int64]) -> Matching:
+def hungarian(tables: NDArray[np.int64], labels: str = LABELS_USED) -> Matching:
     """One predicted class for each true one, so that the sum of data-set IoUs is greatest; the rest is unmatched.
 
     Unmatched classes are wrong for every class, and foreground where only foreground matters.
@@ -149,7 +158,7 @@ def hungarian(tables: NDArray[np.int64]) -> Matching:
     targets = [UNMATCHED] * tables.shape[2]
     for target, cluster in zip(rows, columns, strict=True):
         targets[cluster] = int(target)
-    note = f"predicted classes were matched one to one to {len(total)} true ones (Hungarian method): {LABELS_USED}"
+    note = f"predicted classes were matched one to one to {len(total)} true ones (Hungarian method): {labels}"
     spare = targets.count(UNMATCHED)
     return Matching(tuple(targets), note + (f"; {spare} predicted classes were left unmatched" if spare else ""))
 
@@ -163,20 +172,6 @@ def describe(matching: Matching, predicted: Sequence[str] | None, truth: Sequenc
             shown = ", ".join(predicted[i] if predicted else str(i) for i in members)
             parts.append(f"{name} <- {shown or 'none'}")
     return "; ".join(parts)
-
-
-def _joined(
-    tables: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    truth: NDArray[np.int64],
-    inside: NDArray[np.int64],
-    claimed: NDArray[np.int64],
-    target: int,
-) -> NDArray[np.float64]:
-    """Image-averaged IoU of class `target` after each cluster joined it, [K2]."""
-    both = inside[:, target, None] + tables[:, target, :]
-    union = truth[:, target, None] + claimed[:, target, None] + sizes - both
-    return ratio(ratio(both, union, 0.0).sum(axis=0), (union > 0).sum(axis=0), 0.0)
 
 
 def _index(value: object, names: Sequence[str], count: int) -> int | None:

@@ -5,15 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
-
-
-def ratio(numerator: ArrayLike, denominator: ArrayLike, undefined: float) -> Floats:
-    """Elementwise quotient; `undefined` where the denominator is 0."""
-    top, bottom = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
-    quotient = np.full(top.shape, undefined)
-    np.divide(top, bottom, out=quotient, where=bottom != 0)
-    return quotient
+from gsegkit.matching import Floats, ratio
 
 
 def precision(tp: ArrayLike, fp: ArrayLike) -> Floats:

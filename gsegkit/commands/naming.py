@@ -1,0 +1,127 @@
+"""Commands that name the clusters of an extractor: name, match."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gsegkit.classmap import next_command
+from gsegkit.commands import common as c
+from gsegkit.commands.common import console, print_json
+from gsegkit.errors import ConfigError
+from gsegkit.terminal import make_table
+
+
+def name(
+    run_folder: c.RunFolder,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.html", help="The page; default RUN/names/index.html.")
+    ] = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="Generated pictures to show.")] = 12,
+    max_clusters: Annotated[int, typer.Option("--max-clusters", min=2, help="Finest level on the page.")] = 30,
+    show_list: Annotated[bool, typer.Option("--list", help="Print the clusters of a cut and draw a sheet.")] = False,
+    cut: Annotated[int | None, typer.Option("--cut", help="Number of clusters; default the run's.")] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class", metavar="NAME[#rrggbb]=ID,ID", help="A class, in mask order; ID may be * for all others."
+        ),
+    ] = None,
+    ignore: Annotated[str, typer.Option("--ignore", metavar="ID,ID", help="Clusters that become 255.")] = "",
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE.yaml", help="Write the class names; needs no page.")
+    ] = None,
+    device: c.Device = None,
+    as_json: c.AsJson = False,
+    quiet: c.Quiet = False,
+) -> None:
+    """Name the clusters of a run's extractor: a page to do it on, or --class, or --list."""
+    from gsegkit import api
+
+    session = c.session(quiet)
+    if save is not None:
+        if show_list:
+            raise ConfigError("--list and --save were given together", "look first, then save")
+        named = api.name(run_folder, classes or (), cut=cut, ignore=ignore, save=save, session=session)
+        if as_json:
+            print_json({"file": str(save), **named.model_dump(mode="json")})
+            return
+        console.print(f"{save}: {named.summary()}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"next: {next_command(str(run_folder), str(save))}", highlight=False, soft_wrap=True)
+        return
+    if classes or ignore:
+        raise ConfigError("--class and --ignore need a file to write", "add --save classes.yaml")
+    if show_list:
+        view, sheet = api.list_clusters(run_folder, cut, device=device or "auto", session=session)
+        rows = dict(zip(view.ids, view.shares, strict=True))
+        if as_json:
+            facts = {"clusters": [{"id": i, "share": s} for i, s in rows.items()], "facts": dict(view.facts)}
+            print_json({"cut": view.k, **facts, "sheet": str(sheet)})
+            return
+        table = make_table("", "cluster", "share")
+        for cluster, share in rows.items():
+            table.add_row(str(cluster), f"{share:.1%}")
+        console.print(table)
+        for fact, value in view.facts.items():
+            console.print(f"{fact.replace('_', ' ')}: {value:.4g}", highlight=False)
+        console.print(f"sheet: {sheet}", highlight=False, soft_wrap=True)
+        command = f"gsegkit name {run_folder} --cut {view.k} --class NAME=ID,ID ... --save classes.yaml"
+        console.print(f"next: {command}", markup=False, highlight=False, soft_wrap=True)
+        return
+    if cut is not None:
+        raise ConfigError("--cut was given without --list or --save", "the page has all cuts")
+    page = api.name_page(
+        run_folder, out, images=images, max_clusters=max_clusters, device=device or "auto", session=session
+    )
+    if as_json:
+        print_json({"page": str(page)})
+        return
+    console.print(f"page: {page}", highlight=False, soft_wrap=True)
+    console.print("open it in a browser, name the clusters, save classes.yaml; then", highlight=False)
+    console.print(f"next: {next_command(str(run_folder))}", highlight=False, soft_wrap=True)
+
+
+def match(
+    run_folder: c.RunFolder,
+    data: Annotated[Path, typer.Option("--data", metavar="FOLDER", help="Annotated photographs.")],
+    images: Annotated[int, typer.Option("--images", min=1, help="Use at most this many of them.")] = 20,
+    cut: Annotated[int | None, typer.Option("--cut", help="Match a coarser cut than the run's.")] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE.yaml", help="Write the class names; see --match of evaluate.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Chooses the images.")] = 0,
+    device: c.Device = None,
+    option: c.Options = None,
+    as_json: c.AsJson = False,
+    quiet: c.Quiet = False,
+) -> None:
+    """Name the clusters of a run by the labels of a few annotated photographs. This uses labels."""
+    from gsegkit import api
+
+    (reader,) = c.only(option, "data_reader")
+    found = api.match(
+        run_folder, data, images=images, cut=cut, save=save, seed=seed, reader_options=reader,
+        device=device or "auto", session=c.session(quiet),
+    )  # fmt: skip
+    if as_json:
+        print_json({**vars(found), "file": str(save) if save is not None else None})
+        return
+    count = len(found.labels_used)
+    console.print(
+        f"[bold yellow]labels were used:[/] {count} annotated images of '{data}' decided this matching; "
+        "a score on them means nothing",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = make_table("", "class", "clusters")
+    for true_class, clusters in found.classes.items():
+        table.add_row(true_class, ", ".join(map(str, clusters)))
+    for true_class in found.unmatched:
+        table.add_row(true_class, "none")
+    console.print(table)
+    if save is not None:
+        console.print(f"class names, with the images that were used: {save}", highlight=False, soft_wrap=True)
+        command = f"gsegkit evaluate {run_folder} --data {data} --match {save}"
+        console.print(f"next: {command} (leaves those images out)", highlight=False, soft_wrap=True)

@@ -1,0 +1,143 @@
+"""Where every cluster of every level lies on a few generated pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gsegkit.clusters import ClusterExtractor
+from gsegkit.context import RunContext
+from gsegkit.errors import ConfigError
+from gsegkit.images import to_pixels
+from gsegkit.interfaces import Generator, MaskExtractor
+from gsegkit.naming import fingerprint
+
+MAP_SIDE = 128  # longer side of the index maps: what a cluster is can be seen at this size
+MAX_IMAGES = 100
+
+
+@dataclass(frozen=True)
+class View:
+    """One level.
+
+    Attributes:
+        k: number of clusters.
+        ids: the clusters in class order.
+        shares: their shares of the pixels: those of the fit, or of the pictures shown where the fit stored none.
+        facts: numbers that the method gives for this level (lowest separability ...).
+        maps: [N, h, w] uint8, positions in `ids`.
+    """
+
+    k: int
+    ids: tuple[int, ...]
+    shares: tuple[float, ...]
+    facts: Mapping[str, float]
+    maps: Tensor
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Generated pictures and the levels on them.
+
+    Attributes:
+        fingerprint: of the fit.
+        has_levels: whether there is anything to cut.
+        k: number of clusters of the present cut.
+        pixels: [N, 3, H, W] uint8.
+        levels: rising in the number of clusters.
+        names: what the extractor calls its classes now.
+    """
+
+    fingerprint: str
+    has_levels: bool
+    k: int
+    pixels: Tensor
+    levels: tuple[View, ...]
+    names: tuple[str, ...]
+
+
+def look(
+    generator: Generator,
+    extractor: MaskExtractor,
+    ctx: RunContext,
+    images: int = 12,
+    cut: int | None = None,
+    max_clusters: int | None = None,
+) -> Shown:
+    """Label generated pictures (seeds of purpose "preview") with the clusters of some levels.
+
+    Args:
+        generator: on its device.
+        extractor: fitted, on the same device.
+        ctx: its batch size is the micro-batch.
+        images: number of pictures.
+        cut: only this level; None = the present cut, and with `max_clusters` all levels of 2 to that many clusters.
+        max_clusters: finest level beside the present one.
+
+    Raises:
+        ConfigError: no picture, too many, or no such level.
+    """
+    if not 1 <= images <= MAX_IMAGES:
+        raise ConfigError(f"{images} images cannot be shown", f"choose 1 to {MAX_IMAGES}")
+    if not isinstance(extractor, ClusterExtractor):
+        ks = [len(extractor.classes)]
+    elif max_clusters is None:
+        ks = [extractor.k if cut is None else cut]
+    else:
+        ks = sorted({k for k in extractor.levels if 2 <= k <= max_clusters} | {extractor.k})
+    generator.eval()
+    extractor.eval()
+    names = extractor.features(generator.info)
+    pixels: list[Tensor] = []
+    maps: dict[int, list[Tensor]] = {k: [] for k in ks}
+    for seeds in ctx.track(list(ctx.batches("preview", images)), "looking at clusters"):
+        batch = generator.sample(seeds, features=names)
+        size = _map_size(int(batch.images.shape[2]), int(batch.images.shape[3]))
+        pixels.append(to_pixels(batch.images).cpu())
+        with torch.no_grad():
+            for k in ks:
+                if isinstance(extractor, ClusterExtractor):
+                    labels = extractor.scores(batch.features, size, k).argmax(dim=1)
+                else:
+                    labels = _shrunk(extractor.extract(batch, generator).probs.argmax(dim=1), size)
+                maps[k].append(labels.to(torch.uint8).cpu())
+    levels = tuple(_view(extractor, k, torch.cat(maps[k])) for k in ks)
+    return Shown(
+        fingerprint=fingerprint(extractor),
+        has_levels=isinstance(extractor, ClusterExtractor),
+        k=extractor.k if isinstance(extractor, ClusterExtractor) else ks[0],
+        pixels=torch.cat(pixels),
+        levels=levels,
+        names=tuple(extractor.classes),
+    )
+
+
+def _view(extractor: MaskExtractor, k: int, maps: Tensor) -> View:
+    if isinstance(extractor, ClusterExtractor):
+        level = extractor.level(k)
+        return View(k, tuple(level["ids"]), tuple(level["shares"]), _numbers(level["facts"]), maps)
+    counts = torch.bincount(maps.flatten().long(), minlength=k).tolist()
+    return View(k, tuple(range(k)), tuple(round(count / maps.numel(), 6) for count in counts), {}, maps)
+
+
+def _numbers(facts: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: value
+        for name, value in facts.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def _map_size(height: int, width: int) -> tuple[int, int]:
+    scale = min(1.0, MAP_SIDE / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _shrunk(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(labels[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()

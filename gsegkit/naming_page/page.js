@@ -1,0 +1,409 @@
+"use strict";
+
+// ---- names: plain data, no page needed ------------------------------------------------------------------------------
+// A state is {owner: cluster id -> class key or IGNORE, classes: key -> {name, colour}, orders: level -> [key]}. It
+// speaks of the clusters of all levels at once, so the slider loses nothing: a cluster keeps its id wherever it exists.
+// The order of the classes on a level is that of the level's clusters (the background first), until someone moves one.
+
+const IGNORE = "ignore";
+
+function initialState(data) {
+  const state = { owner: {}, classes: {}, orders: {} };
+  const levels = [...data.levels].sort((a, b) => (b.k === data.cut) - (a.k === data.cut) || a.k - b.k);
+  const start = data.start;
+  if (start) {
+    state.orders[start.cut ?? data.cut] = start.classes.map((_, place) => `start-${place}`);
+    start.classes.forEach((entry, place) => {
+      const key = `start-${place}`;
+      state.classes[key] = { name: entry.name, colour: entry.colour || data.palette[place % data.palette.length] };
+      for (const id of entry.clusters) state.owner[id] = key;
+    });
+    for (const id of start.ignore) state.owner[id] = IGNORE;
+  }
+  for (const level of levels) {
+    level.ids.forEach((id, place) => {
+      if (!(id in state.owner)) ownClass(state, data, id, place);
+    });
+  }
+  return state;
+}
+
+function ownClass(state, data, id, place) {
+  const key = `own-${id}`;
+  const name = data.hasLevels ? `cluster-${id}` : data.names[id];
+  state.classes[key] = { name, colour: data.palette[place % data.palette.length] };
+  state.owner[id] = key;
+}
+
+/** The classes that have clusters on a level, in mask order. */
+function classesOf(state, level) {
+  const keys = [...new Set(level.ids.map((id) => state.owner[id]))].filter((key) => key !== IGNORE);
+  const wanted = (state.orders[level.k] || []).filter((key) => keys.includes(key));
+  return [...new Set([...wanted, ...keys])]
+    .map((key) => ({ key, ...state.classes[key], ids: level.ids.filter((id) => state.owner[id] === key) }));
+}
+
+const ignoredOf = (state, level) => level.ids.filter((id) => state.owner[id] === IGNORE);
+
+/** Put clusters into one class: the first of theirs that a person named, else the first. */
+function merged(state, level, ids) {
+  const next = structuredClone(state);
+  const found = classesOf(state, level).filter((entry) => entry.ids.some((id) => ids.includes(id)));
+  const target = found.find((entry) => !/^cluster-\d+$/.test(entry.name)) || found[0];
+  if (target) for (const id of ids) next.owner[id] = target.key;
+  return next;
+}
+
+function splitOff(state, data, level, ids) {
+  const next = structuredClone(state);
+  for (const id of ids) {
+    const key = `own-${id}`;
+    if (next.owner[id] === key) {
+      // the class carries this cluster's own key: the clusters that stay need another one
+      const stay = Object.keys(next.owner).filter((other) => next.owner[other] === key && !ids.includes(Number(other)));
+      if (stay.length) {
+        let number = 0;
+        while (`kept-${number}` in next.classes) number += 1;
+        next.classes[`kept-${number}`] = next.classes[key];
+        for (const order of Object.values(next.orders)) {
+          if (order.includes(key)) order[order.indexOf(key)] = `kept-${number}`;
+        }
+        for (const other of stay) next.owner[other] = `kept-${number}`;
+      } else {
+        continue;
+      }
+    }
+    ownClass(next, data, id, level.ids.indexOf(id));
+  }
+  return next;
+}
+
+function ignoring(state, ids) {
+  const next = structuredClone(state);
+  for (const id of ids) next.owner[id] = IGNORE;
+  return next;
+}
+
+/** Exchange a class with its neighbour on this level. */
+function moved(state, level, key, step) {
+  const next = structuredClone(state);
+  const shown = classesOf(state, level).map((entry) => entry.key);
+  const place = shown.indexOf(key);
+  if (shown[place + step] === undefined) return next;
+  [shown[place], shown[place + step]] = [shown[place + step], shown[place]];
+  next.orders[level.k] = shown;
+  return next;
+}
+
+function changed(state, key, values) {
+  const next = structuredClone(state);
+  Object.assign(next.classes[key], values);
+  return next;
+}
+
+const cleanName = (text) => text.replace(/\s+/gu, " ").replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "").trim().slice(0, 100);
+
+/** What keeps the names from being saved, "" if nothing does. */
+function problemOf(state, level) {
+  const names = classesOf(state, level).map((entry) => entry.name);
+  if (names.length < 2) return "There must be at least two classes.";
+  if (names.includes("")) return "A class has no name.";
+  const twice = names.find((name, place) => names.indexOf(name) !== place);
+  return twice === undefined ? "" : `Two classes are called “${twice}”: merge them, or rename one.`;
+}
+
+/** The text of classes.yaml. A JSON string is a YAML string. */
+function yamlText(data, state, level) {
+  const lines = ["# Which clusters are which class. Use it with --classes; cut and clusters belong to one fit."];
+  lines.push(`extractor: ${JSON.stringify(data.extractor)}`);
+  if (data.hasLevels) lines.push(`cut: ${level.k}`);
+  lines.push("classes:");
+  for (const entry of classesOf(state, level)) {
+    lines.push(`- name: ${JSON.stringify(entry.name)}`, `  colour: ${JSON.stringify(entry.colour)}`);
+    lines.push(`  clusters: [${entry.ids.join(", ")}]`);
+  }
+  const ignored = ignoredOf(state, level);
+  if (ignored.length) lines.push(`ignore: [${ignored.join(", ")}]`);
+  return `${lines.join("\n")}\n`;
+}
+
+/** Read an 8-bit grey PNG with unfiltered rows, as `grey_png` writes it. (A canvas may blur what is read from it.) */
+async function readGrey(uri) {
+  const bytes = Uint8Array.from(atob(uri.slice(uri.indexOf(",") + 1)), (letter) => letter.charCodeAt(0));
+  const view = new DataView(bytes.buffer);
+  let width = 0;
+  let height = 0;
+  let packed = null;
+  for (let at = 8; at < bytes.length; ) {
+    const length = view.getUint32(at);
+    const name = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
+    if (name === "IHDR") [width, height] = [view.getUint32(at + 8), view.getUint32(at + 12)];
+    if (name === "IDAT") packed = bytes.subarray(at + 8, at + 8 + length);
+    at += length + 12;
+  }
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const rows = new Uint8Array(await new Response(stream).arrayBuffer());
+  const values = new Uint8Array(width * height);
+  for (let y = 0; y < height; y += 1) {
+    const first = y * (width + 1);
+    if (rows[first] !== 0) throw new Error("a map has filtered rows");
+    values.set(rows.subarray(first + 1, first + 1 + width), y * width);
+  }
+  return { width, height, values };
+}
+
+const rgb = (colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+
+// ---- the page -----------------------------------------------------------------------------------------------------
+
+function start() {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const at = (id) => document.getElementById(id);
+  const maps = new Map(); // level number -> decoded maps
+  const thumbnails = new Map(); // level number and cluster -> canvas
+  const past = [];
+  let state = initialState(data);
+  let number = Math.max(0, data.levels.findIndex((level) => level.k === (data.start?.cut ?? data.cut)));
+  let selected = new Set();
+  let pointed = []; // clusters under the pointer or the focus
+  let unsaved = false;
+
+  const level = () => data.levels[number];
+  const shareOf = (ids) => ids.reduce((sum, id) => sum + level().shares[level().ids.indexOf(id)], 0);
+
+  function make(tag, attributes = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+      else if (value === true) element.setAttribute(name, "");
+      else if (value !== false && value !== null) element.setAttribute(name, value);
+    }
+    element.append(...children);
+    return element;
+  }
+
+  const say = (text) => { at("status").textContent = text; };
+
+  // -- pictures
+
+  const pictures = data.pictures.map((uri, place) => {
+    const image = make("img", { src: uri, alt: "" });
+    const canvas = make("canvas", { "aria-hidden": "true" });
+    const box = make("div", { class: "picture", role: "img", "aria-label": `generated picture ${place + 1}` }, image, canvas);
+    const under = (event) => {
+      const map = maps.get(number)?.[place];
+      if (!map) return null;
+      const frame = canvas.getBoundingClientRect();
+      const x = Math.floor(((event.clientX - frame.left) / frame.width) * map.width);
+      const y = Math.floor(((event.clientY - frame.top) / frame.height) * map.height);
+      if (x < 0 || y < 0 || x >= map.width || y >= map.height) return null;
+      return level().ids[map.values[y * map.width + x]];
+    };
+    box.addEventListener("pointermove", (event) => {
+      const id = under(event);
+      if (id !== null && (pointed.length !== 1 || pointed[0] !== id)) point([id]);
+    });
+    box.addEventListener("pointerleave", () => point([]));
+    box.addEventListener("click", (event) => {
+      const id = under(event);
+      if (id !== null) toggle(id);
+    });
+    at("sheet").append(make("figure", {}, box));
+    return { image, canvas, box };
+  });
+
+  function point(ids) {
+    pointed = ids;
+    if (ids.length) {
+      const owner = state.owner[ids[0]];
+      const name = owner === IGNORE ? "ignored" : state.classes[owner].name;
+      say(ids.length === 1 ? `cluster ${ids[0]}, ${percent(shareOf(ids))}, in ${name}` : `${name}, ${percent(shareOf(ids))}`);
+    } else {
+      say(selected.size ? `${selected.size} selected: ${[...selected].join(", ")}` : "");
+    }
+    paint();
+  }
+
+  function toggle(id) {
+    if (!selected.delete(id)) selected.add(id);
+    render();
+  }
+
+  /** Colours by position in the level's clusters, [r, g, b, opacity] each. */
+  function colours() {
+    const opacity = Math.round(2.55 * at("opacity").value);
+    const shown = classesOf(state, level());
+    const lit = pointed.length ? new Set(pointed) : selected;
+    const table = new Map();
+    shown.forEach((entry, place) => {
+      for (const id of entry.ids) table.set(id, [...rgb(entry.colour), place === 0 ? 0 : opacity]);
+    });
+    for (const id of ignoredOf(state, level())) table.set(id, [255, 255, 255, opacity]);
+    return level().ids.map((id) => {
+      if (!lit.size) return table.get(id);
+      return lit.has(id) ? [...table.get(id).slice(0, 3), Math.min(90, opacity)] : [0, 0, 0, 200];
+    });
+  }
+
+  function fill(canvas, map, table) {
+    const pixels = new ImageData(map.width, map.height);
+    map.values.forEach((value, place) => pixels.data.set(table[value], 4 * place));
+    canvas.width = map.width;
+    canvas.height = map.height;
+    canvas.getContext("2d").putImageData(pixels, 0, 0);
+  }
+
+  function paint() {
+    const decoded = maps.get(number);
+    if (!decoded) return;
+    const table = colours();
+    pictures.forEach(({ canvas }, place) => fill(canvas, decoded[place], table));
+  }
+
+  /** A cluster on the picture that has most of it. */
+  function thumbnail(id) {
+    const known = thumbnails.get(`${number} ${id}`);
+    if (known) return known;
+    const canvas = make("canvas", { "aria-hidden": "true" });
+    const decoded = maps.get(number);
+    const position = level().ids.indexOf(id);
+    const counts = decoded.map((map) => map.values.reduce((sum, value) => sum + (value === position), 0));
+    const best = counts.indexOf(Math.max(...counts));
+    const cover = document.createElement("canvas");
+    fill(cover, decoded[best], level().ids.map((_, place) => (place === position ? [0, 0, 0, 0] : [0, 0, 0, 215])));
+    canvas.width = decoded[best].width;
+    canvas.height = decoded[best].height;
+    const context = canvas.getContext("2d");
+    context.drawImage(pictures[best].image, 0, 0, canvas.width, canvas.height);
+    context.drawImage(cover, 0, 0);
+    thumbnails.set(`${number} ${id}`, canvas);
+    return canvas;
+  }
+
+  // -- the list of classes
+
+  function clusterButton(id) {
+    const canvas = thumbnail(id);
+    const label = make("span", {}, String(id), make("small", {}, percent(shareOf([id]))));
+    return make("button", {
+      type: "button", class: "cluster", id: `cluster-${id}`, "aria-pressed": String(selected.has(id)),
+      "aria-label": `cluster ${id}, ${percent(shareOf([id]))}`,
+      onclick: () => toggle(id), onpointerenter: () => point([id]), onpointerleave: () => point([]),
+      onfocus: () => point([id]), onblur: () => point([]),
+    }, canvas, label);
+  }
+
+  function classRow(entry, place, count) {
+    const shift = (step) => () => act(moved(state, level(), entry.key, step), `${entry.name} moved`);
+    const name = (event) => act(changed(state, entry.key, { name: cleanName(event.target.value) }), "renamed");
+    const colour = (event) => act(changed(state, entry.key, { colour: event.target.value }), "recoloured");
+    const row = make("div", { class: "row", onpointerenter: () => point(entry.ids), onpointerleave: () => point([]) },
+      make("span", { class: "place" }, String(place)),
+      make("input", { type: "color", id: `colour-${entry.key}`, value: entry.colour, "aria-label": `colour of ${entry.name}`, onchange: colour }),
+      make("input", { type: "text", id: `name-${entry.key}`, value: entry.name, maxlength: "100", spellcheck: "false", "aria-label": `name of class ${place}`, onchange: name }),
+      make("span", { class: "share" }, percent(shareOf(entry.ids))),
+      make("button", { type: "button", id: `up-${entry.key}`, "aria-label": `move ${entry.name} up`, disabled: place === 0, onclick: shift(-1) }, "↑"),
+      make("button", { type: "button", id: `down-${entry.key}`, "aria-label": `move ${entry.name} down`, disabled: place === count - 1, onclick: shift(1) }, "↓"));
+    const item = make("li", {}, row, make("div", { class: "clusters" }, ...entry.ids.map(clusterButton)));
+    item.style.setProperty("--class", entry.colour);
+    return item;
+  }
+
+  function render() {
+    const focused = document.activeElement?.id;
+    const shown = classesOf(state, level());
+    const ignored = ignoredOf(state, level());
+    selected = new Set([...selected].filter((id) => level().ids.includes(id)));
+    const rows = shown.map((entry, place) => classRow(entry, place, shown.length));
+    if (ignored.length) {
+      rows.push(make("li", { class: "ignored" },
+        make("div", { class: "row" }, make("span", { class: "place" }, "–"), make("span", {}, "ignored: becomes 255 in masks"),
+          make("span", { class: "share" }, percent(shareOf(ignored)))),
+        make("div", { class: "clusters" }, ...ignored.map(clusterButton))));
+    }
+    at("list").replaceChildren(...rows);
+    for (const id of ["merge", "split", "ignore", "clear"]) at(id).disabled = selected.size < (id === "merge" ? 2 : 1);
+    at("undo").disabled = past.length === 0;
+    at("level-count").textContent = level().k;
+    at("level").setAttribute("aria-valuetext", `${level().k} clusters`);
+    const facts = Object.entries(level().facts).map(([name, value]) => `${name.replaceAll("_", " ")} ${Number(value.toPrecision(4))}`);
+    at("facts").textContent = facts.join(" · ");
+    const problem = problemOf(state, level());
+    at("problem").textContent = problem;
+    at("problem").hidden = !problem;
+    for (const id of ["save", "copy"]) at(id).disabled = Boolean(problem);
+    at("yaml").value = problem ? "" : yamlText(data, state, level());
+    if (focused && at(focused)) at(focused).focus();
+    point([]);
+  }
+
+  function act(next, text) {
+    past.push(state);
+    state = next;
+    unsaved = true;
+    render();
+    say(text);
+  }
+
+  const actions = {
+    merge: () => selected.size > 1 && finish(merged(state, level(), [...selected]), "merged"),
+    split: () => selected.size && finish(splitOff(state, data, level(), [...selected]), "split off"),
+    ignore: () => selected.size && finish(ignoring(state, [...selected]), "ignored"),
+    clear: () => { selected.clear(); render(); },
+    undo: () => { if (past.length) { state = past.pop(); render(); say("undone"); } },
+  };
+
+  function finish(next, text) {
+    selected.clear();
+    act(next, text);
+  }
+
+  async function show(wanted) {
+    number = wanted;
+    if (!maps.has(wanted)) maps.set(wanted, await Promise.all(data.levels[wanted].maps.map(readGrey)));
+    if (number === wanted) render();
+  }
+
+  for (const [id, action] of Object.entries(actions)) at(id).addEventListener("click", action);
+  const keys = { m: "merge", s: "split", i: "ignore", escape: "clear", u: "undo" };
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.matches?.("input[type=text], textarea");
+    const wanted = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z" ? "undo" : keys[event.key.toLowerCase()];
+    const plain = wanted === "undo" && event.key.toLowerCase() === "z" ? !typing : !event.ctrlKey && !event.metaKey && !event.altKey && !typing;
+    if (!wanted || !plain) return;
+    event.preventDefault();
+    actions[wanted]();
+  });
+  at("opacity").addEventListener("input", paint);
+  at("level").max = data.levels.length - 1;
+  at("level").value = number;
+  at("level-box").hidden = data.levels.length < 2;
+  at("level").addEventListener("input", (event) => show(Number(event.target.value)));
+  at("save").addEventListener("click", () => {
+    const url = URL.createObjectURL(new Blob([at("yaml").value], { type: "application/yaml" }));
+    make("a", { href: url, download: "classes.yaml" }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+    unsaved = false;
+    say("classes.yaml saved");
+  });
+  at("copy").addEventListener("click", async () => {
+    at("yaml").select();
+    try {
+      await navigator.clipboard.writeText(at("yaml").value);
+      say("copied");
+    } catch {
+      say("press Ctrl-C: the text is selected"); // pages opened from a file may not write to the clipboard
+    }
+    unsaved = false;
+  });
+  at("command").textContent = data.command;
+  window.addEventListener("beforeunload", (event) => { if (unsaved) event.preventDefault(); });
+
+  const ready = pictures.map(({ image, box }) => image.decode().catch(() => undefined).then(() => {
+    box.style.aspectRatio = `${image.naturalWidth} / ${image.naturalHeight}`;
+  }));
+  Promise.all(ready).then(() => show(number));
+}
+
+if (typeof document !== "undefined") start();

@@ -1,0 +1,108 @@
+"""Draws the page: one file, no network, no script but its own."""
+
+from __future__ import annotations
+
+import base64
+import colorsys
+import hashlib
+import json
+import struct
+import zlib
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from torch import Tensor
+
+from gsegkit import __version__
+from gsegkit.annotations import BRIGHT
+from gsegkit.classmap import ClassMap, next_command
+from gsegkit.images import png_bytes, resize_pixels
+from gsegkit.naming_page.look import Shown, View
+
+PICTURE_SIDE = 192  # longer side of the embedded pictures
+GREY = "#8d939b"  # first class, which is not coloured in the end
+GOLDEN = 0.381966  # turn of the hue between colours when the hand-made ones are used up
+
+
+def render_page(shown: Shown, run: str, names: ClassMap | None = None) -> str:
+    """The page.
+
+    Args:
+        shown: pictures and levels.
+        run: the run folder as it stands in commands.
+        names: names to begin with; None, or names of another fit = every cluster is a class of its own.
+    """
+    script = _asset("page.js")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    style = files("gsegkit.report").joinpath("style.css").read_text(encoding="utf-8") + _asset("page.css")
+    return environment.from_string(_asset("page.html.j2")).render(
+        style=Markup(style),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=Markup(json.dumps(page_data(shown, run, names), ensure_ascii=False).replace("<", "\\u003c")),
+        version=__version__,
+        run=run,
+        count=len(shown.pixels),
+    )
+
+
+def page_data(shown: Shown, run: str, names: ClassMap | None = None) -> dict[str, Any]:
+    """What the page's script works on; JSON-ready."""
+    known = names is not None and names.extractor == shown.fingerprint
+    start = names.model_dump(mode="json", exclude={"extractor", "labels_used"}) if known and names else None
+    return {
+        "command": next_command(run),
+        "extractor": shown.fingerprint,
+        "hasLevels": shown.has_levels,
+        "cut": shown.k,
+        "names": list(shown.names),
+        "pictures": [_uri(png_bytes(_small(picture))) for picture in shown.pixels],
+        "levels": [_level(view) for view in shown.levels],
+        "palette": palette(max(view.k for view in shown.levels)),
+        "start": start,
+    }
+
+
+def palette(count: int) -> list[str]:
+    """Colours to begin with: grey, the bright ones of pictures, then turns of the hue."""
+    colours = [GREY, *(f"#{colour}" for colour in BRIGHT)]
+    for i in range(max(0, count - len(colours))):
+        red, green, blue = colorsys.hls_to_rgb(i * GOLDEN % 1, (0.62, 0.4)[i % 2], 0.6)
+        colours.append(f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}")
+    return colours[:count]
+
+
+def grey_png(values: Tensor) -> bytes:
+    """[h, w] uint8 as an 8-bit grey PNG whose rows are not filtered, so that a few lines of script can read it."""
+    height, width = values.shape
+    rows = b"".join(b"\0" + bytes(row) for row in values.contiguous().numpy())
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
+    packed = (struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def _level(view: View) -> dict[str, Any]:
+    return {
+        "k": view.k,
+        "ids": list(view.ids),
+        "shares": list(view.shares),
+        "facts": dict(view.facts),
+        "maps": [_uri(grey_png(values)) for values in view.maps],
+    }
+
+
+def _small(pixels: Tensor) -> Tensor:
+    height, width = pixels.shape[1:]
+    scale = min(1.0, PICTURE_SIDE / max(height, width))
+    return resize_pixels(pixels[None], (max(1, round(height * scale)), max(1, round(width * scale))))[0]
+
+
+def _uri(data: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+def _asset(name: str) -> str:
+    return files("gsegkit.naming_page").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,62 @@
+"""A contact sheet: one row a cluster, the rest of each picture dark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from gsegkit.images import resize_pixels, write_png
+from gsegkit.naming_page.look import Shown
+
+CELL = 128  # longer side of a picture
+LABEL = 120  # width of the first column
+GAP = 4
+DIM = 0.22  # brightness of what does not belong to the cluster
+
+
+def write_sheet(shown: Shown, path: Path) -> None:
+    """Draw the first level of `shown` as a PNG: a row for each cluster in class order, its id and share in front."""
+    write_png(path, draw_sheet(shown))
+
+
+def draw_sheet(shown: Shown) -> Tensor:
+    """The sheet, [3, H, W] uint8; the first row has the pictures as they are."""
+    view = shown.levels[0]
+    pixels, maps = _cells(shown.pixels, view.maps)
+    labels = ["generated"] + [
+        f"cluster {cluster}\n{share:.1%}" for cluster, share in zip(view.ids, view.shares, strict=True)
+    ]
+    if not shown.has_levels:
+        labels[1:] = [f"{name}\n{label}" for name, label in zip(shown.names, labels[1:], strict=True)]
+    rows = [_row("generated", pixels)]
+    grey = pixels.float().mean(dim=1, keepdim=True).expand_as(pixels) * DIM
+    for position, label in enumerate(labels[1:]):
+        inside = (maps == position)[:, None]
+        rows.append(_row(label, torch.where(inside, pixels.float(), grey).round().to(torch.uint8)))
+    return torch.cat(rows, dim=1)
+
+
+def _row(label: str, pixels: Tensor) -> Tensor:
+    height = int(pixels.shape[2])
+    cells = [F.pad(picture, (0, GAP, 0, GAP), value=255) for picture in pixels]
+    return torch.cat([_text(label, height + GAP), *cells], dim=2)
+
+
+def _text(label: str, height: int) -> Tensor:
+    image = Image.new("L", (LABEL, height), 255)
+    ImageDraw.Draw(image).multiline_text((6, 6), label, fill=0, font=ImageFont.load_default(size=14), spacing=4)
+    grey = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(height, LABEL)
+    return grey.expand(3, -1, -1)
+
+
+def _cells(pixels: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures and maps at the size of a cell."""
+    height, width = pixels.shape[2:]
+    scale = CELL / max(height, width)
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    grown = F.interpolate(maps[:, None].float(), size=size, mode="nearest-exact")[:, 0].to(torch.uint8)
+    return resize_pixels(pixels, size), grown
