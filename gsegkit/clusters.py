@@ -7,7 +7,7 @@ and loading are here, so that methods are compared on equal terms.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,12 +37,15 @@ class Level:
         rows: for each its classifier, a row of `Clustering.weight`.
         leaves: for each leaf its position in `ids`.
         facts: JSON-ready numbers of this level (lowest IoU ...).
+        owners: where a cluster has several classifiers, for each of `rows` the position in `ids` of its cluster, whose
+            score is the highest of its rows; () = one row a cluster.
     """
 
     ids: tuple[int, ...]
     rows: tuple[int, ...]
     leaves: tuple[int, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    owners: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,13 +90,17 @@ class ClusterExtractor(MaskExtractor):
         self.k = 0
         self.layers: tuple[str, ...] = ()
         self.fit_facts: dict[str, Any] = {}
-        self._table: dict[int, dict[str, Any]] = {}  # number of clusters -> ids, rows, scale, shares, facts
+        self._table: dict[int, dict[str, Any]] = {}  # number of clusters -> ids, rows, owners, scale, shares, facts
         self.register_buffer("weight", torch.zeros(0, 0))
         self.register_buffer("bias", torch.zeros(0))
 
     @abstractmethod
     def cluster(self, points: Points, ctx: RunContext) -> Clustering:
         """Cluster the points; the only thing a method must say."""
+
+    def memory_per_point(self) -> int:
+        """Bytes that `cluster` needs for each point beside its features."""
+        return 0
 
     def default_cut(self, found: Clustering) -> int:
         """Number of clusters when the user gives none: the finest."""
@@ -115,7 +122,7 @@ class ClusterExtractor(MaskExtractor):
         """
         select_layers(generator.info, self.config.max_channels, self.config.layers)
         try:
-            points = collect_points(generator, self.config, ctx)
+            points = collect_points(generator, self.config, ctx, self.memory_per_point())
             found = self.cluster(points, ctx)
             self._store(found, points)
         finally:
@@ -157,8 +164,10 @@ class ClusterExtractor(MaskExtractor):
 
     def scores(self, features: Mapping[str, Tensor], size: tuple[int, int], k: int | None = None) -> Tensor:
         """Scores of the clusters of a level (the present cut by default) at a size: [N, K, *size] float32."""
-        rows = list(self.level(k or self.k)["rows"])
-        return linear_scores(features, self.layers, self.weight[rows], self.bias[rows], size)
+        level = self.level(k or self.k)
+        rows, owners = list(level["rows"]), level.get("owners", [])
+        found = linear_scores(features, self.layers, self.weight[rows], self.bias[rows], size)
+        return best_of_owners(found, owners, len(level["ids"])) if owners else found
 
     def probs(self, features: Mapping[str, Tensor], size: tuple[int, int], k: int | None = None) -> Tensor:
         """Probabilities of the clusters of a level, [N, K, *size] float32, sums to 1 over K."""
@@ -206,14 +215,23 @@ class ClusterExtractor(MaskExtractor):
             order = sorted(range(k), key=lambda i: (i != first, -int(share[i]), level.ids[i]))
             scale = found.scale.get(k)
             if scale is None:
-                scale = fit_scale(scores[:, list(level.rows)], leaves[leaf[chosen]].to(scores.device))
+                own = scores[:, list(level.rows)]
+                own = best_of_owners(own, level.owners, k) if level.owners else own
+                scale = fit_scale(own, leaves[leaf[chosen]].to(scores.device))
             self._table[k] = {
                 "ids": [level.ids[i] for i in order],
-                "rows": [level.rows[i] for i in order],
+                "rows": list(level.rows) if level.owners else [level.rows[i] for i in order],
+                "owners": [order.index(owner) for owner in level.owners],
                 "shares": [round(int(share[i]) / len(leaf), 6) for i in order],
                 "scale": scale,
                 "facts": dict(level.facts),
             }
+
+
+def best_of_owners(scores: Tensor, owners: Sequence[int], clusters: int) -> Tensor:
+    """Highest score of each cluster's classifiers: [N, R, ...] -> [N, clusters, ...]; owners[r] is r's cluster."""
+    own = torch.tensor(owners, device=scores.device)
+    return torch.stack([scores[:, own == cluster].amax(dim=1) for cluster in range(clusters)], dim=1)
 
 
 def fit_scale(scores: Tensor, labels: Tensor) -> float:

@@ -93,11 +93,14 @@ class Points:
         return (y == 0) | (y == height - 1) | (x == 0) | (x == width - 1)
 
 
-def collect_points(generator: Generator, config: FeatureConfig, ctx: RunContext) -> Points:
+def collect_points(
+    generator: Generator, config: FeatureConfig, ctx: RunContext, extra_bytes_per_point: int = 0
+) -> Points:
     """Features of random pixels of generated images (seeds of purpose "fit").
 
     Every image gives the same number of distinct pixels, drawn from the context's seed and the image's index, so the
-    points do not depend on the micro-batch.
+    points do not depend on the micro-batch. `extra_bytes_per_point` is what the method will need beside the points; it
+    counts against `memory_mib`.
 
     Raises:
         CapabilityError, ConfigError, ContractError: see `select_layers`.
@@ -111,19 +114,24 @@ def collect_points(generator: Generator, config: FeatureConfig, ctx: RunContext)
     per_image = min(config.pixels_per_image or size[0] * size[1], size[0] * size[1])
     num_images = ctx.limit(config.images, SMOKE_SAMPLES)
     count, dim = num_images * per_image, sum(spec.channels for spec in specs)
-    x = _buffer(count, dim, config, ctx)
+    x = _buffer(count, dim, config, ctx, extra_bytes_per_point)
     pixel = torch.empty(count, dtype=torch.int64)
+    modes = {module: module.training for module in generator.modules()}
     generator.eval()
     row = 0
     batches = list(ctx.batches("fit", config.images))
-    for seeds in ctx.track(batches, "reading features"):
-        batch = generator.sample(seeds, features=layers)
-        chosen = torch.stack([_pixels(ctx.seed, row // per_image + i, per_image, size) for i in range(len(seeds))])
-        found = features_at(batch.features, layers, chosen.to(generator.device), size).flatten(0, 1)
-        _check_finite(found, specs)
-        x[row : row + len(found)] = found.to(x.dtype).to(x.device)
-        pixel[row : row + len(found)] = chosen.flatten()
-        row += len(found)
+    try:
+        for seeds in ctx.track(batches, "reading features"):
+            batch = generator.sample(seeds, features=layers)
+            chosen = torch.stack([_pixels(ctx.seed, row // per_image + i, per_image, size) for i in range(len(seeds))])
+            found = features_at(batch.features, layers, chosen.to(generator.device), size).flatten(0, 1)
+            _check_finite(found, specs)
+            x[row : row + len(found)] = found.to(x.dtype).to(x.device)
+            pixel[row : row + len(found)] = chosen.flatten()
+            row += len(found)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
     image = torch.arange(num_images).repeat_interleave(per_image)
     return Points(x=x, image=image, pixel=pixel, size=size, layers=layers)
 
@@ -192,21 +200,23 @@ def linear_scores(
 # ---- inside ------------------------------------------------------------------------------------------------------
 
 
-def _buffer(count: int, dim: int, config: FeatureConfig, ctx: RunContext) -> Tensor:
+def _buffer(count: int, dim: int, config: FeatureConfig, ctx: RunContext, extra: int) -> Tensor:
     dtype = DTYPES[config.dtype]
-    needed = count * dim * dtype.itemsize
-    if config.storage == "disk":
-        ctx.folder.mkdir(parents=True, exist_ok=True)
-        return torch.from_file(str(points_file(ctx)), shared=True, size=count * dim, dtype=dtype).view(count, dim)
-    if needed > config.memory_mib << 20:
-        fitting = (config.memory_mib << 20) // (dim * dtype.itemsize * max(config.images, 1))
+    on_disk = config.storage == "disk"
+    per_point = extra + (0 if on_disk else dim * dtype.itemsize)
+    if count * per_point > config.memory_mib << 20:
+        fitting = (config.memory_mib << 20) // (per_point * max(config.images, 1))
         remedies = [f"lower pixels_per_image to {fitting}"] if fitting else []
-        remedies += ["raise memory_mib", "use storage=disk"]
+        remedies += ["raise memory_mib"] + ([] if on_disk else ["use storage=disk"])
         raise ConfigError(
-            f"{count:,} points of {dim} features need {needed / 2**20:,.0f} MiB, memory_mib is {config.memory_mib}",
+            f"{count:,} points of {dim} features need {count * per_point / 2**20:,.0f} MiB, "
+            f"memory_mib allows {config.memory_mib}",
             ", or ".join(remedies),
         )
-    return torch.empty(count, dim, dtype=dtype, device=ctx.device)
+    if not on_disk:
+        return torch.empty(count, dim, dtype=dtype, device=ctx.device)
+    ctx.folder.mkdir(parents=True, exist_ok=True)
+    return torch.from_file(str(points_file(ctx)), shared=True, size=count * dim, dtype=dtype).view(count, dim)
 
 
 def points_file(ctx: RunContext) -> Path:
