@@ -1,6 +1,8 @@
-"""Segments any generator's images by two latent directions (Melas-Kyriazi et al.), and by colour maps (Voynov et al.)."""
+"""Masks of any generator's images by two latent directions (Melas-Kyriazi et al.) or colour maps (Voynov et al.)."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from gsegkit.plugins import Component, hookimpl
 
@@ -8,4 +10,32 @@ from gsegkit.plugins import Component, hookimpl
 @hookimpl
 def gsegkit_components() -> list[Component]:
     """The components of this plugin."""
-    return []
+    return [
+        Component(
+            kind="extractor",
+            name="directions",
+            target="gsegkit_directions.directions:Directions",
+            config="gsegkit_directions.config:DirectionsConfig",
+            summary="foreground: what two latent directions lighten and darken against its surround",
+            paper="Melas-Kyriazi et al., Finding an Unsupervised Image Segmenter in Each of Your Deep Generative "
+            "Models, ICLR 2022, arXiv:2105.08127",
+            requires=("latent-grad",),
+        ),
+        Component(
+            kind="extractor",
+            name="colour-maps",
+            target="gsegkit_directions.colour_maps:ColourMaps",
+            config="gsegkit_directions.config:ColourMapsConfig",
+            summary="foreground: the pixels that one of two colour maps explains; ranks directions, needs no gradient",
+            paper="Voynov et al., Object Segmentation Without Labels with Large-Scale Generative Models, ICML 2021, "
+            "arXiv:2006.04988",
+        ),
+    ]
+
+
+@hookimpl
+def gsegkit_commands(app: Any) -> None:
+    """`gsegkit directions score`."""
+    from gsegkit_directions.command import directions
+
+    app.add_typer(directions)
