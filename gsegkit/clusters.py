@@ -110,7 +110,7 @@ class ClusterExtractor(MaskExtractor):
 
     def features(self, info: GeneratorInfo) -> tuple[str, ...]:
         """The paper's rule, or the layers given by option; those of the fit, once there is one."""
-        return self.layers or select_layers(info, self.config.max_channels, self.config.layers)
+        return self.layers or select_layers(info, self.config)
 
     def fit(self, generator: Generator, ctx: RunContext, *, images: UnlabelledImages | None = None) -> None:
         """Cluster pixels of generated images; real images are not used.
@@ -120,7 +120,7 @@ class ClusterExtractor(MaskExtractor):
             ConfigError: the points do not fit into memory_mib, or `k` is not among the levels found.
             DataError: features with NaN, or fewer points than clusters.
         """
-        select_layers(generator.info, self.config.max_channels, self.config.layers)
+        select_layers(generator.info, self.config)
         try:
             points = collect_points(generator, self.config, ctx, self.memory_per_point())
             found = self.cluster(points, ctx)

@@ -25,16 +25,12 @@ POINTS_FILE = "points.bin"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def select_layers(info: GeneratorInfo, max_channels: int = 1000, layers: Sequence[str] = ()) -> tuple[str, ...]:
+def select_layers(info: GeneratorInfo, config: FeatureConfig) -> tuple[str, ...]:
     """Which feature maps to read, from shapes alone (KLiSH, Sec. 4.1).
 
     Of several maps of one resolution the last counts. Going from high to low resolution, maps are added until the next
-    one would make more than `max_channels` channels.
-
-    Args:
-        info: the generator's description.
-        max_channels: most channels in all.
-        layers: names given by the user; they are taken as they are.
+    one would make more than `max_channels` channels, or is smaller than `min_scale` times the image. Layers that the
+    user names are taken as they are.
 
     Returns:
         Names, from low to high resolution.
@@ -48,17 +44,18 @@ def select_layers(info: GeneratorInfo, max_channels: int = 1000, layers: Sequenc
         raise CapabilityError(
             "the generator gives no feature maps", "choose a generator with the capability 'features' (gsegkit list)"
         )
-    if layers:
-        return tuple(spec.name for spec in map(info.feature, layers))
+    if config.layers:
+        return tuple(spec.name for spec in map(info.feature, config.layers))
     last = {(spec.height, spec.width): spec for spec in info.features}  # later maps replace earlier ones
     chosen: list[FeatureSpec] = []
     for spec in sorted(last.values(), key=lambda spec: spec.height * spec.width, reverse=True):
-        if sum(s.channels for s in chosen) + spec.channels > max_channels:
+        too_small = spec.height < config.min_scale * info.height or spec.width < config.min_scale * info.width
+        if sum(s.channels for s in chosen) + spec.channels > config.max_channels or (chosen and too_small):
             break
         chosen.insert(0, spec)
     if not chosen:
         raise ConfigError(
-            f"the largest feature map alone has more than max_channels={max_channels} channels",
+            f"the largest feature map alone has more than max_channels={config.max_channels} channels",
             "raise max_channels, or name the layers",
         )
     return tuple(spec.name for spec in chosen)
@@ -108,7 +105,7 @@ def collect_points(
         DataError: a feature is NaN or infinite.
     """
     info = generator.info
-    layers = select_layers(info, config.max_channels, config.layers)
+    layers = select_layers(info, config)
     specs = [info.feature(name) for name in layers]
     size = map_size(info, config.resolution)
     per_image = min(config.pixels_per_image or size[0] * size[1], size[0] * size[1])

@@ -1,4 +1,4 @@
-"""KLiSH: clusters of a generator's pixels by linear separability (Xu et al.), exact and incremental."""
+"""KLiSH for gsegkit: parts of a generator's images, found by linear separability."""
 
 from __future__ import annotations
 
@@ -7,5 +7,16 @@ from gsegkit.plugins import Component, hookimpl
 
 @hookimpl
 def gsegkit_components() -> list[Component]:
-    """The components of this plugin."""
-    return []
+    """The extractor `klish`."""
+    return [
+        Component(
+            kind="extractor",
+            name="klish",
+            target="gsegkit_klish.klish:Klish",
+            config="gsegkit_klish.config:KlishConfig",
+            summary="fine parts: k-means clusters of pixels, merged by linear separability",
+            paper="arXiv:2211.16710",
+            licence="Apache-2.0",
+            requires=("features",),
+        ),
+    ]

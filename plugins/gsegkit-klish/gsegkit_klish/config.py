@@ -1,0 +1,58 @@
+"""Options of `klish`. Light: no torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from gsegkit.clusters_config import ClusterConfig
+from gsegkit.testing.settings import KitSettings
+
+
+class KlishConfig(ClusterConfig):
+    """Options of the extractor `klish`."""
+
+    kit: ClassVar[KitSettings] = KitSettings(
+        options={"k0": 8, "images": 8, "pixels_per_image": 64},
+        quality_options={"k0": 40, "images": 64, "pixels_per_image": 128},
+        iou_floor=0.8,
+    )
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # Xu et al., Sec. 3.2 and 4.1: every pixel, all of them to k-means, initial clusters filtered
+        "paper": {
+            "min_scale": 0.0,
+            "pixels_per_image": None,
+            "init_points": None,
+            "filter": True,
+            "storage": "disk",
+            "memory_mib": 65_536,
+        },
+    }
+
+    profile: Literal["default", "paper"] = Field("default", description="paper = its settings: every pixel, filter on")
+    k0: int = Field(100, ge=2, le=1000, description="k-means clusters that merging starts from; paper 100")
+    C: float = Field(5000.0, gt=0, description="weight of the SVMs' mean squared hinge loss, as in the published code")
+    tol: float = Field(1e-6, gt=0, le=1e-2, description="relative accuracy of every SVM; 1e-5 and less keeps the tree")
+    init_points: int | None = Field(
+        262_144, ge=1, description="most points that k-means looks at; null = all, as in the paper"
+    )
+    filter: bool = Field(False, description="drop initial clusters of unusually low IoU, as the paper's text does")
+    min_iou: float | None = Field(
+        None, gt=0, lt=1, description="cut where every cluster first reaches this IoU; null = cut by k, or automatic"
+    )
+    max_share: float | None = Field(
+        None, gt=0, le=1, description="guard: a cluster with more than this share of the pixels takes no other in"
+    )
+    refit: Literal["none", "softmax"] = Field(
+        "none", description="classifier of the first cut: its SVMs as they are, or a multinomial one fitted to it"
+    )
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> KlishConfig:
+        if self.k is not None and self.k > self.k0:
+            raise ValueError(f"k={self.k} is more than the {self.k0} clusters that merging starts from (k0)")
+        if self.k is not None and self.min_iou is not None:
+            raise ValueError("give k or min_iou, not both")
+        return self

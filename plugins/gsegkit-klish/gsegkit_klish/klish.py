@@ -1,0 +1,371 @@
+"""KLiSH: k-means with linear separability heuristic.
+
+Xu et al., "Extracting Semantic Knowledge from GANs with Unsupervised Learning", Sec. 3.2 and Algorithm 1: pixels are
+cut into many k-means clusters; each gets an SVM; the least separable cluster joins the one it is confused with most;
+and so on, down to one cluster.
+
+Exact and incremental. The SVMs of Eq. 3 share no variable, and a merge changes the labels of the merged cluster alone.
+So every other SVM, its IoU (Eq. 4) and its ECoS with the others (Eq. 5) stay what they are: a merge solves one SVM and
+computes one row of ECoS, and the tree is that of the plain algorithm, which solves all of them again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gsegkit.artifacts import load_tree, save_tree
+from gsegkit.clusters import (
+    ClusterExtractor,
+    Clustering,
+    Level,
+    assign,
+    build_kmeans,
+    centroid_classifiers,
+    check_count,
+)
+from gsegkit.config import Config
+from gsegkit.context import CHECKPOINT_FILE, RunContext
+from gsegkit.errors import DataError, InterruptedRunError
+from gsegkit.features import Points
+from gsegkit.seeds import child_seed
+from gsegkit_klish.config import KlishConfig
+from gsegkit_klish.svm import SVMSolver, signs
+
+SMOKE_CLUSTERS = 8
+LLOYD_STEPS = 100  # of k-means after the filter; the published code allows 2,000
+LLOYD_TOL = 1e-3  # largest change of a centroid's coordinate at which it has converged
+FILTER_SIGMAS = 1.0  # clusters below mean - this * std of logit(IoU) are filtered
+LOGIT_EPS = 1e-6  # IoUs of 0 and 1 have no logit
+TIE = 1e-6  # IoUs closer than this are equal: the larger ECoS, then the lower index decides
+SNOWBALL_LEVELS = 20  # the last merges that are looked at for snowballing
+SNOWBALL_SHARE = 0.75  # share of them that went into the largest cluster
+REFIT_STEPS = 100  # L-BFGS iterations of the softmax classifier
+REFIT_DECAY = 1e-4  # its weight decay
+
+
+@dataclass
+class Tree:
+    """The state of merging; a cluster is a slot, a merge frees the slot of the cluster that was taken in.
+
+    Attributes:
+        labels: [N] int64, slot of each point.
+        leaf: [N] int64, the initial clusters; they are the leaves of the tree.
+        V: [K0, D + 1] float32 classifiers of the slots, scores: [K0, N] float32.
+        iou: [K0] float64, Eq. 4; gram: [K0, K0] float64, sums of products of confidences, from which Eq. 5 follows.
+        ids: what cluster a slot holds: the leaves are 0 .. K0 - 1, merged clusters K0, K0 + 1 ...; -1 = free.
+        nodes: classifiers of all clusters so far, by id.
+        merges: for each merge [id p, id q, new id, IoU of p, ECoS of p and q].
+    """
+
+    labels: Tensor
+    leaf: Tensor
+    V: Tensor
+    scores: Tensor
+    iou: Tensor
+    gram: Tensor
+    ids: list[int]
+    nodes: list[Tensor]
+    node_iou: list[float]
+    merges: list[list[float]] = field(default_factory=list)
+
+    @property
+    def live(self) -> list[int]:
+        """Slots that hold a cluster."""
+        return [slot for slot, name in enumerate(self.ids) if name >= 0]
+
+
+class Klish(ClusterExtractor):
+    """Extractor `klish`."""
+
+    config: KlishConfig
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)  # type: ignore[arg-type]
+
+    def memory_per_point(self) -> int:
+        """Scores and confidences of K0 clusters, float32."""
+        return 8 * self.config.k0
+
+    def cluster(self, points: Points, ctx: RunContext) -> Clustering:
+        """Algorithm 1: from K0 clusters down to one, with every level kept."""
+        solver = SVMSolver(points.x, self.config.C, self.config.tol)
+        tree = self._resumed(points, ctx) or self._initial(points, solver, ctx)
+        confidence = tree.scores.clamp(-1, 1).add_(1).mul_(0.5)
+        saved = time.monotonic()
+        try:
+            for _ in ctx.track(range(len(tree.live) - 1), "merging clusters"):
+                self._merge(tree, confidence, solver)
+                if time.monotonic() - saved >= ctx.checkpoint_seconds:
+                    self._save(tree, ctx)
+                    saved = time.monotonic()
+        except InterruptedRunError:  # raised between two merges
+            self._save(tree, ctx)
+            raise
+        found = self._clustering(tree)
+        self._warn_of_snowball(tree, ctx)
+        return self._refit(found, points) if self.config.refit == "softmax" else found
+
+    # ---- initial clusters ----------------------------------------------------------------------------------------
+
+    def _initial(self, points: Points, solver: SVMSolver, ctx: RunContext) -> Tree:
+        c = self.config
+        k0 = c.k0 if not ctx.smoke else min(c.k0, max(SMOKE_CLUSTERS, c.k or 0))
+        check_count(points, k0)
+        centres = self._kmeans(points.x, k0, ctx.seed)
+        labels, centres = _assigned(points.x, centres)
+        V, scores = self._solve_all(solver, labels, len(centres), ctx)
+        iou = _ious(scores, labels)
+        if c.filter:
+            keep = unusual(iou).logical_not()
+            ctx.info(f"filter: {int(keep.sum())} of {len(keep)} initial clusters kept")
+            if not bool(keep.all()):
+                labels, centres = _assigned(points.x, _lloyd(points.x, centres[keep.to(centres.device)]))
+                V, scores = self._solve_all(solver, labels, len(centres), ctx)
+                iou = _ious(scores, labels)
+        if len(centres) < 2:
+            raise DataError(
+                "all pixels fell into one cluster", "the feature maps are constant: is the generator broken?"
+            )
+        confidence = scores.clamp(-1, 1).add_(1).mul_(0.5)
+        return Tree(
+            labels=labels,
+            leaf=labels.clone(),
+            V=V,
+            scores=scores,
+            iou=iou,
+            gram=(confidence @ confidence.T).double(),
+            ids=list(range(len(centres))),
+            nodes=list(V.clone()),
+            node_iou=iou.tolist(),
+        )
+
+    def _kmeans(self, x: Tensor, k0: int, seed: int) -> Tensor:
+        count = self.config.init_points or len(x)
+        if count < len(x):
+            order = torch.randperm(len(x), generator=torch.Generator().manual_seed(child_seed(seed, "init")))
+            x = x[order[: max(count, k0)].sort().values.to(x.device)]
+        centres, _ = build_kmeans(self.config.kmeans).fit(x.float(), k0, child_seed(seed, "kmeans") % 2**31)
+        return centres
+
+    def _solve_all(self, solver: SVMSolver, labels: Tensor, k: int, ctx: RunContext) -> tuple[Tensor, Tensor]:
+        """All SVMs, with progress; a stop takes effect between two."""
+        ctx.progress.start(f"{ctx.folder.name}: separating {k} clusters", k)
+
+        def tick(done: int) -> None:
+            ctx.check_stop()
+            ctx.progress.advance(done, {})
+
+        try:
+            V, scores, _ = solver.solve_all(labels, k, tick)
+        finally:
+            ctx.progress.finish()
+        return V, scores
+
+    # ---- one merge -----------------------------------------------------------------------------------------------
+
+    def _merge(self, tree: Tree, confidence: Tensor, solver: SVMSolver) -> None:
+        """p, the cluster of least IoU, joins q, the one of largest ECoS with it."""
+        live = torch.tensor(tree.live)
+        p, q, ecos = self._choose(tree, live)
+        merged = len(tree.nodes)
+        tree.merges.append([tree.ids[p], tree.ids[q], merged, float(tree.iou[p]), ecos])
+        size_p, size_q = int((tree.labels == p).sum()), int((tree.labels == q).sum())
+        tree.labels[tree.labels == p] = q
+        if len(live) == 2:  # one cluster is left: nothing to separate it from
+            tree.ids[p], tree.ids[q] = -1, merged
+            return
+        y = signs(tree.labels == q)
+        start = _better_start(tree, p, q, size_p / (size_p + size_q), y, solver)
+        tree.V[q], tree.scores[q], _ = solver.solve(y, *start)
+        tree.iou[q] = _iou(tree.scores[q], y > 0)
+        confidence[q] = tree.scores[q].clamp(-1, 1).add_(1).mul_(0.5)  # Eq. 5
+        row = torch.mv(confidence, confidence[q]).double()
+        tree.gram[q], tree.gram[:, q] = row, row
+        tree.ids[p], tree.ids[q] = -1, merged
+        tree.nodes.append(tree.V[q].clone())
+        tree.node_iou.append(float(tree.iou[q]))
+
+    def _choose(self, tree: Tree, live: Tensor) -> tuple[int, int, float]:
+        """Slots p and q, and their ECoS."""
+        iou, gram = tree.iou.cpu()[live], tree.gram.cpu()[live][:, live]
+        norm = gram.diagonal().clamp(min=1e-12).sqrt()
+        ecos = gram / (norm[:, None] * norm)  # Eq. 5
+        ecos.fill_diagonal_(-1)
+        if self.config.max_share is not None:
+            share = torch.bincount(tree.labels.cpu(), minlength=len(tree.ids))[live] / len(tree.labels)
+            full = share > self.config.max_share
+            if int(full.sum()) < len(live) - 1:  # someone else is left to join
+                ecos[:, full] = ecos[:, full] - 2
+                iou = torch.where(full, torch.inf, iou)  # and it does not join another either
+        weakest = (iou <= iou.min() + TIE).nonzero().squeeze(1)
+        p = int(weakest[ecos[weakest].amax(dim=1).argmax()])
+        q = int(ecos[p].argmax())
+        return int(live[p]), int(live[q]), float(gram[p, q] / (norm[p] * norm[q]))
+
+    # ---- results -------------------------------------------------------------------------------------------------
+
+    def _clustering(self, tree: Tree) -> Clustering:
+        """Every level from K0 to 2, read from the merges."""
+        num_leaves = len(tree.merges) + 1
+        ids, position = list(range(num_leaves)), list(range(num_leaves))  # position: leaf -> cluster id
+        levels = {}
+        for p, q, merged, iou, ecos in tree.merges:
+            p, q, merged = int(p), int(q), int(merged)
+            where = {name: i for i, name in enumerate(ids)}
+            facts = {"min_iou": round(iou, 6), "weakest": p, "joins": q, "into": merged, "ecos": round(ecos, 6)}
+            levels[len(ids)] = Level(tuple(ids), tuple(ids), tuple(where[name] for name in position), facts)
+            ids = [name for name in ids if name not in (p, q)] + [merged]
+            position = [merged if name in (p, q) else name for name in position]
+        V = torch.stack(tree.nodes)
+        facts = {"iou": [round(value, 6) for value in tree.node_iou]}
+        return Clustering(leaf=tree.leaf, levels=levels, weight=V[:, :-1], bias=V[:, -1], facts=facts)
+
+    def default_cut(self, found: Clustering) -> int:
+        """The number of clusters by min_iou, or automatic."""
+        least = {k: float(level.facts["min_iou"]) for k, level in found.levels.items()}
+        if self.config.min_iou is not None:
+            return cut_by_iou(least, self.config.min_iou)
+        return cut_automatic(least)
+
+    def _warn_of_snowball(self, tree: Tree, ctx: RunContext) -> None:
+        share = snowball_share(tree.merges, torch.bincount(tree.leaf.cpu(), minlength=len(tree.merges) + 1).tolist())
+        if len(tree.merges) >= SNOWBALL_LEVELS and share > SNOWBALL_SHARE:
+            ctx.warn(
+                f"{share:.0%} of the last {SNOWBALL_LEVELS} merges went into the largest cluster: these features are "
+                "hardly separable; cut higher (k), or try max_share=0.5"
+            )
+
+    def _refit(self, found: Clustering, points: Points) -> Clustering:
+        """A multinomial classifier for the first cut; the tree keeps its SVMs."""
+        k = self.config.k if self.config.k is not None else self.default_cut(found)
+        if k not in found.levels:
+            return found
+        level = found.levels[k]
+        target = torch.tensor(level.leaves, device=found.leaf.device)[found.leaf]
+        rows = list(level.rows)
+        weight, bias = fit_softmax(points.x, target, found.weight[rows], found.bias[rows])
+        first = len(found.weight)
+        changed = Level(
+            level.ids, tuple(range(first, first + k)), level.leaves, {**level.facts, "classifier": "softmax"}
+        )
+        return Clustering(
+            leaf=found.leaf,
+            levels={**found.levels, k: changed},
+            weight=torch.cat([found.weight, weight]),
+            bias=torch.cat([found.bias, bias]),
+            scale={k: 1.0},
+            facts=found.facts,
+        )
+
+    # ---- resuming ------------------------------------------------------------------------------------------------
+
+    def _save(self, tree: Tree, ctx: RunContext) -> None:
+        save_tree(ctx.folder / CHECKPOINT_FILE, {**vars(tree), "nodes": torch.stack(tree.nodes)})
+
+    def _resumed(self, points: Points, ctx: RunContext) -> Tree | None:
+        path = ctx.folder / CHECKPOINT_FILE
+        if not path.exists():
+            return None
+        saved: dict[str, Any] = load_tree(path, points.x.device)
+        tree = Tree(**{**saved, "nodes": list(saved["nodes"])})
+        ctx.info(f"merging: resumed with {len(tree.live)} clusters left")
+        return tree
+
+
+# ---- pieces of the algorithm -------------------------------------------------------------------------------------
+
+
+def cut_by_iou(least: dict[int, float], threshold: float) -> int:
+    """The largest number of clusters at which the lowest IoU reaches the threshold; the best there is if none does."""
+    reached = [k for k, iou in least.items() if iou >= threshold]
+    return max(reached) if reached else max(least, key=lambda k: least[k])
+
+
+def cut_automatic(least: dict[int, float]) -> int:
+    """Placeholder until measured."""
+    return cut_by_iou(least, 0.9)
+
+
+def unusual(iou: Tensor) -> Tensor:
+    """Initial clusters to filter, [K] bool: logit(IoU) more than one standard deviation below the mean (Sec. 3.2)."""
+    logit = iou.double().clamp(LOGIT_EPS, 1 - LOGIT_EPS).logit()
+    return logit < logit.mean() - FILTER_SIGMAS * logit.std()
+
+
+def snowball_share(merges: list[list[float]], sizes: list[int]) -> float:
+    """Share of the last merges (all but the very last) in which one partner was the largest cluster."""
+    size = dict(enumerate(sizes))
+    into_largest = []
+    for p, q, merged, *_ in merges:
+        largest = max(size, key=lambda name: size[name])
+        into_largest.append(largest in (p, q))
+        size[int(merged)] = size.pop(int(p)) + size.pop(int(q))
+    last = into_largest[-SNOWBALL_LEVELS:-1]
+    return sum(last) / max(len(last), 1)
+
+
+def fit_softmax(x: Tensor, labels: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """A linear softmax classifier by L-BFGS, from a starting point; [N, D], [N] int64, [K, D], [K]."""
+    x = x.float()
+    with torch.enable_grad():
+        w, b = weight.clone().requires_grad_(), bias.clone().requires_grad_()
+        optimiser = torch.optim.LBFGS([w, b], max_iter=REFIT_STEPS, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            optimiser.zero_grad()
+            value = F.cross_entropy(F.linear(x, w, b), labels) + REFIT_DECAY * w.square().mean()
+            value.backward()
+            return value
+
+        optimiser.step(loss)  # type: ignore[arg-type]
+    return w.detach(), b.detach()
+
+
+def _better_start(tree: Tree, p: int, q: int, share: float, y: Tensor, solver: SVMSolver) -> tuple[Tensor, Tensor]:
+    """Of two cheap guesses at the merged SVM the better: the size-weighted mean, or "p or q": their sum + 1."""
+    mean = torch.lerp(tree.V[q], tree.V[p], share), torch.lerp(tree.scores[q], tree.scores[p], share)
+    either = tree.V[p] + tree.V[q], tree.scores[p] + tree.scores[q] + 1
+    either[0][-1] += 1
+    return min((mean, either), key=lambda guess: solver.value(*guess, y))
+
+
+def _assigned(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """Nearest centre of every point, clusters by falling size, empty ones left out."""
+    labels = assign(x, *centroid_classifiers(centres))
+    sizes = torch.bincount(labels, minlength=len(centres))
+    order = sizes.argsort(descending=True, stable=True)
+    order = order[sizes[order] > 0]
+    place = torch.empty(len(centres), dtype=torch.int64, device=x.device)
+    place[order] = torch.arange(len(order), device=x.device)
+    return place[labels], centres[order]
+
+
+def _lloyd(x: Tensor, centres: Tensor) -> Tensor:
+    """k-means from given centres."""
+    for _ in range(LLOYD_STEPS):
+        labels = assign(x, *centroid_classifiers(centres))
+        sums = torch.zeros_like(centres).index_add_(0, labels, x.float())
+        sizes = torch.bincount(labels, minlength=len(centres))
+        moved = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centres)
+        change = float((moved - centres).abs().max())
+        centres = moved
+        if change < LLOYD_TOL:
+            break
+    return centres
+
+
+def _ious(scores: Tensor, labels: Tensor) -> Tensor:
+    """IoU of every cluster, [K] float64."""
+    return torch.tensor([_iou(row, labels == k) for k, row in enumerate(scores)], dtype=torch.float64)
+
+
+def _iou(scores: Tensor, inside: Tensor) -> float:
+    """Eq. 4: of the SVM's positive points and the cluster's."""
+    found = scores > 0
+    return int((found & inside).sum()) / max(int((found | inside).sum()), 1)
