@@ -124,4 +124,6 @@ def match(
     if save is not None:
         console.print(f"class names, with the images that were used: {save}", highlight=False, soft_wrap=True)
         command = f"gsegkit evaluate {run_folder} --data {data} --match {save}"
-        console.print(f"next: {command} (leaves those images out)", highlight=False, soft_wrap=True)
+        if cut is not None:  # the segmenter may know finer clusters than the file names
+            command = next_command(str(run_folder), str(save))
+        console.print(f"next: {command} (scores leave those images out)", highlight=False, soft_wrap=True)

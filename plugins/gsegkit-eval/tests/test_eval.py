@@ -301,6 +301,92 @@ def test_matching_files(score, tmp_path):
         score(masks, probs, match=str(tmp_path / "nothing.yaml"))
 
 
+NAMES = """
+extractor: "0123456789abcdef"
+cut: 4
+classes:
+- {name: k1, clusters: [7]}
+- {name: k0, clusters: [3, 5]}
+"""
+
+
+def test_class_names_of_clusters(score, tmp_path):
+    masks, _ = random_case(k_true=2)
+    path = tmp_path / "classes.yaml"
+    path.write_text(NAMES + "ignore: [9]\n")
+    # class 0 of the truth is predicted as cluster 3 or 5, class 1 as cluster 7; every picture's first row as cluster 9
+    clusters = ("cluster-5", "cluster-7", "cluster-9", "cluster-3")
+    answers = []
+    for mask in masks:
+        labels = torch.where(mask == 1, 1, torch.arange(mask.shape[1]).expand(mask.shape) % 2 * 3)
+        labels[0] = 2
+        answers.append(labels)
+    report = score(masks, one_hot(answers, 4), names=clusters, match=str(path))
+    assert report.notes[0] == "classes were matched by the class names in 'classes.yaml'"
+    assert report.notes[1] == "k0 <- cluster-5, cluster-3; k1 <- cluster-7; unmatched <- cluster-9"
+    wrong = sum(int((mask[0] != 255).sum()) for mask in masks)
+    assert report.metrics["accuracy_dataset"] == pytest.approx(1 - wrong / sum(int((m != 255).sum()) for m in masks))
+    assert score(masks, one_hot([(m == 0).long() for m in masks], 2), names=("k1", "k0"), match=str(path)).metrics[
+        "accuracy"
+    ] == pytest.approx(1), "a predictor with the file's own names"
+    for names, words in [
+        (("cluster-5", "cluster-7", "cluster-9", "cluster-8"), "cluster 3, which does not exist"),
+        ((*clusters, "cluster-1"), "leave out cluster 1"),
+    ]:
+        with pytest.raises(ConfigError, match=words):
+            score(masks, one_hot(answers, len(names)), names=names, match=str(path))
+    path.write_text(NAMES.replace("k1", "leaf") + "ignore: [9]\n")
+    with pytest.raises(ConfigError, match="names the class 'leaf', which is no true class"):
+        score(masks, one_hot(answers, 4), names=clusters, match=str(path))
+
+
+def test_images_that_named_the_clusters_are_not_scored(score, tmp_path):
+    masks, _ = random_case(k_true=2)
+    path = tmp_path / "classes.yaml"
+    path.write_text(NAMES + "labels_used: [image-0, image-3]\n")
+    answers = one_hot([mask.long().clamp(max=1) for mask in masks], 3)
+    report = score(masks, answers, names=("cluster-3", "cluster-7", "cluster-5"), match=str(path))
+    assert set(report.per_image) == {"image-1", "image-2", "image-4"}
+    assert report.metrics["num_images"] == 3
+    assert any("2 of this data set's 5 images were left out" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("match", ["greedy", "hungarian", "auto"])
+def test_matching_on_a_few_images(match, tmp_path):
+    masks, probs = random_case(n=8, k_true=3, k_predicted=4)
+    predict, data = Lookup(probs), dataset_of(masks)
+    report = run("masks", predict, data, tmp_path, match=match, match_images=3)
+    assert predict.calls == 1 + 8, "one to learn the number of classes, then each image once"
+    assert report.metrics["num_images"] == 5
+    used = [i for i in range(8) if f"image-{i}" not in report.per_image]
+    few = run("masks", Lookup([probs[i] for i in used]), dataset_of([masks[i] for i in used]), tmp_path,
+              match="greedy" if match == "auto" else match)  # fmt: skip
+    assert report.notes[1] == few.notes[1], "the matching is that of the three images alone"
+    assert "used the labels of 3 images drawn by seed 1, which were left out of the score" in report.notes[0]
+    path = tmp_path / "m.yaml"
+    rows = [part.split(" <- ") for part in report.notes[1].split("; ")]
+    path.write_text("".join(f"{c}: {name}\n" for name, cs in rows for c in cs.split(", ") if c != "none"))
+    rest = [i for i in range(8) if i not in used]
+    if "unmatched" not in path.read_text():
+        given = run("masks", Lookup([probs[i] for i in rest]), dataset_of([masks[i] for i in rest]), tmp_path, match=str(path))  # fmt: skip
+        assert given.metrics == report.metrics
+
+
+def test_matching_on_a_few_images_that_cannot_be(score, tmp_path):
+    masks, probs = random_case(k_true=3, k_predicted=4)
+    with pytest.raises(ConfigError, match="match_images=5 leaves nothing to score"):
+        score(masks, probs, match="greedy", match_images=5)
+    with pytest.raises(ConfigError, match="match_images needs match=greedy"):
+        score(masks, probs, match="index", match_images=2)
+    named = score(masks, probs[:5], names=("k0", "k1", "k2", "k9"), match="greedy", match_images=1)
+    assert named.metrics["num_images"] == 4
+    same = score(*random_case(), names=("k0", "k1", "k2"), match_images=2)
+    assert same.metrics["num_images"] == 5, "names need no labels, so nothing is left out"
+    ignored = [torch.full_like(mask, 255) for mask in masks]
+    with pytest.raises(DataError, match="no image of the matching has a labelled pixel"):
+        score(ignored, probs, classes=("k0", "k1", "k2"), match="greedy", match_images=2)
+
+
 def test_rules_that_do_not_fit(score):
     masks, probs = random_case(k_true=2, k_predicted=3)
     with pytest.raises(ConfigError, match="3 predicted classes, but only 2 true ones"):

@@ -72,6 +72,7 @@ def test_hungarian_is_the_best_one_to_one_matching(shape):
 
 
 def test_auto_rule():
+    assert decide("auto", 2, ("c", "a"), ("a", "b", "c")).targets == (2, 0), "given names count"
     assert decide("auto", 3, ("b", "a", "c"), ("a", "b", "c")).targets == (1, 0, 2)
     assert decide("auto", 2, ("x", "y"), ("a", "b", "c")).merged
     assert not decide("auto", 2, None, ("a", "b")).merged

@@ -1,0 +1,311 @@
+"""The page on which clusters are named: what is in it is what the extractor says, and its text is a class map."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gsegkit.classmap import parse_class_map, read_class_map
+from gsegkit.clusters import ClusterExtractor, Clustering, Level
+from gsegkit.clusters_config import ClusterConfig
+from gsegkit.config import Config
+from gsegkit.context import RunContext
+from gsegkit.errors import ConfigError
+from gsegkit.images import to_pixels
+from gsegkit.naming import Named, fingerprint
+from gsegkit.naming_page import look, render_page
+from gsegkit.naming_page.render import grey_png, palette
+from gsegkit.naming_page.sheet import CELL, GAP, LABEL, draw_sheet
+from gsegkit.native import Native
+from gsegkit.toy import Toy
+from gsegkit.toy_config import ToyConfig
+
+SCRIPT = files("gsegkit.naming_page").joinpath("page.js")
+NODE = shutil.which("node")
+
+
+class Stripes(ClusterExtractor):
+    """Fixed classifiers: four clusters, of which 2 and 3 become 7, then 0 and 1 become 9."""
+
+    def cluster(self, points, ctx):
+        weight = torch.randn(6, points.x.shape[1], generator=torch.Generator().manual_seed(3))
+        bias = -points.x.mean(0) @ weight.T
+        leaf = (points.x @ weight[:4].T + bias[:4]).argmax(1)
+        levels = {
+            4: Level((5, 1, 2, 3), (0, 1, 2, 3), (0, 1, 2, 3), {"lowest_iou": 0.25, "gap": float("nan"), "n": True}),
+            3: Level((5, 1, 7), (0, 1, 4), (0, 1, 2, 2), {"lowest_iou": 0.5}),
+            2: Level((9, 7), (5, 4), (0, 0, 1, 1), {}),
+        }
+        return Clustering(leaf=leaf, levels=levels, weight=weight, bias=bias)
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return Toy(ToyConfig(size=24, width=40)).eval()
+
+
+@pytest.fixture(scope="module")
+def extractor(toy, tmp_path_factory):
+    part = Stripes(ClusterConfig(images=6, pixels_per_image=50, k=3))
+    part.fit(toy, RunContext(tmp_path_factory.mktemp("fit"), seed=1))
+    return part.eval()
+
+
+@pytest.fixture
+def ctx(tmp_path):
+    return RunContext(tmp_path, seed=5, batch_size=4)
+
+
+class Page(HTMLParser):
+    """Elements, ids, and the texts of scripts and styles."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.attributes, self.scripts, self.styles, self.policy = [], [], [], "", ""
+        self._open = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.attributes += [(tag, *pair) for pair in attrs]
+        self.ids += [found["id"]] if "id" in found else []
+        self._open = (tag, found) if tag in ("script", "style") else None
+        if tag == "script":
+            self.scripts.append((found, ""))
+        if found.get("http-equiv") == "Content-Security-Policy":
+            self.policy = found["content"]
+
+    def handle_endtag(self, tag):
+        self._open = None
+
+    def handle_data(self, data):
+        if self._open and self._open[0] == "script":
+            self.scripts[-1] = (self.scripts[-1][0], self.scripts[-1][1] + data)
+        elif self._open:
+            self.styles += data
+
+    @property
+    def data(self):
+        return json.loads(next(text for found, text in self.scripts if found.get("type") == "application/json"))
+
+    @property
+    def script(self):
+        return next(text for found, text in self.scripts if "type" not in found)
+
+
+def picture(uri):
+    head, _, data = uri.partition(",")
+    assert head == "data:image/png;base64"
+    return np.array(Image.open(io.BytesIO(base64.b64decode(data))))
+
+
+def test_the_page_holds_the_extractors_levels_and_maps(toy, extractor, ctx):
+    shown = look(toy, extractor, ctx, images=5, max_clusters=30)
+    data = Page(render_page(shown, "runs/x")).data
+    assert data["extractor"] == fingerprint(extractor)
+    assert (data["cut"], data["hasLevels"]) == (3, True)
+    batch = toy.sample(ctx.seeds("preview", 5), features=extractor.features(toy.info))
+    for uri, pixels in zip(data["pictures"], to_pixels(batch.images), strict=True):
+        assert (picture(uri) == pixels.permute(1, 2, 0).numpy()).all()
+    assert [level["k"] for level in data["levels"]] == [2, 3, 4]
+    for level in data["levels"]:
+        assert level["ids"] == extractor.level(level["k"])["ids"]
+        assert level["shares"] == extractor.level(level["k"])["shares"]
+        labels = extractor.scores(batch.features, (24, 40), level["k"]).argmax(1)
+        assert len(labels.unique()) > 1
+        for uri, own in zip(level["maps"], labels, strict=True):
+            assert (picture(uri) == own.numpy()).all()
+    assert [level["facts"] for level in data["levels"]] == [{}, {"lowest_iou": 0.5}, {"lowest_iou": 0.25}]
+    assert len(data["palette"]) == len(set(data["palette"])) == 4
+
+
+def test_the_page_needs_nothing_else(toy, extractor, ctx):
+    text = render_page(look(toy, extractor, ctx, images=2, max_clusters=4), "runs/</script><b>'\"&\u2028x")
+    page = Page(text)
+    assert not re.findall(r"https?:|//[a-z]", page.styles + page.script + page.data["command"])
+    links = [value for tag, name, value in page.attributes if name in ("src", "href", "srcset", "data", "action")]
+    assert links == ["#classes"]
+    assert "url(" not in page.styles
+    assert "@import" not in page.styles
+    digest = base64.b64encode(hashlib.sha256(page.script.encode()).digest()).decode()
+    assert page.policy.startswith("default-src 'none'")
+    assert f"script-src 'sha256-{digest}'" in page.policy
+    assert page.script == SCRIPT.read_text(encoding="utf-8")
+    assert "</script><b>" in page.data["command"], "a hostile name stays data"
+    assert len(page.scripts) == 2
+    wanted = set(re.findall(r"\bat\(\"([a-z-]+)\"\)", page.script)) | {
+        "merge",
+        "split",
+        "ignore",
+        "clear",
+        "undo",
+        "save",
+    }
+    assert wanted <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_finer_levels_are_left_out_but_the_present_cut_is_there(toy, extractor, ctx):
+    assert [view.k for view in look(toy, extractor, ctx, images=1, max_clusters=2).levels] == [2, 3]
+    assert [view.k for view in look(toy, extractor, ctx, images=1).levels] == [3]
+    assert [view.k for view in look(toy, extractor, ctx, images=1, cut=4).levels] == [4]
+    with pytest.raises(ConfigError, match="0 images cannot be shown"):
+        look(toy, extractor, ctx, images=0)
+
+
+def test_thirty_levels_of_64_pixels_stay_small():
+    generator = torch.Generator().manual_seed(0)
+    size = 0
+    for k in range(2, 31):
+        coarse = torch.randint(k, (1, 1, 12, 12), generator=generator).float()
+        labels = torch.nn.functional.interpolate(coarse, size=(64, 64), mode="nearest")[0, 0].to(torch.uint8)
+        noisy = torch.rand(64, 64, generator=generator) < 0.05
+        labels[noisy] = torch.randint(k, (int(noisy.sum()),), generator=generator).to(torch.uint8)
+        size += 12 * len(base64.b64encode(grey_png(labels)))
+    assert size < 2e6
+    assert len(set(palette(30))) == 30
+
+
+def test_extractors_without_levels(toy, ctx):
+    native = Native(Config())
+    native.fit(toy, ctx)
+    data = Page(render_page(look(toy, native, ctx, images=3, max_clusters=30), "r")).data
+    (level,) = data["levels"]
+    assert (level["k"], level["ids"], data["hasLevels"]) == (4, [0, 1, 2, 3], False)
+    assert data["names"] == ["background", "body", "spot", "rim"]
+    truth = toy.sample(ctx.seeds("preview", 3)).probs.argmax(1)
+    assert (np.stack([picture(uri) for uri in level["maps"]]) == truth.numpy()).all()
+    assert sum(level["shares"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_large_pictures_are_shrunk(ctx):
+    toy = Toy(ToyConfig(size=160, width=400)).eval()
+    native = Native(Config())
+    native.fit(toy, ctx)
+    data = Page(render_page(look(toy, native, ctx, images=1), "r")).data
+    assert picture(data["pictures"][0]).shape == (77, 192, 3)
+    assert picture(data["levels"][0]["maps"][0]).shape == (51, 128)
+
+
+def test_the_sheet_shows_every_cluster_in_its_row(toy, extractor, ctx):
+    shown = look(toy, extractor, ctx, images=3, cut=4)
+    sheet = draw_sheet(shown)
+    height = round(24 * CELL / 40) + GAP
+    assert sheet.shape == (3, 5 * height, LABEL + 3 * (CELL + GAP))
+    row = sheet[:, height : 2 * height - GAP, LABEL : LABEL + CELL]
+    own = shown.levels[0].maps[:1, None].float()
+    inside = torch.nn.functional.interpolate(own, size=row.shape[1:], mode="nearest-exact")[0, 0] == 0
+    original = sheet[:, : height - GAP, LABEL : LABEL + CELL]
+    assert torch.equal(row[:, inside], original[:, inside])
+    assert (row[:, ~inside].float().mean(0) <= 0.22 * 255 + 1).all()
+
+
+# ---- the script ------------------------------------------------------------------------------------------------------
+
+needs_node = pytest.mark.skipif(NODE is None, reason="needs node")
+
+
+def node(code, data):
+    """Run the page's script without a page, then `code`, which returns what is to be printed as JSON."""
+    run = "(async () => { %s })().then((found) => console.log(JSON.stringify(found)));" % code  # noqa: UP031
+    text = f"{SCRIPT.read_text(encoding='utf-8')}\nconst data = {json.dumps(data)};\n{run}"
+    done = subprocess.run([NODE, "-"], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@needs_node
+def test_the_script_reads_the_maps(toy, extractor, ctx):
+    data = Page(render_page(look(toy, extractor, ctx, images=2, max_clusters=4), "r")).data
+    found = node(
+        "const map = await readGrey(data.levels[2].maps[1]); return [map.width, map.height, [...map.values]];", data
+    )
+    assert found == [40, 24, picture(data["levels"][2]["maps"][1]).flatten().tolist()]
+
+
+@needs_node
+def test_what_the_page_saves_names_the_extractor(toy, extractor, ctx, tmp_path):
+    data = Page(render_page(look(toy, extractor, ctx, images=1, max_clusters=4), "r")).data
+    text = node(
+        """
+        const level = data.levels.find((one) => one.k === 4);
+        let state = initialState(data);
+        const [first, second, third, fourth] = level.ids;
+        state = merged(state, level, [first, third]);
+        state = changed(state, state.owner[first], { name: cleanName(" Grün:\\u00a0# 'x'\\u2028 \\u{1F343}"), colour: "#0a0B0c" });
+        state = moved(state, level, state.owner[first], 1);
+        state = ignoring(state, [fourth]);
+        return [yamlText(data, state, level), problemOf(state, level), level.ids];
+        """,
+        data,
+    )
+    (tmp_path / "classes.yaml").write_text(text[0], encoding="utf-8")
+    made = read_class_map(tmp_path / "classes.yaml")
+    first, second, third, fourth = text[2]
+    assert text[1] == ""
+    assert made.names == (f"cluster-{second}", "Grün: # 'x' 🍃")
+    assert made.classes[1].clusters == (first, third)
+    assert made.classes[1].colour == "#0a0B0c"
+    assert (made.ignore, made.cut) == ((fourth,), 4)
+    named = Named(extractor, made)
+    probs = named.extract(toy.sample(torch.arange(2), features=named.features(toy.info)), toy).probs
+    assert torch.allclose(probs.sum(1), torch.ones(2, 24, 40), atol=1e-5)
+
+
+@needs_node
+def test_names_follow_clusters_over_the_levels_and_can_be_taken_apart(toy, extractor, ctx):
+    data = Page(render_page(look(toy, extractor, ctx, images=1, max_clusters=4), "r")).data
+    found = node(
+        """
+        const at = (k) => data.levels.find((one) => one.k === k);
+        const show = (state, k) => classesOf(state, at(k)).map((entry) => [entry.name, entry.ids]);
+        let state = initialState(data);
+        const before = show(state, 2);
+        state = merged(state, at(4), [5, 1]);
+        state = changed(state, state.owner[5], { name: "ground" });
+        const coarse = show(state, 3);
+        const first = show(state, 4);
+        state = splitOff(state, data, at(4), [at(4).ids.find((id) => `own-${id}` === state.owner[5])]);
+        const apart = show(state, 4);
+        const twice = problemOf(changed(state, state.owner[7], { name: "ground" }), at(3));
+        const none = problemOf(ignoring(state, [5, 1]), at(3));
+        return { before, coarse, first, apart, twice, none };
+        """,
+        data,
+    )
+    assert [ids for _, ids in found["before"]] == [[i] for i in extractor.level(2)["ids"]], "the background stays first"
+    assert ["ground", [i for i in extractor.level(3)["ids"] if i != 7]] in found["coarse"]
+    assert len(found["first"]) == 3
+    assert len(found["apart"]) == 4
+    assert sorted(i for _, ids in found["apart"] for i in ids) == [1, 2, 3, 5]
+    assert [ids for name, ids in found["apart"] if name == "ground"] in ([[1]], [[5]])
+    assert "“ground”" in found["twice"]
+    assert "two classes" in found["none"]
+
+
+@needs_node
+def test_the_page_begins_with_the_names_that_a_run_has(toy, extractor, ctx):
+    ids = extractor.level(4)["ids"]
+    rows = [{"name": "b", "clusters": ids[2:0:-1], "colour": "#111111"}, {"name": "a", "clusters": ids[:1]}]
+    names = parse_class_map({"extractor": fingerprint(extractor), "cut": 4, "classes": rows, "ignore": ids[3:]})
+    shown = look(toy, extractor, ctx, images=1, max_clusters=4)
+    data = Page(render_page(shown, "r", names)).data
+    code = "return yamlText(data, initialState(data), data.levels.find((one) => one.k === 4));"
+    import yaml
+
+    text = yaml.safe_load(node(code, data))
+    assert [c["name"] for c in text["classes"]] == ["b", "a"]
+    assert sorted(text["classes"][0]["clusters"]) == sorted(ids[1:3])
+    assert text["ignore"] == ids[3:]
+    foreign = names.model_copy(update={"extractor": "0" * 16})
+    assert Page(render_page(shown, "r", foreign)).data["start"] is None
