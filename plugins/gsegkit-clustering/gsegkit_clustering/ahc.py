@@ -42,7 +42,7 @@ class AhcExtractor(ClusterExtractor):
         size = map_size(generator.info, self.config.resolution)
         per_image = min(self.config.pixels_per_image or size[0] * size[1], size[0] * size[1])
         num_images = ctx.limit(self.config.images, SMOKE_SAMPLES)
-        layers = select_layers(generator.info, self.config.max_channels, self.config.layers)
+        layers = select_layers(generator.info, self.config)
         dim = sum(generator.info.feature(name).channels for name in layers)
         self._check_memory(num_images, per_image, dim)
         super().fit(generator, ctx, images=images)
