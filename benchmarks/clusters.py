@@ -159,7 +159,7 @@ def fit_all(
     """(method, seed, k, fitted extractor, facts of the fit) for everything that was asked for and is installed."""
     names = {entry.component.name for entry in installed().of_kind("extractor") if not entry.missing_modules()}
     extra = parse_assignments(options.option)
-    common = {"images": options.images, "max_channels": options.max_channels}
+    common = {"images": options.images, "min_scale": options.min_scale}
     for method in options.methods:
         extractor, own = METHODS[method]
         if extractor not in names:
@@ -466,7 +466,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", default=list(TABLE_IV), choices=list(METHODS))
     parser.add_argument("--images", type=int, default=256, help="images that each clustering is fitted on; paper 256")
     parser.add_argument("--pixels", type=int, default=256, help="pixels of each; paper: all 65,536")
-    parser.add_argument("--max-channels", type=int, default=1000, help="features of all methods; paper 1000")
+    parser.add_argument("--min-scale", type=float, default=0.25, help="smallest maps that all methods read; paper 0")
     parser.add_argument("--eval-images", type=int, default=1000, help="images that are scored; paper 10,000")
     parser.add_argument("--scored-pixels", type=int, default=200_000, help="pixels that AMI, ARI and stability see")
     parser.add_argument("-o", dest="option", action="append", default=[], help="METHOD.option=value of an extractor")

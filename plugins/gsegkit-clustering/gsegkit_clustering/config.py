@@ -11,7 +11,7 @@ from gsegkit.clusters_config import ClusterConfig
 from gsegkit.testing.settings import KitSettings
 
 #: The published setting of k-means and KASP: every pixel of 256 maps of 256 x 256, too many for memory.
-_ALL_PIXELS = {"images": 256, "resolution": 256, "pixels_per_image": None, "storage": "disk"}
+_ALL_PIXELS = {"min_scale": 0.0, "images": 256, "resolution": 256, "pixels_per_image": None, "storage": "disk"}
 #: What the conformance kit fits: some hundred pixels of the toy.
 _SMALL = {"images": 8, "pixels_per_image": 64, "kmeans": "torch"}
 
@@ -40,6 +40,7 @@ class AhcConfig(ClusterConfig):
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {  # of the published code; the paper's text has 16 images
+            "min_scale": 0.0,
             "images": 32,
             "resolution": 64,
             "pixels_per_image": None,
