@@ -65,3 +65,26 @@ class GuidedConfig(Config):
     radius: int = Field(4, ge=1, le=64, description="half side of the filter's window in pixels")
     eps: float = Field(1e-3, gt=0, le=1, description="variance (colours in 0..1) below which a window counts as flat")
     colour: bool = Field(True, description="edges of all three channels; false = of the luma, in half the time")
+
+
+class VoynovConfig(Config):
+    """Options of the refiner `voynov`."""
+
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "strict": {"min_area": 0.01, "combined": True, "blank": True},
+    }
+
+    profile: Literal["default", "strict"] = Field("default", description="default = as released; strict = ours")
+    share: float = Field(0.2, ge=0, lt=1, description="pieces of more than this share of the largest one's area stay")
+    min_area: float = Field(0.0, ge=0, le=1, description="least foreground share; as released an empty mask passes")
+    max_area: float = Field(0.5, ge=0, le=1, description="greatest foreground share; raise it for large objects")
+    min_peaks: int = Field(2, ge=1, le=12, description="least number of maxima in the edited picture's histogram")
+    combined: bool = Field(False, description="look at the mask too when the extractor scores both directions' masks")
+    blank: bool = Field(False, description="also drop blank, saturated and unchanged pictures")
+    min_contrast: float = Field(0.05, ge=0, description="with blank: least score `contrast`")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> VoynovConfig:
+        if self.min_area > self.max_area:
+            raise ValueError(f"min_area ({self.min_area}) must not exceed max_area ({self.max_area})")
+        return self

@@ -14,7 +14,7 @@ from gsegkit.types import LabelledBatch
 
 REGISTRY = Registry()
 REGISTRY.add(gsegkit_refine, "gsegkit-refine")
-NAMES = ("area", "components", "change", "confidence", "holes", "guided")
+NAMES = ("area", "components", "change", "confidence", "holes", "guided", "voynov")
 
 
 def make(name, **options):
@@ -41,9 +41,8 @@ def random_batch(n=7, classes=3, h=33, w=47):
     masks[torch.rand(n, h, w, generator=generator) < 0.01] = 255
     pixels = torch.randint(0, 256, (n, 3, h, w), generator=generator).to(torch.uint8)
     pixels[2] = 0
-    return LabelledBatch(
-        torch.arange(n) + 100, pixels, masks, probs, {"contrast": torch.rand(n, generator=generator) * 0.2}
-    )
+    scores = {"contrast": torch.rand(n, generator=generator) * 0.2, "histogram_peaks": torch.arange(n) % 4 + 1.0}
+    return LabelledBatch(torch.arange(n) + 100, pixels, masks, probs, scores)
 
 
 def equal(a, b):
@@ -71,6 +70,8 @@ CASES = [
     ("holes", {"share": 0.3}),
     ("guided", {}),
     ("guided", {"colour": False, "radius": 2}),
+    ("voynov", {"max_area": 0.66}),
+    ("voynov", {"profile": "strict", "max_area": 0.9, "min_contrast": 0.1}),
 ]
 
 
@@ -316,6 +317,60 @@ def test_guided_respects_255_and_what_earlier_refiners_decided():
 def test_guided_radius_must_fit():
     with pytest.raises(ConfigError, match="only 8 pixels"):
         make("guided", radius=8).refine(batch_of(torch.zeros(1, 8, 20)))
+
+
+# ---- voynov ------------------------------------------------------------------------------------------------------
+
+
+def voynov_batch(*counts, **scores):
+    scores = {"histogram_peaks": [2.0] * len(counts), "contrast": [1.0] * len(counts), **scores}
+    return shares(*counts).with_scores(**{name: torch.tensor(value) for name, value in scores.items()})
+
+
+def test_voynov_as_released_looks_at_the_mask_of_one_direction():
+    batch = voynov_batch(0, 30, 50, 51, 30, histogram_peaks=[2.0, 2.0, 2.0, 2.0, 1.0])
+    assert make("voynov").refine(batch).seeds.tolist() == [0, 1, 2]
+
+
+def test_voynov_as_released_looks_at_both_directions_masks_and_not_at_the_combined_one():
+    batch = voynov_batch(0, 30, 90, 30, coverage_light=[0.1, 0.6, 0.1, 0.1], coverage_dark=[0.1, 0.1, 0.5, 0.6])
+    assert make("voynov").refine(batch).seeds.tolist() == [0, 2]
+
+
+def test_voynov_strict_rejects_empty_blank_and_unchanged_and_filters_the_combined_mask():
+    each = {"coverage_light": [0.1] * 5, "coverage_dark": [0.1] * 5, "contrast": [1.0, 1.0, 1.0, 0.01, 1.0]}
+    batch = voynov_batch(0, 30, 90, 30, 30, **each)
+    batch.pixels[4] = 90
+    assert make("voynov", profile="strict").refine(batch).seeds.tolist() == [1]
+    assert make("voynov", profile="strict", max_area=0.95).refine(batch).seeds.tolist() == [1, 2]
+    assert make("voynov").refine(batch).seeds.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_voynov_takes_small_pieces_out_before_it_measures():
+    batch = shares(50)
+    batch.masks[0, 9, 5:] = 1
+    assert len(make("voynov").refine(batch.with_scores(histogram_peaks=torch.tensor([2.0])))) == 1
+
+
+def test_voynov_equals_the_chain_of_three():
+    batch = random_batch(20)
+    chain = [make("components"), make("area", profile="paper"), make("change", rule="histogram")]
+    expected = batch
+    for refiner in chain:
+        expected = refiner.refine(expected)
+    found = make("voynov").refine(batch)
+    assert 0 < len(found) < 20
+    assert equal(found, expected)
+
+
+def test_voynov_needs_the_peaks():
+    with pytest.raises(CapabilityError, match="histogram_peaks"):
+        make("voynov").refine(shares(10))
+
+
+def test_voynov_limits_must_be_ordered():
+    with pytest.raises(ConfigError, match=r"min_area \(0\.6\) must not exceed"):
+        make("voynov", min_area=0.6)
 
 
 def test_order_is_the_users():
