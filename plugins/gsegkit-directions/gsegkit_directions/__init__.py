@@ -30,6 +30,14 @@ def gsegkit_components() -> list[Component]:
             paper="Voynov et al., Object Segmentation Without Labels with Large-Scale Generative Models, ICML 2021, "
             "arXiv:2006.04988",
         ),
+        Component(
+            kind="segmenter",
+            name="unet-paper",
+            target="gsegkit_directions.unet:UnetPaper",
+            config="gsegkit_directions.config_unet:UnetPaperConfig",
+            summary="the U-Net of both papers, with their training as profiles",
+            paper="Ronneberger et al., U-Net, MICCAI 2015, arXiv:1505.04597",
+        ),
     ]
 
 
