@@ -17,7 +17,6 @@ from torch import Tensor
 WORKING = 2.0  # a first working set has this many times the points inside the margin
 WORKING_MIN = 4  # and at least this many points per feature
 NEAR = 0.1  # points this close to the margin join together with those that violate it
-TOL_FIRST = 1e-4  # accuracy on a first working set, which is still incomplete
 ROUNDS = 30  # most working sets of one problem; 2 or 3 is what happens
 STEPS = 60  # most Newton steps on one working set; about 10 is what happens
 SEARCH_STEPS = 8  # most steps of a line search
@@ -78,8 +77,7 @@ class SVMSolver:
                 if rows is None:
                     tick(num_classes - len(open_) + 1)
                     continue
-                tol = TOL_FIRST if working[k] is None else self.tol
-                V[k], values[k] = self.newton(rows, y, V[k], scores[k], tol)
+                V[k], values[k] = self.newton(rows, y, V[k], scores[k])
                 working[k] = rows
                 still_open.append(k)
             open_ = still_open
@@ -104,7 +102,7 @@ class SVMSolver:
             rows = self.extend(working, y, scores)
             if rows is None:
                 break
-            v, value = self.newton(rows, y, v, scores, TOL_FIRST if working is None else self.tol)
+            v, value = self.newton(rows, y, v, scores)
             working = rows
             scores = self.scores(v[None])[0]
         return v, scores, value
@@ -178,7 +176,7 @@ class SVMSolver:
         new = (slack < 1 + NEAR).nonzero().squeeze(1)
         return torch.cat([rows, new]).sort().values
 
-    def newton(self, rows: Tensor, y: Tensor, v: Tensor, scores: Tensor, tol: float) -> tuple[Tensor, float]:
+    def newton(self, rows: Tensor, y: Tensor, v: Tensor, scores: Tensor) -> tuple[Tensor, float]:
         """Minimise f over a working set ([m] int64) by Newton steps with an exact line search."""
         lam = self.lam
         x, y, s = self._rows.take(self.x, rows), y[rows], scores[rows]
@@ -194,7 +192,7 @@ class SVMSolver:
             active = inside
             step = -torch.cholesky_solve(gradient[:, None], cholesky(hessian)).squeeze(1)
             decrement = -float(gradient @ step)
-            if decrement <= 2 * tol * value:
+            if decrement <= 2 * self.tol * value:
                 break
             change = torch.mv(x, step)
             t = self._line_search(v, step, 1 - y * s, y * change)
