@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
 DATASET_FORMATS = ("png", "coco", "yolo", "voc", "webdataset", "huggingface")
 MODEL_FORMATS = ("onnx", "torch")
+CANDIDATES = 8  # pictures looked at for each one shown, so that rare clusters are seen
 NAMES_FOLDER = "names"  # of a run: the page and the sheet of its clusters
 
 
@@ -325,7 +326,8 @@ def name_page(
     from gsegkit.naming_page import render_page
 
     out = Path(out) if out is not None else Path(run_folder) / NAMES_FOLDER / "index.html"
-    shown = _look(run_folder, images, None, max_clusters, device, session or Session.default())
+    candidates = min(images * CANDIDATES, 128)
+    shown = _look(run_folder, images, None, max_clusters, device, session or Session.default(), candidates)
     atomic_write(out, render_page(shown, str(run_folder), stored_class_map(run_folder)).encode())
     return out
 
@@ -344,7 +346,7 @@ def list_clusters(
     Args:
         run_folder: the run.
         cut: number of clusters; None = the present cut.
-        images: generated images on the sheet.
+        images: generated images in a row of the sheet: those that show most of the row's cluster.
         sheet: the sheet, a PNG; None = `RUN/names/sheet.png`.
         device: where to compute.
         session: see `run`.
@@ -352,8 +354,8 @@ def list_clusters(
     from gsegkit.naming_page import write_sheet
 
     sheet = Path(sheet) if sheet is not None else Path(run_folder) / NAMES_FOLDER / "sheet.png"
-    shown = _look(run_folder, images, cut, None, device, session or Session.default())
-    write_sheet(shown, sheet)
+    shown = _look(run_folder, min(images * CANDIDATES, 128), cut, None, device, session or Session.default())
+    write_sheet(shown, sheet, images)
     return shown.levels[0], sheet
 
 
@@ -502,7 +504,13 @@ def _round_number(folder: Path) -> int:
 
 
 def _look(
-    run_folder: str | Path, images: int, cut: int | None, max_clusters: int | None, device: str, session: Session
+    run_folder: str | Path,
+    images: int,
+    cut: int | None,
+    max_clusters: int | None,
+    device: str,
+    session: Session,
+    candidates: int = 0,
 ) -> Shown:
     """A run's clusters on generated pictures: of one cut, or (with `max_clusters`) of all levels up to that."""
     from gsegkit.naming_page import look
@@ -512,7 +520,7 @@ def _look(
     clusters_of(extractor, cut)
     generator: Generator = load(run_folder, "generator", session=session, device=device)
     ctx = session.context(Path(run_folder), device, plan.seed, batch_size=plan.batch_size)
-    return look(generator, extractor, ctx, images, cut, max_clusters)
+    return look(generator, extractor, ctx, images, cut, max_clusters, candidates)
 
 
 def _renamed(pairs: LabelledDataset, class_map: ClassMap) -> LabelledDataset:

@@ -673,7 +673,7 @@ def test_bad_commands(call, finished, tmp_path):
         (["--list", "--cut", "77"], "no cut into 77"),
         (["--class", "a=0", "--save", tmp_path / "x.yaml"], "at least 2 items"),
         (["--class", "a=0", "--class", "b=1", "--save", tmp_path / "x.yaml"], "leave out cluster"),
-        (["--images", "101"], "101 images cannot be shown"),
+        (["--images", "129"], "129 images cannot be shown"),
     ]:
         code, out, err = call("name", finished, *args, "-q")
         assert code == 2, args

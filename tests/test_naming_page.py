@@ -24,6 +24,7 @@ from gsegkit.errors import ConfigError
 from gsegkit.images import to_pixels
 from gsegkit.naming import Named, fingerprint
 from gsegkit.naming_page import look, render_page
+from gsegkit.naming_page.look import choose_pictures
 from gsegkit.naming_page.render import grey_png, palette
 from gsegkit.naming_page.sheet import CELL, GAP, LABEL, draw_sheet
 from gsegkit.native import Native
@@ -155,6 +156,30 @@ def test_the_page_needs_nothing_else(toy, extractor, ctx):
     assert len(page.ids) == len(set(page.ids))
 
 
+def test_rare_clusters_are_looked_for():
+    maps = torch.zeros(9, 4, 4, dtype=torch.uint8)
+    maps[5, 0, :2] = 1
+    maps[7, 0, 0] = 1
+    maps[8, 1] = 2
+    maps[2, 2, 0] = 2
+    assert choose_pictures(maps, 4, 4) == [0, 1, 5, 8]
+    assert choose_pictures(maps, 4, 9) == list(range(9))
+    assert choose_pictures(maps, 4, 1) == [0]
+
+
+def test_chosen_pictures_are_shown_as_their_seeds_make_them(toy, extractor, ctx):
+    shown = look(toy, extractor, ctx, images=4, cut=4, candidates=24)
+    seeds = torch.tensor(shown.seeds)
+    assert set(shown.seeds) < set(ctx.seeds("preview", 24).tolist())
+    assert shown.seeds[:2] == tuple(ctx.seeds("preview", 2).tolist())
+    batch = toy.sample(seeds, features=extractor.features(toy.info))
+    assert torch.equal(shown.pixels, to_pixels(batch.images))
+    assert torch.equal(shown.levels[0].maps.long(), extractor.scores(batch.features, (24, 40), 4).argmax(1))
+    plain = look(toy, extractor, ctx, images=4, cut=4)
+    least = [min(float((view.maps == c).float().mean((1, 2)).max()) for c in range(4)) for view in (shown.levels[0], plain.levels[0])]  # fmt: skip
+    assert least[0] >= least[1]
+
+
 def test_finer_levels_are_left_out_but_the_present_cut_is_there(toy, extractor, ctx):
     assert [view.k for view in look(toy, extractor, ctx, images=1, max_clusters=2).levels] == [2, 3]
     assert [view.k for view in look(toy, extractor, ctx, images=1).levels] == [3]
@@ -203,9 +228,11 @@ def test_the_sheet_shows_every_cluster_in_its_row(toy, extractor, ctx):
     height = round(24 * CELL / 40) + GAP
     assert sheet.shape == (3, 5 * height, LABEL + 3 * (CELL + GAP))
     row = sheet[:, height : 2 * height - GAP, LABEL : LABEL + CELL]
-    own = shown.levels[0].maps[:1, None].float()
+    most = int((shown.levels[0].maps == 0).float().mean((1, 2)).argmax())
+    own = shown.levels[0].maps[most, None, None].float()
     inside = torch.nn.functional.interpolate(own, size=row.shape[1:], mode="nearest-exact")[0, 0] == 0
-    original = sheet[:, : height - GAP, LABEL : LABEL + CELL]
+    left = LABEL + most * (CELL + GAP)
+    original = sheet[:, : height - GAP, left : left + CELL]
     assert torch.equal(row[:, inside], original[:, inside])
     assert (row[:, ~inside].float().mean(0) <= 0.22 * 255 + 1).all()
 

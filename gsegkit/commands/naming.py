@@ -54,7 +54,9 @@ def name(
     if classes or ignore:
         raise ConfigError("--class and --ignore need a file to write", "add --save classes.yaml")
     if show_list:
-        view, sheet = api.list_clusters(run_folder, cut, device=device or "auto", session=session)
+        view, sheet = api.list_clusters(
+            run_folder, cut, images=min(images, 8), device=device or "auto", session=session
+        )
         rows = dict(zip(view.ids, view.shares, strict=True))
         if as_json:
             facts = {"clusters": [{"id": i, "share": s} for i, s in rows.items()], "facts": dict(view.facts)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from gsegkit.interfaces import Generator, MaskExtractor
 from gsegkit.naming import fingerprint
 
 MAP_SIDE = 128  # longer side of the index maps: what a cluster is can be seen at this size
-MAX_IMAGES = 100
+MAX_IMAGES = 128
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Shown:
         has_levels: whether there is anything to cut.
         k: number of clusters of the present cut.
         pixels: [N, 3, H, W] uint8.
+        seeds: identities of the pictures.
         levels: rising in the number of clusters.
         names: what the extractor calls its classes now.
     """
@@ -58,6 +59,7 @@ class Shown:
     has_levels: bool
     k: int
     pixels: Tensor
+    seeds: tuple[int, ...]
     levels: tuple[View, ...]
     names: tuple[str, ...]
 
@@ -69,6 +71,7 @@ def look(
     images: int = 12,
     cut: int | None = None,
     max_clusters: int | None = None,
+    candidates: int = 0,
 ) -> Shown:
     """Label generated pictures (seeds of purpose "preview") with the clusters of some levels.
 
@@ -79,6 +82,7 @@ def look(
         images: number of pictures.
         cut: only this level; None = the present cut, and with `max_clusters` all levels of 2 to that many clusters.
         max_clusters: finest level beside the present one.
+        candidates: choose half of the pictures among this many, so that rare clusters are seen, see `choose_pictures`.
 
     Raises:
         ConfigError: no picture, too many, or no such level.
@@ -93,11 +97,58 @@ def look(
         ks = sorted({k for k in extractor.levels if 2 <= k <= max_clusters} | {extractor.k})
     generator.eval()
     extractor.eval()
+    seeds = ctx.seeds("preview", images)
+    if candidates > images:
+        finest = max((k for k in ks if max_clusters is None or k <= max_clusters), default=ks[-1])
+        seeds = ctx.seeds("preview", candidates)
+        seeds = seeds[choose_pictures(_label(generator, extractor, ctx, seeds, [finest])[1][finest], finest, images)]
+    pixels, maps = _label(generator, extractor, ctx, seeds, ks)
+    return Shown(
+        fingerprint=fingerprint(extractor),
+        has_levels=isinstance(extractor, ClusterExtractor),
+        k=extractor.k if isinstance(extractor, ClusterExtractor) else ks[0],
+        pixels=pixels,
+        seeds=tuple(seeds.tolist()),
+        levels=tuple(_view(extractor, k, maps[k]) for k in ks),
+        names=tuple(extractor.classes),
+    )
+
+
+def choose_pictures(maps: Tensor, clusters: int, count: int) -> list[int]:
+    """Pictures on which every cluster is seen, as far as that goes.
+
+    The first half are the first ones; then, one by one, comes the picture that shows most of the cluster of which the
+    pictures chosen so far show least.
+
+    Args:
+        maps: [N, h, w] uint8, positions of clusters.
+        clusters: number of clusters.
+        count: pictures to choose, at most N.
+
+    Returns:
+        Positions, rising.
+    """
+    shares = torch.stack([(maps == value).float().mean(dim=(1, 2)) for value in range(clusters)], dim=1)  # [N, K]
+    chosen = list(range((count + 1) // 2))
+    reachable = shares.amax(dim=0)
+    while len(chosen) < count:
+        seen = shares[chosen].amax(dim=0)
+        weakest = int(torch.where(seen < reachable, seen, torch.inf).argmin())  # one shown at its best needs no more
+        column = shares[:, weakest].clone()
+        column[chosen] = -1
+        chosen.append(int(column.argmax()))
+    return sorted(chosen)
+
+
+def _label(
+    generator: Generator, extractor: MaskExtractor, ctx: RunContext, seeds: Tensor, ks: Sequence[int]
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """Pictures [N, 3, H, W] uint8, and for each level the clusters' positions [N, h, w] uint8."""
     names = extractor.features(generator.info)
     pixels: list[Tensor] = []
     maps: dict[int, list[Tensor]] = {k: [] for k in ks}
-    for seeds in ctx.track(list(ctx.batches("preview", images)), "looking at clusters"):
-        batch = generator.sample(seeds, features=names)
+    for chunk in ctx.track(list(torch.split(seeds, ctx.batch_size)), "looking at clusters"):
+        batch = generator.sample(chunk, features=names)
         size = _map_size(int(batch.images.shape[2]), int(batch.images.shape[3]))
         pixels.append(to_pixels(batch.images).cpu())
         with torch.no_grad():
@@ -107,15 +158,7 @@ def look(
                 else:
                     labels = _shrunk(extractor.extract(batch, generator).probs.argmax(dim=1), size)
                 maps[k].append(labels.to(torch.uint8).cpu())
-    levels = tuple(_view(extractor, k, torch.cat(maps[k])) for k in ks)
-    return Shown(
-        fingerprint=fingerprint(extractor),
-        has_levels=isinstance(extractor, ClusterExtractor),
-        k=extractor.k if isinstance(extractor, ClusterExtractor) else ks[0],
-        pixels=torch.cat(pixels),
-        levels=levels,
-        names=tuple(extractor.classes),
-    )
+    return torch.cat(pixels), {k: torch.cat(found) for k, found in maps.items()}
 
 
 def _view(extractor: MaskExtractor, k: int, maps: Tensor) -> View:

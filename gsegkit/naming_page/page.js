@@ -190,7 +190,7 @@ function start() {
   const pictures = data.pictures.map((uri, place) => {
     const image = make("img", { src: uri, alt: "" });
     const canvas = make("canvas", { "aria-hidden": "true" });
-    const box = make("div", { class: "picture", role: "img", "aria-label": `generated picture ${place + 1}` }, image, canvas);
+    const box = make("div", { class: "picture", role: "img", title: `seed ${data.seeds[place]}`, "aria-label": `generated picture ${place + 1}` }, image, canvas);
     const under = (event) => {
       const map = maps.get(number)?.[place];
       if (!map) return null;

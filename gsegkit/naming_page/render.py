@@ -59,6 +59,7 @@ def page_data(shown: Shown, run: str, names: ClassMap | None = None) -> dict[str
         "cut": shown.k,
         "names": list(shown.names),
         "pictures": [_uri(png_bytes(_small(picture))) for picture in shown.pixels],
+        "seeds": [str(seed) for seed in shown.seeds],
         "levels": [_level(view) for view in shown.levels],
         "palette": palette(max(view.k for view in shown.levels)),
         "start": start,

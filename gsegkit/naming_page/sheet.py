@@ -1,4 +1,4 @@
-"""A contact sheet: one row a cluster, the rest of each picture dark."""
+"""A contact sheet: one row a cluster, on the pictures that show most of it, the rest of each picture dark."""
 
 from __future__ import annotations
 
@@ -18,13 +18,18 @@ GAP = 4
 DIM = 0.22  # brightness of what does not belong to the cluster
 
 
-def write_sheet(shown: Shown, path: Path) -> None:
+def write_sheet(shown: Shown, path: Path, columns: int = 8) -> None:
     """Draw the first level of `shown` as a PNG: a row for each cluster in class order, its id and share in front."""
-    write_png(path, draw_sheet(shown))
+    write_png(path, draw_sheet(shown, columns))
 
 
-def draw_sheet(shown: Shown) -> Tensor:
-    """The sheet, [3, H, W] uint8; the first row has the pictures as they are."""
+def draw_sheet(shown: Shown, columns: int = 8) -> Tensor:
+    """The sheet, [3, H, W] uint8.
+
+    Args:
+        shown: its first level is drawn, on its `columns` pictures with most of each cluster.
+        columns: pictures in a row; the first row has the first ones as they are.
+    """
     view = shown.levels[0]
     pixels, maps = _cells(shown.pixels, view.maps)
     labels = ["generated"] + [
@@ -32,11 +37,13 @@ def draw_sheet(shown: Shown) -> Tensor:
     ]
     if not shown.has_levels:
         labels[1:] = [f"{name}\n{label}" for name, label in zip(shown.names, labels[1:], strict=True)]
-    rows = [_row("generated", pixels)]
-    grey = pixels.float().mean(dim=1, keepdim=True).expand_as(pixels) * DIM
+    rows = [_row("generated", pixels[:columns])]
     for position, label in enumerate(labels[1:]):
         inside = (maps == position)[:, None]
-        rows.append(_row(label, torch.where(inside, pixels.float(), grey).round().to(torch.uint8)))
+        best = inside.flatten(1).float().mean(dim=1).sort(descending=True, stable=True).indices[:columns]
+        chosen = pixels[best].float()
+        grey = chosen.mean(dim=1, keepdim=True).expand_as(chosen) * DIM
+        rows.append(_row(label, torch.where(inside[best], chosen, grey).round().to(torch.uint8)))
     return torch.cat(rows, dim=1)
 
 
