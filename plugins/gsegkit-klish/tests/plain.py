@@ -39,7 +39,12 @@ def tree(x, labels, C):
         p = int(iou.argmin())
         q = int(ecos[p].argmax())
         merges.append(
-            (members[names[p]], members[names[q]], float(iou[p]), {members[n]: float(i) for n, i in zip(names, iou)})
+            (
+                members[names[p]],
+                members[names[q]],
+                float(iou[p]),
+                {members[n]: float(i) for n, i in zip(names, iou, strict=True)},
+            )
         )
         labels[labels == names[p]] = names[q]
         members[names[q]] |= members.pop(names[p])
