@@ -39,7 +39,9 @@ def find_weights(config: SampleOptions, generator: str, arch_class: type[Arch]) 
     """
     wanted = config.weights
     if wanted == AUTO:
-        if config.model_fields_set & set(arch_class.model_fields):
+        # by value, not by which were given: a resolved plan gives them all
+        options = type(config).model_fields
+        if any(getattr(config, name) != options[name].default for name in arch_class.model_fields):
             return None
         wanted = AUTO_WEIGHTS
     if wanted == NONE:

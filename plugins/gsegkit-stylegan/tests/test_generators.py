@@ -9,8 +9,10 @@ from gsegkit_stylegan.pggan import PGGAN
 from gsegkit_stylegan.stylegan import StyleGAN
 from gsegkit_stylegan.stylegan2 import StyleGAN2
 
-from gsegkit.artifacts import save_part
+from gsegkit.artifacts import save_part, state_hash
 from gsegkit.errors import ArtifactError, CapabilityError, ConfigError, ContractError, UnknownPluginError
+from gsegkit.plan import Plan, _resolve
+from gsegkit.plugins import installed
 from gsegkit.seeds import sample_seeds
 
 SMALL = {"resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 10}
@@ -249,3 +251,16 @@ def test_options_of_the_shape_win_over_the_default_weights():
     part = StyleGAN2(StyleGAN2Config(resolution=32))
     assert part.info.height == 32
     assert part.arch.channel_max == 128
+
+
+def test_a_resolved_plan_has_the_same_weights():
+    """What `gsegkit run` builds from its written-out options is what the name alone builds."""
+    pytest.importorskip("gsegkit_zoo")
+    plan = Plan.from_options({"gen": "stylegan2", "extractor": "native", "seg": "any"})
+    spec = _resolve(installed(), "generator", plan.gen, "gen")
+    resolved = installed().build("generator", "stylegan2", spec.options)
+    plain = installed().build("generator", "stylegan2")
+    assert resolved.licence == plain.licence == "MIT"
+    assert state_hash(resolved) == state_hash(plain)
+    other = installed().build("generator", "stylegan2", {**spec.options, "resolution": 32})
+    assert other.licence == ""
