@@ -21,6 +21,7 @@ from gsegkit.errors import ConfigError, DataError
 from gsegkit.features import Points, map_size, select_layers
 from gsegkit.interfaces import Generator
 from gsegkit_clustering.config import AhcConfig
+from gsegkit_clustering.kmeans import mean_length
 from gsegkit_clustering.points import as_float32
 from gsegkit_clustering.softmax import Softmax, adam, class_means
 
@@ -58,7 +59,7 @@ class AhcExtractor(ClusterExtractor):
         leaf = torch.from_numpy(tree.leaf).to(x.device)
         weight, bias, agreement = self._learn(x, leaf, tree, ctx)
         if by_angle:  # x has length 1 here and another there: without a bias the label is the same
-            weight = weight / points.x.float().norm(dim=1).mean()
+            weight = weight / mean_length(points.x)
         levels, row = {}, 0
         for k, ids in tree.ids.items():
             levels[k] = Level(ids, tuple(range(row, row + k)), tree.leaves[k], {"agreement": agreement[k]})

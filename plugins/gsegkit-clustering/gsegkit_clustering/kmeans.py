@@ -46,13 +46,11 @@ class KMeansExtractor(ClusterExtractor):
             weight, bias = centres, torch.zeros(k, device=centres.device)
         else:
             weight, bias = centroid_classifiers(centres)
-        facts = {
-            "metric": self.config.metric,
-            "device": backend.used_device,
-            "mean_squared_distance": mean_squared_distance(x, centres, leaf),
-        }
+        distance = mean_squared_distance(x, centres, leaf)
+        scale = concentration(distance, x.shape[1]) / mean_length(points.x) if by_angle else precision(distance, x)
+        facts = {"metric": self.config.metric, "device": backend.used_device, "mean_squared_distance": distance}
         level = Level(ids=tuple(range(k)), rows=tuple(range(k)), leaves=tuple(range(k)))
-        return Clustering(leaf=leaf, levels={k: level}, weight=weight, bias=bias, facts=facts)
+        return Clustering(leaf, {k: level}, weight, bias, scale={k: scale}, facts=facts)
 
 
 def on_sphere(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,6 +77,34 @@ def on_sphere(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
         if torch.equal(before, labels):
             break
     return centres, labels
+
+
+def precision(distance: float, x: Tensor) -> float:
+    """1 / variance of the mixture of round Gaussians that k-means fits: the steepness of its class probabilities.
+
+    exp(-|x - c|^2 / 2 v) over the clusters is a softmax of the nearest-centre scores, times 1 / v.
+
+    Args:
+        distance: mean squared distance of a point to its centre.
+        x: [N, D], for D.
+    """
+    return x.shape[1] / distance if distance > 0 else 1.0
+
+
+def concentration(distance: float, dim: int) -> float:
+    """Kappa of the mixture of von Mises-Fisher distributions that k-means by angle fits (Banerjee et al. 2005).
+
+    Args:
+        distance: mean squared distance of unit points to their unit centres, 2 - 2 mean cosine.
+        dim: D.
+    """
+    cosine = min(max(1 - distance / 2, 0.0), 1 - 1e-6)
+    return (cosine * dim - cosine**3) / (1 - cosine**2)
+
+
+def mean_length(x: Tensor) -> float:
+    """Mean over [N, D] points of their Euclidean length."""
+    return sum(float(block.float().norm(dim=1).sum(dtype=torch.float64)) for block in torch.split(x, BLOCK)) / len(x)
 
 
 def cluster_sums(x: Tensor, labels: Tensor, k: int) -> Tensor:

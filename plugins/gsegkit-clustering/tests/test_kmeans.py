@@ -1,10 +1,11 @@
+import math
 import subprocess
 import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
-from gsegkit_clustering.kmeans import cluster_sums, on_sphere
+from gsegkit_clustering.kmeans import cluster_sums, concentration, on_sphere, precision
 from gsegkit_clustering.points import as_float32
 
 from gsegkit.errors import ConfigError, DataError
@@ -36,6 +37,25 @@ def test_by_angle_the_winner_has_the_largest_cosine(fit, pixels):
     ids = [int(name.removeprefix("cluster-")) for name in part.classes]
     found = torch.tensor(ids)[part.scores(batch.features, (32, 32)).argmax(dim=1).flatten()]
     assert (found == angles.argmin(dim=1)).float().mean() > 0.9995
+
+
+def test_probabilities_are_those_of_round_gaussians(fit, pixels):
+    part = fit("kmeans", k=4, **SMALL)
+    batch, x = pixels(part)
+    variance = part.fit_facts["mean_squared_distance"] / x.shape[1]
+    rows = part.level(4)["rows"]
+    expected = (-torch.cdist(x.double(), part.weight[rows].double()).square() / (2 * variance)).softmax(dim=1)
+    found = part.extract(batch, None).probs.permute(0, 2, 3, 1).flatten(0, 2)
+    assert torch.allclose(found.double(), expected, atol=5e-3)
+    assert precision(0.0, x) == 1.0
+
+
+def test_concentration_on_the_sphere_in_three_dimensions():
+    for kappa in (5.0, 20.0, 100.0):  # mean cosine coth(kappa) - 1 / kappa
+        cosine = 1 / math.tanh(kappa) - 1 / kappa
+        assert concentration(2 - 2 * cosine, 3) == pytest.approx(kappa, rel=0.06)
+    assert concentration(3.0, 3) == 0.0
+    assert math.isfinite(concentration(0.0, 3))
 
 
 def test_the_sphere_is_left_at_a_fixed_point(collect):
