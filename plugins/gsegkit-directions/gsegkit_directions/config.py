@@ -27,7 +27,7 @@ _REFERENCE = {
     "unit_over": "first",
     "clamp": False,
     "max_edge_change": None,
-    "threshold": 0.0,
+    "level": "zero",
 }
 #: Eq. 1 as printed with lambda = 5; epsilon, steps, batch and lr are lost in the text: those of the released code.
 _PAPER = {
@@ -44,7 +44,7 @@ class DirectionsConfig(Config):
     """Options of the extractor `directions`."""
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": _PAPER, "reference": _REFERENCE}
-    kit: ClassVar[KitSettings] = KitSettings(options={"batch": 8}, iou_floor=0.9)
+    kit: ClassVar[KitSettings] = KitSettings(options={"batch": 4}, quality_options={"batch": 8}, iou_floor=0.9)
 
     profile: Literal["default", "paper", "reference"] = Field(
         "default", description="default = ours, paper = Eq. 1 as printed, reference = all values of the released code"
@@ -57,9 +57,9 @@ class DirectionsConfig(Config):
     edge_weight: float = Field(1.0, ge=0, description="weight of the edges' change, L_s")
     prior_weight: float = Field(0.4, gt=0, description="lambda, weight of the contrast of middle and rim, L_c")
 
-    steps: int = Field(120, ge=1, description="optimiser steps; both directions are found at once")
+    steps: int = Field(100, ge=1, description="optimiser steps; both directions are found at once")
     batch: int = Field(16, ge=1, description="fresh latents a step")
-    lr: float = Field(0.03, gt=0, description="Adam's learning rate")
+    lr: float = Field(0.06, gt=0, description="Adam's learning rate")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="how the learning rate falls")
 
     shift: float = Field(0.19, gt=0, description="epsilon while the directions are sought, see shift_unit")
@@ -83,7 +83,12 @@ class DirectionsConfig(Config):
         0.5, gt=0, le=1, description="refuse directions that drive a greater share of the values to black or white"
     )
 
-    threshold: float = Field(0.02, ge=0, lt=2, description="least difference of luma, in [-1, 1], that is foreground")
+    level: Literal["otsu", "zero"] = Field(
+        "otsu", description="difference of luma above which a pixel is foreground: Otsu's of each picture, or 0"
+    )
+    max_level: float = Field(
+        0.02, ge=0, le=2, description="otsu: a greater difference than this, of [-1, 1], is foreground in any case"
+    )
     sharpness: float = Field(20.0, gt=0, description="steepness of the probability over that difference")
 
     @model_validator(mode="after")
@@ -101,7 +106,9 @@ class ColourMapsConfig(Config):
         "reference": {"solver": "adam", "mask_shift": 5.0, "shift_unit": "absolute", "rank_by": "residual", "window": 1}
     }
     kit: ClassVar[KitSettings] = KitSettings(
-        options={"num_random": 4, "num_pca": 2, "images": 8, "fit_images": 8, "adam_steps": 5}, iou_floor=0.9
+        options={"num_random": 2, "num_coordinates": 2, "num_pca": 2, "images": 4, "fit_images": 4},
+        quality_options={"num_random": 0, "num_pca": 2, "images": 8, "fit_images": 16},
+        iou_floor=0.9,
     )
 
     profile: Literal["default", "reference"] = Field(

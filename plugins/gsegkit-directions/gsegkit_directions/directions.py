@@ -26,7 +26,7 @@ from gsegkit_directions.config import DirectionsConfig
 from gsegkit_directions.latents import SPREAD_SAMPLES, EditSpace, check_shape, frozen, measure_latents, spread_of
 from gsegkit_directions.losses import Terms, luma, terms
 from gsegkit_directions.pictures import write_directions
-from gsegkit_directions.scores import cleaned_coverage, histogram_peaks
+from gsegkit_directions.scores import cleaned_coverage, histogram_peaks, otsu_levels
 
 CLASSES = ("background", "foreground")
 NAMES = ("light", "dark")
@@ -136,7 +136,7 @@ class Directions(MaskExtractor):
             total = loss.sum() / config.batch
             if not bool(torch.isfinite(total)):
                 raise DivergedError(
-                    f"the loss of the directions became {float(total)} at step {step + 1}",
+                    f"the loss of the directions became {float(total.detach())} at step {step + 1}",
                     "the generator makes non-finite pictures there: lower extractor.shift",
                 )
             total.backward()  # type: ignore[no-untyped-call]
@@ -179,7 +179,8 @@ class Directions(MaskExtractor):
         energy, saturated = 0.0, 0.0
         batches = list(ctx.batches("fit", MEASURED))
         for seeds in batches:
-            pictures = generator.sample(seeds).images
+            with torch.no_grad():
+                pictures = generator.synthesize(generator.latents(seeds), generator.labels(seeds)).images
             if not bool(torch.isfinite(pictures).all()):
                 raise DataError("the generator makes pictures with NaN or infinity", "its weights are damaged")
             energy += float(term.edge_energy(term.edges(self._visible(pictures))).mean()) / len(batches)
@@ -269,17 +270,24 @@ class Directions(MaskExtractor):
         grey = {index: luma(picture)[:, 0] for index, picture in pictures.items()}
         original = luma(self.unshifted(batch, generator))[:, 0]
         difference = grey.get(0, original) - grey.get(1, original)  # Eq. 2; Eq. 3 for one direction
-        threshold = self.config.threshold
-        foreground = torch.sigmoid(self.config.sharpness * (difference - threshold))
+        level = self._level(difference)
+        foreground = torch.sigmoid(self.config.sharpness * (difference - level))
         scores = {
-            "coverage": (difference > threshold).float().mean(dim=(1, 2)),
+            "coverage": (difference > level).float().mean(dim=(1, 2)),
             "contrast": difference.abs().mean(dim=(1, 2)),
             "histogram_peaks": torch.stack([histogram_peaks(picture) for picture in pictures.values()]).amin(dim=0),
         }
         if len(grey) == 2:
-            scores["coverage_light"] = cleaned_coverage(grey[0] - original > threshold)
-            scores["coverage_dark"] = cleaned_coverage(original - grey[1] > threshold)
+            scores["coverage_light"] = cleaned_coverage(grey[0] - original > 0)
+            scores["coverage_dark"] = cleaned_coverage(original - grey[1] > 0)
         return MaskBatch(torch.stack([1 - foreground, foreground], dim=1), scores)
+
+    def _level(self, difference: Tensor) -> Tensor:
+        """The difference above which a pixel is foreground, [N, 1, 1]; 0 in the paper."""
+        if self.config.level == "zero":
+            return torch.zeros_like(difference[:, :1, :1])
+        # differs from the paper: parts of the object that stay as they are while the ground changes belong to it, too
+        return otsu_levels(difference).clamp_max(self.config.max_level)
 
     # ---- storing -------------------------------------------------------------------------------------------------
 

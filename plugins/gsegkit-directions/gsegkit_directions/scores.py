@@ -10,6 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 
 BINS = 12
+LEVELS = 256  # bins of Otsu's threshold
 PIECE_SHARE = 0.2  # pieces of at most this share of the largest one's area do not count
 EIGHT = np.ones((3, 3), dtype=bool)  # diagonal neighbours belong to a piece
 
@@ -27,6 +28,22 @@ def histogram_peaks(images: Tensor) -> Tensor:
     middle = smooth[:, 1:-1]
     peaks = (middle >= smooth[:, :-2]) & (middle >= smooth[:, 2:])
     return peaks.sum(dim=1).float().to(images.device)
+
+
+def otsu_levels(planes: Tensor) -> Tensor:
+    """Otsu's threshold of each plane, between its least and its greatest value: [N, H, W] -> [N, 1, 1]."""
+    levels = []
+    for plane in planes.double():
+        low, high = plane.amin(), plane.amax()
+        counts = torch.histc(plane.flatten().cpu(), bins=LEVELS, min=float(low), max=float(high)).to(plane.device)
+        below = counts.cumsum(0)[:-1]  # a threshold between two bins
+        above = counts.sum() - below
+        centres = torch.arange(LEVELS, dtype=torch.float64, device=plane.device) + 0.5
+        moments = (counts * centres).cumsum(0)
+        gap = moments[:-1] / below.clamp_min(1) - (moments[-1] - moments[:-1]) / above.clamp_min(1)
+        best = (below * above * gap.square()).argmax()  # variance between the two groups
+        levels.append(low + (high - low) * (best + 1) / LEVELS)
+    return torch.stack(levels).to(planes.dtype).view(-1, 1, 1)
 
 
 def cleaned_coverage(masks: Tensor) -> Tensor:
