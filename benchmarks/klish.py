@@ -220,7 +220,7 @@ def ours(x: Tensor, k0: int, levels: tuple[int, ...], folder: Path) -> tuple[flo
     """CPU seconds of the tree without k-means, and what was recorded on the way."""
     n = len(x)
     points = Points(x, torch.zeros(n).long(), torch.arange(n), (1, n), ("f",))
-    part = Recorder(KlishConfig(k0=k0, C=C, tol=TOL, init_points=None), levels)
+    part = Recorder(KlishConfig(k0=k0, C=C, tol=TOL, init_points=None, filter=False), levels)
     seconds, _ = cpu(lambda: part.cluster(points, RunContext(folder, checkpoint_seconds=1e9)))
     return seconds - part.clock["kmeans"], part
 

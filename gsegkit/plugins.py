@@ -340,7 +340,7 @@ def _known(dist: str, kind: str, *names: str) -> dict[tuple[str, str], str]:
 KNOWN_PLUGINS: dict[tuple[str, str], str] = {
     **_known("gsegkit-stylegan", "generator", "pggan", "stylegan", "stylegan2"),
     **_known("gsegkit-dcgan", "generator", "dcgan"),
-    **_known("gsegkit-zoo", "weights", "coffee-leaf-64"),
+    **_known("gsegkit-zoo", "weights", "coffee-leaf-64", "lpc-64"),
     **_known("gsegkit-klish", "extractor", "klish"),
     **_known("gsegkit-clustering", "extractor", "kmeans", "ahc", "kasp"),
     **_known("gsegkit-directions", "extractor", "directions", "colour-maps"),

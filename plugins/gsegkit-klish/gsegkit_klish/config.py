@@ -20,25 +20,26 @@ class KlishConfig(ClusterConfig):
         iou_floor=0.8,
     )
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # Xu et al., Sec. 3.2 and 4.1: every pixel, all of them to k-means, initial clusters filtered
+        # Xu et al., Sec. 3.2 and 4.1: every pixel, all of them to k-means, maps of any size up to 1,000 channels
         "paper": {
             "min_scale": 0.0,
             "pixels_per_image": None,
             "init_points": None,
-            "filter": True,
             "storage": "disk",
             "memory_mib": 65_536,
         },
     }
 
-    profile: Literal["default", "paper"] = Field("default", description="paper = its settings: every pixel, filter on")
+    profile: Literal["default", "paper"] = Field(
+        "default", description="paper = its settings: every pixel, maps of any size"
+    )
     k0: int = Field(100, ge=2, le=1000, description="k-means clusters that merging starts from; paper 100")
     C: float = Field(5000.0, gt=0, description="weight of the SVMs' mean squared hinge loss, as in the published code")
     tol: float = Field(1e-6, gt=0, le=1e-2, description="relative accuracy of every SVM; 1e-5 and less keeps the tree")
     init_points: int | None = Field(
         262_144, ge=1, description="most points that k-means looks at; null = all, as in the paper"
     )
-    filter: bool = Field(False, description="drop initial clusters of unusually low IoU, as the paper's text does")
+    filter: bool = Field(True, description="drop initial clusters of unusually low IoU: those across two parts")
     min_iou: float | None = Field(
         None, gt=0, lt=1, description="cut where every cluster first reaches this IoU; null = cut by k, or automatic"
     )

@@ -31,7 +31,7 @@ from gsegkit.clusters import (
 )
 from gsegkit.config import Config
 from gsegkit.context import CHECKPOINT_FILE, RunContext
-from gsegkit.errors import DataError, InterruptedRunError
+from gsegkit.errors import ConfigError, DataError, InterruptedRunError
 from gsegkit.features import Points
 from gsegkit.seeds import child_seed
 from gsegkit_klish.config import KlishConfig
@@ -42,7 +42,7 @@ LLOYD_STEPS = 100  # of k-means after the filter; the published code allows 2,00
 LLOYD_TOL = 1e-3  # largest change of a centroid's coordinate at which it has converged
 FILTER_SIGMAS = 1.0  # clusters below mean - this * std of logit(IoU) are filtered
 LOGIT_EPS = 1e-6  # IoUs of 0 and 1 have no logit
-AUTO_IOU = 0.75  # automatic cut: every cluster reaches this IoU; see the card for what it gave on three generators
+AUTO_IOU = 0.7  # automatic cut: every cluster reaches this IoU; see the card for what it gave on three generators
 AUTO_MAX = 24  # and at most this many clusters
 TIE = 1e-6  # IoUs closer than this are equal: the larger ECoS, then the lower index decides
 SNOWBALL_LEVELS = 20  # the last merges that are looked at for snowballing
@@ -121,18 +121,23 @@ class Klish(ClusterExtractor):
         check_count(points, k0)
         centres = self._kmeans(points.x, k0, ctx.seed)
         labels, centres = _assigned(points.x, centres)
+        if len(centres) < 2:
+            raise DataError(
+                "all pixels fell into one cluster", "the feature maps are constant: is the generator broken?"
+            )
         V, scores = self._solve_all(solver, labels, len(centres), ctx)
         iou = _ious(scores, labels)
-        if c.filter:
+        if c.filter and len(centres) > 2:
             keep = unusual(iou).logical_not()
             ctx.info(f"filter: {int(keep.sum())} of {len(keep)} initial clusters kept")
             if not bool(keep.all()):
                 labels, centres = _assigned(points.x, _lloyd(points.x, centres[keep.to(centres.device)]))
                 V, scores = self._solve_all(solver, labels, len(centres), ctx)
                 iou = _ious(scores, labels)
-        if len(centres) < 2:
-            raise DataError(
-                "all pixels fell into one cluster", "the feature maps are constant: is the generator broken?"
+        if c.k is not None and c.k > len(centres):
+            raise ConfigError(
+                f"{len(centres)} of {k0} initial clusters are left, so they cannot be cut into {c.k}",
+                "lower k, raise k0, or set filter=false",
             )
         confidence = scores.clamp(-1, 1).add_(1).mul_(0.5)
         return Tree(

@@ -138,7 +138,7 @@ def members_of(k0: int, levels) -> dict[int, frozenset[int]]:
 def test_incremental_equals_plain(tmp_path, monkeypatch, seed, C):
     """The same merges, and IoUs equal to 1e-3, as with all SVMs solved anew after each merge."""
     x, _ = blobs(900, 8, seed=seed, spread=1.4)
-    config = KlishConfig(k0=9, C=C, tol=1e-7, kmeans="torch")
+    config = KlishConfig(k0=9, C=C, tol=1e-7, kmeans="torch", filter=False)
     found = Klish(config).cluster(points(x), context(tmp_path))
     expected = plain.tree(x.numpy(), found.leaf.numpy(), C)
     members = members_of(9, found.levels)
@@ -167,7 +167,7 @@ def test_separable_but_not_compact(tmp_path):
     for seed in range(5):
         x, truth = three_crescents(seed)
         ctx = RunContext(tmp_path / str(seed), seed=seed)
-        config = KlishConfig(k0=4, C=100.0, kmeans="torch")
+        config = KlishConfig(k0=4, C=100.0, kmeans="torch", filter=False)
         found = Klish(config).cluster(points(x), ctx)
         labels = torch.tensor(found.levels[3].leaves)[found.leaf]
         klish.append(adjusted_rand_score(truth, labels))
@@ -192,7 +192,7 @@ def test_toy_parts(tmp_path):
 
 def test_cut_without_refit(tmp_path):
     toy = Toy(ToyConfig(size=33, width=47))
-    options = {"k0": 12, "images": 12, "pixels_per_image": 100}
+    options = {"k0": 12, "images": 12, "pixels_per_image": 100, "filter": False}
     part = Klish(build_config(KlishConfig, {**options, "k": 5}, "klish"))
     part.fit(toy, context(tmp_path / "a"))
     batch = toy.sample(fixtures.seeds(), features=part.features(toy.info))
@@ -214,7 +214,7 @@ def test_cut_without_refit(tmp_path):
 
 def test_levels_are_nested_and_background_comes_first(tmp_path):
     toy = Toy(ToyConfig())
-    part = Klish(build_config(KlishConfig, {"k0": 16, "images": 24, "pixels_per_image": 100}, "klish"))
+    part = Klish(build_config(KlishConfig, {"k0": 16, "images": 24, "pixels_per_image": 100, "filter": False}, "klish"))
     part.fit(toy, context(tmp_path))
     for k in range(3, 17):
         fine, coarse, facts = part.level(k)["ids"], part.level(k - 1)["ids"], part.level(k)["facts"]
@@ -275,8 +275,10 @@ def test_filter_drops_the_inseparable(tmp_path):
 
 def test_guard_keeps_the_largest_from_swallowing(tmp_path):
     x, _ = blobs(1500, 6, classes=8, spread=3.0)  # hardly separable
-    free = Klish(KlishConfig(k0=30, C=100.0, kmeans="torch")).cluster(points(x), context(tmp_path / "a"))
-    held = Klish(KlishConfig(k0=30, C=100.0, kmeans="torch", max_share=0.4)).cluster(points(x), context(tmp_path / "b"))
+    free = Klish(KlishConfig(k0=30, C=100.0, kmeans="torch", filter=False)).cluster(points(x), context(tmp_path / "a"))
+    held = Klish(KlishConfig(k0=30, C=100.0, kmeans="torch", filter=False, max_share=0.4)).cluster(
+        points(x), context(tmp_path / "b")
+    )
 
     def largest(found, k):
         return float(torch.bincount(torch.tensor(found.levels[k].leaves)[found.leaf]).max()) / len(x)
@@ -297,7 +299,7 @@ def test_snowball_is_told(tmp_path):
 @pytest.mark.parametrize("after", [0, 1, 5])
 def test_resumes_from_the_last_merge(tmp_path, after):
     x, _ = blobs()
-    config = KlishConfig(k0=10, kmeans="torch")
+    config = KlishConfig(k0=10, kmeans="torch", filter=False)
     whole = Klish(config).cluster(points(x), context(tmp_path / "whole"))
     ctx = context(tmp_path / "cut")
     solved = []

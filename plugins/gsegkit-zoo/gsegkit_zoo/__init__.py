@@ -16,4 +16,11 @@ def gsegkit_components() -> list[Component]:
             summary="StyleGAN2, 64 x 64: coffee leaves with symptoms, squashed from 2:1 photographs",
             licence="MIT",
         ),
+        Component(
+            kind="weights",
+            name="lpc-64",
+            target="gsegkit_zoo.weights:Lpc64",
+            summary="StyleGAN2, 64 x 64: small drawn figures (Liberated Pixel Cup) on textures",
+            licence="CC-BY-SA-3.0",
+        ),
     ]

@@ -32,3 +32,9 @@ class CoffeeLeaf64(ZooWeights):
     """StyleGAN2 at 64 x 64 on 1,747 photographs of coffee leaves."""
 
     name = "coffee-leaf-64"
+
+
+class Lpc64(ZooWeights):
+    """StyleGAN2 at 64 x 64 on 4,000 drawn figures made of layers of the Liberated Pixel Cup."""
+
+    name = "lpc-64"
