@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.images import list_images, to_images
+from gsegkit.images import fit_pixels, list_images, to_images
 from gsegkit.plugins import installed
 from gsegkit.seeds import sample_seeds
 
@@ -52,16 +52,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the photographs that the generator was trained on")
     parser.add_argument("--held-out", type=Path, help="photographs that it has not seen")
+    parser.add_argument(
+        "--held-out-size", type=int, nargs=2, metavar=("H", "W"), help="reduce them to the size of --data first"
+    )
     parser.add_argument("--gen", default="stylegan2")
+    parser.add_argument("--weights", help="folder, or name in the zoo")
     parser.add_argument("--samples", type=int, default=873)
     options = parser.parse_args()
-    generator = installed().build("generator", options.gen)
+    generator = installed().build("generator", options.gen, {"weights": options.weights} if options.weights else {})
     size = (generator.info.height, generator.info.width)
     network = backbone()
 
-    def reals(folder: Path) -> np.ndarray:
-        files = UnlabelledImages(tuple(list_images(folder)), size, generator.info.fit_rule)
-        return features(network, to_images(files.batch(range(len(files)))))
+    def reals(folder: Path, first: tuple[int, int] | None = None) -> np.ndarray:
+        files = UnlabelledImages(tuple(list_images(folder)), first or size, generator.info.fit_rule)
+        return features(network, to_images(fit_pixels(files.batch(range(len(files))), size, generator.info.fit_rule)))
 
     real = reals(options.data)
     order = np.random.RandomState(0).permutation(len(real))
@@ -80,7 +84,7 @@ def main() -> None:
         ),
     }
     if options.held_out:
-        held = reals(options.held_out)
+        held = reals(options.held_out, tuple(options.held_out_size) if options.held_out_size else None)
         found["generated - held out"] = round(frechet(fake, held) / scale, 4)
         found["real half - held out"] = round(frechet(half, held) / scale, 4)
     print(json.dumps(found, indent=1))

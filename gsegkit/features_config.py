@@ -15,7 +15,7 @@ class FeatureConfig(Config):
     layers: tuple[str, ...] = Field((), description="feature maps by name; empty = the paper's rule (from shapes)")
     max_channels: int = Field(1000, ge=1, description="the rule stops before more channels than this")
     min_scale: float = Field(
-        0.25, ge=0, le=1, description="and at maps smaller than this share of the image, which tell place, not part"
+        0.5, ge=0, le=1, description="and at maps smaller than this share of the image, which tell place, not part"
     )
     images: int = Field(256, ge=1, description="generated images that are looked at; paper 256")
     resolution: int = Field(256, ge=4, description="longer side of the map that pixels are taken from; paper 256")
