@@ -106,7 +106,7 @@ class Directions(MaskExtractor):
         """Gradients of one step's codes, in micro-batches.
 
         Returns:
-            L_s [2], the prior's contrast [2] (both positive when they go where they should), the edges' energy.
+            L_s [2], the contrast gained [2] (positive = the middle got lighter, or darker), the edges' energy.
         """
         config = self.config
         weights = torch.tensor(SIGNS, device=ctx.device)
@@ -119,8 +119,9 @@ class Directions(MaskExtractor):
         first = 0
         for seeds in torch.split(ctx.seeds("fit", config.batch, SPREAD_SAMPLES + step * config.batch), ctx.batch_size):
             latents, labels = generator.latents(seeds).detach(), generator.labels(seeds)
-            with torch.no_grad():  # S(G(z)) is shared by both directions
-                edges = term.edges(self._visible(generator.synthesize(latents, labels).images))
+            with torch.no_grad():  # G(z) is shared by both directions
+                originals = self._visible(generator.synthesize(latents, labels).images)
+                edges, before = term.edges(originals), term.contrast(originals)
             v = self.space.unit(search.free).unsqueeze(1)  # [2,1,*latent]
             own = eps[:, first : first + len(seeds)] if eps.ndim else eps
             shifted = latents + own * v  # [2,n,*latent]
@@ -130,7 +131,8 @@ class Directions(MaskExtractor):
                 raise _no_gradient(generator)
             pictures = self._visible(pictures)
             edge_change = term.edge_change(pictures, edges.repeat(2, 1, 1, 1)).view(2, -1)  # L_s
-            contrast = term.contrast(pictures).view(2, -1) * weights[:, None]  # L_c, with its sign
+            # L_c with its sign, less that of G(z): a constant, without which the curve says little
+            contrast = (term.contrast(pictures).view(2, -1) - before) * weights[:, None]
             # Eq. 1, where a positive weight means a lighter middle, as the text says and the printed sign does not
             loss = config.edge_weight * edge_change - config.prior_weight * contrast
             total = loss.sum() / config.batch

@@ -111,9 +111,10 @@ def test_one_step_is_that_of_a_plain_reading(disc, context):
         shifted, original = generator.synthesize(latents + 2 * v).images, generator.synthesize(latents).images
         edges = wanted.edge_change(shifted, wanted.edges(original)).mean()
         prior = (luma(shifted)[:, 0] * wanted.prior).mean()
+        before = (luma(original)[:, 0] * wanted.prior).mean().detach()
         (10 * edges - sign * 2 * prior).backward()
         assert float(found[0][index]) == pytest.approx(float(edges.detach()), rel=1e-4)
-        assert float(found[1][index]) == pytest.approx(sign * float(prior.detach()), rel=1e-4)
+        assert float(found[1][index]) == pytest.approx(sign * float(prior.detach() - before), rel=1e-4)
     torch.testing.assert_close(search.free.grad, plain.grad, rtol=1e-4, atol=1e-6)
 
 
@@ -147,6 +148,7 @@ def test_curves_and_figure_are_left_for_the_report(disc, context):
     assert [row["step"] for row in rows] == [10, 20]
     wanted = {"edge_change_light", "edge_change_dark", "contrast_light", "contrast_dark", "cosine"}
     assert wanted <= rows[-1].keys()
+    assert rows[-1]["contrast_light"] > 0 < rows[-1]["contrast_dark"]
     assert (ctx.folder / "figures" / "directions.png").stat().st_size > 500
     assert "difference" in (ctx.folder / "figures" / "directions.txt").read_text()
 
@@ -199,7 +201,7 @@ def test_toy_over_five_seeds(toy, context):
         assert both.found["cosine"] < -0.8
     assert min(row[0] for row in rows) >= 0.97
     means = torch.tensor(rows).mean(dim=0)
-    assert float(means[1:].max()) <= float(means[0]) + 0.002
+    assert float(means[1:].max()) <= float(means[0]) + 0.005
 
 
 # ---- masks and scores --------------------------------------------------------------------------------------------

@@ -1,0 +1,455 @@
+"""Directions, measured: the papers' ablations on our generators, the toy, speed, cosines and figures.
+
+    python benchmarks/directions.py --work FOLDER --case coffee-leaf-64=stylegan2:coffee-leaf-64:DATA/coffee_leaf
+    python benchmarks/directions.py --work FOLDER --case lpc=stylegan2:WEIGHTS/lpc:DATA/lpc_parts_test --tables masks
+    python benchmarks/directions.py --work FOLDER --parts pictures --case celeba=dcgan:WEIGHTS/celeba32-dcgan
+
+A case is NAME=GENERATOR:WEIGHTS:DATA; without DATA it takes part in cosines and figures only. Parts: `toy` (exact,
+5 seeds), `tables` (generator -> directions -> refiners -> segmenter -> annotated photographs, for every row and seed),
+`speed` (seconds a step beside a plain reading), `pictures` (cosines, figures, loss curves). Every step keeps its
+result in --work, so the same command goes on where it was stopped, and rows share what they have in common. Results
+go to benchmarks/results/directions-*.json, figures to docs/figures/directions/; with --fast both go to --work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from gsegkit_directions.directions import Directions, Search
+from gsegkit_directions.ensemble import Ensemble
+from gsegkit_directions.latents import SPREAD_SAMPLES, frozen
+from gsegkit_directions.losses import luma, terms
+from gsegkit_directions.pictures import direction_rows, mask_pixels
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from gsegkit.artifacts import COMPONENT_FILE, atomic_write_json, load_part, read_json, save_part
+from gsegkit.context import RunContext, read_metrics
+from gsegkit.dataset import LabelledDataset, ShardDataset
+from gsegkit.devices import pick_device
+from gsegkit.errors import GsegkitError
+from gsegkit.images import grid
+from gsegkit.interfaces import Generator, MaskExtractor, Segmenter
+from gsegkit.pipeline import state_hash
+from gsegkit.plugins import installed
+from gsegkit.progress import Progress
+from gsegkit.rundir import stage_key
+from gsegkit.synthesis import label_samples, synthesize
+
+ROOT = Path(__file__).parents[1]
+TOY_SEEDS = range(5)
+SHOWN = 8
+COLOURS = 96  # of a figure: a third of the bytes
+#: Options of `directions` that do not change what is found, only what is made of it: rows share the search.
+READOUT = ("mask", "level", "max_level", "mask_shift", "sharpness")
+METRICS = ("iou_foreground", "accuracy", "max_f_beta", "precision", "recall")
+BASELINES = ("baseline_centre_prior_iou", "baseline_otsu_iou")
+#: Paper, Table 5: cosine of the two directions.
+PAPER_COSINES = {"BigBiGAN": -0.4376, "SelfCondGAN": -0.7854, "UncondGAN": -0.3522, "ContraGAN": -0.3297,
+                 "SAGAN": -0.4648}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """A generator and, if there is any, annotated data of the same kind."""
+
+    name: str
+    generator: str
+    weights: str = ""
+    data: Path | None = None
+
+    @staticmethod
+    def parse(text: str) -> Case:
+        """NAME=GENERATOR[:WEIGHTS[:DATA]]."""
+        name, _, rest = text.partition("=")
+        parts = [*rest.split(":"), "", ""]
+        return Case(name, parts[0], parts[1], Path(parts[2]) if parts[2] else None)
+
+    def build(self, device: torch.device) -> Generator:
+        """The generator on a device."""
+        options = {"weights": self.weights} if self.weights else {}
+        generator: Generator = installed().build("generator", self.generator, options).to(device)
+        return generator.eval()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        table: "masks" (paper, Table 3), "weights" (Table 4), "shifts" (Table 7), "others".
+        name: what is varied.
+        options: of the extractor.
+        extractor: its name.
+        refine: (refiner, options) in order.
+        segmenter: (segmenter, options).
+        members: names of rows of the same table whose segmenters are averaged instead.
+    """
+
+    table: str
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    extractor: str = "directions"
+    refine: tuple[tuple[str, dict[str, Any]], ...] = (("components", {}), ("area", {}), ("change", {}))
+    segmenter: tuple[str, dict[str, Any]] = ("unet", {})
+    members: tuple[str, ...] = ()
+
+
+LARGE = {"max_area": 0.8}  # the published limit of 0.5 would leave no leaf
+ROWS = (
+    Row("masks", "both"),
+    Row("masks", "light", {"mask": "light"}),
+    Row("masks", "dark", {"mask": "dark"}),
+    Row("masks", "ensemble of light and dark", members=("light", "dark")),
+    Row("masks", "both, level zero as in the paper", {"level": "zero"}),
+    Row("weights", "lambda / 4", {"prior_weight": 0.1}),
+    Row("weights", "lambda", {}),
+    Row("weights", "lambda x 4", {"prior_weight": 1.6}),
+    Row("weights", "lambda x 16", {"prior_weight": 6.4}),
+    Row("shifts", "search 0.05", {"shift": 0.05}),
+    Row("shifts", "search 0.19", {}),
+    Row("shifts", "search 0.46", {"shift": 0.46}),
+    Row("shifts", "search 0.92", {"shift": 0.92}),
+    Row("shifts", "masks 0.19", {"mask_shift": 0.19}),
+    Row("shifts", "masks 0.92", {"mask_shift": 0.92}),
+    Row("others", "default", {}),
+    Row("others", "profile reference", {"profile": "reference"}),
+    Row("others", "profile paper", {"profile": "paper"}),
+    Row("others", "refiner voynov", refine=(("voynov", LARGE),)),
+    Row("others", "refiner voynov, strict", refine=(("voynov", {"profile": "strict", **LARGE}),)),
+    Row("others", "no refiner", refine=()),
+    Row("others", "segmenter unet-paper", segmenter=("unet-paper", {})),
+    Row("others", "colour-maps", extractor="colour-maps"),
+    Row("others", "klish, 2 clusters", {"k": 2}, extractor="klish"),
+)
+
+
+class Talk(Progress):
+    """Prints messages, and each loop's name once."""
+
+    def start(self, task: str, total: int, done: int = 0, planned: int | None = None) -> None:
+        """See `Progress.start`."""
+        print(f"    {task}: {total - done}", flush=True)
+
+    def message(self, text: str, level: str = "info") -> None:
+        """See `Progress.message`."""
+        print(f"    {level}: {text}", flush=True)
+
+
+class Bench:
+    """What all parts need: the work folder, the device, and steps that are done once."""
+
+    def __init__(self, work: Path, device: str, samples: int, fast: bool) -> None:
+        self.work, self.device, self.samples, self.fast = work, pick_device(device), samples, fast
+        self.results = work / "results" if fast else ROOT / "benchmarks" / "results"
+        self.figures = work / "figures" if fast else ROOT / "docs" / "figures" / "directions"
+
+    def context(self, key: str, name: str, seed: int) -> RunContext:
+        """A context in a folder of its own under --work."""
+        return RunContext(self.work / name / key, device=self.device, seed=seed, progress=Talk(), smoke=self.fast)
+
+    def environment(self) -> dict[str, Any]:
+        """What the numbers depend on beside the seeds."""
+        return {"device": str(self.device), "threads": torch.get_num_threads(), "torch": torch.__version__,
+                "machine": platform.machine(), "samples": self.samples}  # fmt: skip
+
+    # ---- steps ---------------------------------------------------------------------------------------------------
+
+    def fitted(self, generator: Generator, row: Row, seed: int) -> tuple[MaskExtractor, float, Path]:
+        """The row's extractor, the seconds that its search took, and its folder."""
+        searching = {k: v for k, v in row.options.items() if row.extractor != "directions" or k not in READOUT}
+        key = stage_key(state_hash(generator), generator.info, row.extractor, searching, seed)
+        ctx = self.context(key, "extractor", seed)
+        extractor: MaskExtractor = installed().build("extractor", row.extractor, row.options).to(self.device)
+        if not (ctx.folder / COMPONENT_FILE).exists():
+            began = time.perf_counter()
+            extractor.fit(generator, ctx)
+            atomic_write_json(ctx.folder / "seconds.json", round(time.perf_counter() - began, 1))
+            save_part(extractor, ctx.folder, "extractor", row.extractor)
+        load_part(extractor, ctx.folder)
+        return extractor.eval(), float(read_json(ctx.folder / "seconds.json")), ctx.folder
+
+    def pairs(self, generator: Generator, extractor: MaskExtractor, row: Row, found: Path, seed: int) -> ShardDataset:
+        """The row's refined pairs."""
+        ctx = self.context(stage_key(found.name, row.options, row.refine, self.samples), "dataset", seed)
+        refiners = [(name, installed().build("refiner", name, options)) for name, options in row.refine]
+        made = synthesize(generator, extractor, refiners, self.samples, ctx)
+        assert made is not None
+        return made
+
+    def trained(self, pairs: ShardDataset, row: Row, seed: int) -> Segmenter:
+        """The row's segmenter."""
+        ctx = self.context(stage_key(pairs.folder.name, row.segmenter), "segmenter", seed)
+        name, options = row.segmenter
+        segmenter: Segmenter = installed().build("segmenter", name, options).to(self.device)
+        if not (ctx.folder / COMPONENT_FILE).exists():
+            began = time.perf_counter()
+            segmenter.fit(pairs, ctx)
+            atomic_write_json(ctx.folder / "seconds.json", round(time.perf_counter() - began, 1))
+            save_part(segmenter, ctx.folder, "segmenter", name)
+        load_part(segmenter, ctx.folder)
+        segmenter.training_seconds = float(read_json(ctx.folder / "seconds.json"))  # type: ignore[assignment]
+        return segmenter.eval()
+
+    def measured(self, case: Case, row: Row, seed: int, data: LabelledDataset) -> dict[str, Any]:
+        """The numbers of a row for one seed."""
+        generator = case.build(self.device)
+        name = stage_key(state_hash(generator), len(data), row.table, row.name, row.options, row.refine, row.segmenter,
+                         self.samples, seed, self.fast)  # fmt: skip
+        path = self.work / "scores" / f"{name}.json"
+        if path.exists():
+            return dict(read_json(path))
+        facts: dict[str, Any] = {}
+        if row.members:
+            rows = [other for other in ROWS if other.table == row.table and other.name in row.members]
+            segmenters = []
+            for member in rows:
+                extractor, _, found = self.fitted(generator, member, seed)
+                segmenters.append(self.trained(self.pairs(generator, extractor, member, found, seed), member, seed))
+            predict: Any = Ensemble(segmenters)
+        else:
+            extractor, seconds, found = self.fitted(generator, row, seed)
+            pairs = self.pairs(generator, extractor, row, found, seed)
+            segmenter = self.trained(pairs, row, seed)
+            facts = {"search_seconds": seconds, "training_seconds": segmenter.training_seconds, "pairs": len(pairs),
+                     "dropped": {k: v for k, v in pairs.counts.items() if k not in ("candidates", "kept")}}  # fmt: skip
+            if isinstance(extractor, Directions):
+                facts["cosine"] = extractor.found["cosine"]
+            predict = Ensemble([segmenter])
+        report = installed().build("evaluator", "masks").evaluate(predict, data, self.context(name, "report", seed))
+        metrics = {key: report.metrics[key] for key in (*METRICS, *BASELINES)}
+        atomic_write_json(path, {**{k: round(float(v), 4) for k, v in metrics.items() if v is not None}, **facts})
+        return dict(read_json(path))
+
+
+# ---- tables ------------------------------------------------------------------------------------------------------
+
+
+def tables(bench: Bench, case: Case, names: list[str], seeds: list[int]) -> None:
+    """Every row of the chosen tables, over the seeds; the file is rewritten after each row."""
+    data = installed().build("dataset", "folder").labelled(case.data)
+    path = bench.results / f"directions-{case.name}.json"
+    for row in ROWS:
+        if row.table not in names:
+            continue
+        each: dict[str, Any] = {}
+        for seed in seeds:
+            print(f"{case.name} / {row.table} / {row.name} / seed {seed}", flush=True)
+            try:
+                each[str(seed)] = bench.measured(case, row, seed, data)
+            except GsegkitError as error:  # a setting that fails is a result
+                each[str(seed)] = {"error": str(error).replace(str(bench.work), "WORK")}
+            print("   ", each[str(seed)], flush=True)
+        old = json.loads(path.read_text()) if path.exists() else {"rows": []}
+        entry = {"table": row.table, "name": row.name, "options": row.options, **_summary(each), "seeds": each}
+        rows = [r for r in old["rows"] if (r["table"], r["name"]) != (row.table, row.name)] + [entry]
+        order = [(r.table, r.name) for r in ROWS]
+        rows.sort(key=lambda r: order.index((r["table"], r["name"])) if (r["table"], r["name"]) in order else 99)
+        facts = {"case": case.name, "generator": case.generator, "images": len(data), **bench.environment()}
+        _write(path, {**facts, "rows": rows})
+
+
+def _summary(each: dict[str, Any]) -> dict[str, Any]:
+    found = {}
+    for name in (*METRICS, *BASELINES, "cosine"):
+        values = [numbers[name] for numbers in each.values() if name in numbers]
+        if values:
+            found[name] = round(statistics.mean(values), 4)
+            if name == "iou_foreground" and len(values) > 1:
+                found["iou_std"] = round(statistics.stdev(values), 4)
+    return found
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+# ---- toy ---------------------------------------------------------------------------------------------------------
+
+
+def toy(bench: Bench) -> None:
+    """IoU with the exact masks for both directions and each alone, for our level and the paper's, over 5 seeds."""
+    case, rows = Case("toy", "toy"), []
+    generator = case.build(bench.device)
+    for seed in TOY_SEEDS:
+        numbers: dict[str, Any] = {"seed": seed}
+        for level in ("otsu", "zero"):
+            for mask in ("both", "light", "dark"):
+                row = Row("toy", mask, {"mask": mask, "level": level})
+                extractor, seconds, _ = bench.fitted(generator, row, seed)
+                numbers[f"{mask}, level {level}"] = _toy_iou(extractor, generator, seed, bench)
+        assert isinstance(extractor, Directions)
+        extra, _, _ = bench.fitted(generator, Row("toy", "colour-maps", extractor="colour-maps"), seed)
+        numbers |= {"colour-maps": _toy_iou(extra, generator, seed, bench), "cosine": extractor.found["cosine"],
+                    "seconds": seconds}  # fmt: skip
+        print("toy", numbers, flush=True)
+        rows.append(numbers)
+    names = [name for name in rows[0] if name != "seed"]
+    mean = {name: round(statistics.mean(row[name] for row in rows), 4) for name in names}
+    print("toy, mean", mean, flush=True)
+    _write(bench.results / "directions-toy.json", {**bench.environment(), "samples": 256, "mean": mean, "rows": rows})
+
+
+@torch.no_grad()
+def _toy_iou(extractor: MaskExtractor, generator: Generator, seed: int, bench: Bench) -> float:
+    batch = generator.sample(bench.context("", "toy", seed).seeds("test", 256))
+    found, truth = extractor.extract(batch, generator).probs.argmax(dim=1) == 1, generator.truth(batch) > 0
+    ious = (found & truth).sum((1, 2)) / (found | truth).sum((1, 2)).clamp_min(1)
+    return round(float(ious.mean()), 4)
+
+
+# ---- speed -------------------------------------------------------------------------------------------------------
+
+
+def speed(bench: Bench, cases: list[Case], rounds: int = 12) -> None:
+    """Seconds a step for both directions: ours, and a plain reading; they take turns, the medians count."""
+    rows = []
+    for case in cases:
+        generator = case.build(bench.device)
+        extractor = Directions(installed().find("extractor", "directions").config_class()())
+        ctx = bench.context(case.name, "speed", 0)
+        with frozen(generator):
+            extractor._measure_space(generator, ctx)
+            term = extractor._measure_edges(generator, ctx)
+            search = Search(extractor.space.free_shape, ctx).to(bench.device)
+            times: dict[str, list[float]] = {"ours": [], "plain": []}
+            for step in range(rounds + 1):
+                for name in times:
+                    began = time.perf_counter()
+                    search.free.grad = None
+                    if name == "ours":
+                        extractor._accumulate(generator, term, search, step, ctx)
+                    else:
+                        _plain_step(extractor, generator, search.free, step, ctx)
+                    if bench.device.type == "cuda":
+                        torch.cuda.synchronize()
+                    if step:  # the first pays for kernels being chosen
+                        times[name].append(time.perf_counter() - began)
+        ours, plain = (statistics.median(times[name]) for name in times)
+        config = extractor.config
+        row = {"generator": case.name, "batch": config.batch, "ours_seconds": round(ours, 4),
+               "plain_seconds": round(plain, 4), "ratio": round(plain / ours, 2), "steps": config.steps,
+               "search_seconds": round(ours * config.steps, 1)}  # fmt: skip
+        print("speed", row, flush=True)
+        rows.append(row)
+    _write(bench.results / "directions-speed.json", {**bench.environment(), "rows": rows})
+
+
+def _plain_step(extractor: Directions, generator: Generator, free: Tensor, step: int, ctx: RunContext) -> None:
+    """The plain reading: for each direction two full forward passes, both in the graph, nothing shared."""
+    config = extractor.config
+    term = terms("code", generator.info.height, generator.info.width, ctx.device)
+    for index, sign in enumerate((1.0, -1.0)):
+        seeds = ctx.seeds("fit", config.batch, SPREAD_SAMPLES + step * config.batch)
+        latents = generator.latents(seeds).detach().requires_grad_()
+        labels = generator.labels(seeds)
+        v = free[index] / free[index].norm()
+        shifted = generator.synthesize(latents + config.shift * extractor.space.spread * v, labels).images
+        original = generator.synthesize(latents, labels).images
+        edges = term.edge_change(shifted, term.edges(original)).mean()
+        loss = config.edge_weight * edges - sign * config.prior_weight * (luma(shifted)[:, 0] * term.prior).mean()
+        loss.backward()
+
+
+# ---- pictures ----------------------------------------------------------------------------------------------------
+
+
+def pictures(bench: Bench, cases: list[Case]) -> None:
+    """Per generator: cosine, figure (original, light, dark, difference, mask, refined), loss curves."""
+    path = bench.results / "directions-cosines.json"
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    for case in cases:
+        generator = case.build(bench.device)
+        extractor, seconds, folder = bench.fitted(generator, Row("pictures", "default"), 0)
+        assert isinstance(extractor, Directions)
+        sheet = Image.fromarray(_sheet(extractor, generator, bench).permute(1, 2, 0).numpy())
+        bench.figures.mkdir(parents=True, exist_ok=True)
+        sheet.quantize(COLOURS).save(bench.figures / f"{case.name}.png", optimize=True)
+        _curves(read_metrics(folder / "metrics.jsonl")).save(bench.figures / f"{case.name}-loss.png", optimize=True)
+        row = {"generator": case.name, **{k: extractor.found[k] for k in ("cosine", "coverage", "contrast")},
+               "seconds": seconds, "size": generator.info.height}  # fmt: skip
+        print("pictures", row, flush=True)
+        rows = [other for other in rows if other["generator"] != case.name] + [row]
+    _write(path, {**bench.environment(), "paper": PAPER_COSINES, "rows": rows})
+
+
+@torch.no_grad()
+def _sheet(extractor: Directions, generator: Generator, bench: Bench) -> Tensor:
+    """Six rows of eight samples that were not chosen, enlarged to 64 pixels; what a refiner dropped is left blank."""
+    seeds = bench.context("", "pictures", 0).seeds("preview", SHOWN)
+    rows = direction_rows(extractor, generator, generator.sample(seeds))
+    labelled, _ = label_samples(generator, extractor, seeds)
+    for name, options in Row("", "").refine:
+        labelled = installed().build("refiner", name, options).refine(labelled)
+    refined = torch.full_like(rows["mask"].cpu(), 128)
+    for seed, mask in zip(labelled.seeds.tolist(), labelled.masks, strict=True):
+        refined[seeds.tolist().index(seed)] = mask_pixels(mask[None])[0]
+    sheet = torch.cat([*(row.cpu() for row in rows.values()), refined])
+    factor = max(1, round(64 / generator.info.height))
+    return grid(sheet.repeat_interleave(factor, 2).repeat_interleave(factor, 3), SHOWN)
+
+
+def _curves(rows: list[dict[str, float]]) -> Image.Image:
+    """Two small charts: change of the edges, contrast of middle and rim; light in orange, dark in blue."""
+    width, height, gap = 300, 130, 30
+    image = Image.new("RGB", (2 * width, height), "white")
+    draw = ImageDraw.Draw(image)
+    for position, name in enumerate(("edge_change", "contrast")):
+        left, top, right, bottom = position * width + gap + 12, 20, (position + 1) * width - 8, height - 20
+        values = [row[f"{name}_{which}"] for row in rows for which in ("light", "dark")]
+        low, high, last = min(values), max(values), rows[-1]["step"]
+        draw.text((left, 4), name.replace("_", " "), fill="black")
+        draw.line([(left, top), (left, bottom), (right, bottom)], fill="gray")
+        draw.text((position * width + 2, top - 4), f"{high:.2f}", fill="black")
+        draw.text((position * width + 2, bottom - 8), f"{low:.2f}", fill="black")
+        draw.text((right - 60, bottom + 4), f"step {int(last)}", fill="black")
+        for which, colour in (("light", (230, 120, 0)), ("dark", (30, 70, 200))):
+            points = [
+                (left + (right - left) * row["step"] / last,
+                 bottom - (bottom - top) * (row[f"{name}_{which}"] - low) / max(high - low, 1e-9))
+                for row in rows
+            ]  # fmt: skip
+            draw.line(points, fill=colour, width=2)
+    return image
+
+
+def main() -> None:
+    """Run the chosen parts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder that keeps what is done")
+    parser.add_argument("--case", action="append", default=[], help="NAME=GENERATOR[:WEIGHTS[:DATA]]; repeat")
+    parser.add_argument("--parts", nargs="+", default=["toy", "tables", "speed", "pictures"])
+    parser.add_argument("--tables", nargs="+", default=["masks", "weights", "shifts", "others"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--fast", action="store_true", help="three steps of everything, to see that it works")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    bench = Bench(options.work, options.device, options.samples, options.fast)
+    cases = [Case.parse(text) for text in options.case]
+    if "toy" in options.parts:
+        toy(bench)
+    if "speed" in options.parts:
+        speed(bench, [case for case in cases if case.data is not None] or cases)
+    if "pictures" in options.parts:
+        pictures(bench, [Case("toy", "toy"), *cases])
+    if "tables" in options.parts:
+        for case in cases:
+            if case.data is not None:
+                tables(bench, case, options.tables, options.seeds)
+
+
+if __name__ == "__main__":
+    main()
