@@ -344,7 +344,8 @@ KNOWN_PLUGINS: dict[tuple[str, str], str] = {
     **_known("gsegkit-klish", "extractor", "klish"),
     **_known("gsegkit-clustering", "extractor", "kmeans", "ahc", "kasp"),
     **_known("gsegkit-directions", "extractor", "directions", "colour-maps"),
-    **_known("gsegkit-refine", "refiner", "area", "components", "change", "confidence", "holes", "guided"),
+    **_known("gsegkit-directions", "segmenter", "unet-paper"),
+    **_known("gsegkit-refine", "refiner", "area", "components", "change", "confidence", "holes", "guided", "voynov"),
     **_known("gsegkit-smp", "segmenter", "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet"),
     **_known(
         "gsegkit-smp",
