@@ -10,8 +10,6 @@ import torch
 from gsegkit_klish.config import KlishConfig
 from gsegkit_klish.klish import Klish, cut_by_iou, fit_softmax, snowball_share, unusual
 from gsegkit_klish.svm import SVMSolver, cholesky, lower_gram, signs
-from sklearn.metrics import adjusted_rand_score
-from sklearn.svm import LinearSVC
 
 from gsegkit.artifacts import load_part, save_part
 from gsegkit.config import build_config
@@ -72,10 +70,11 @@ def test_svms_are_optimal(C, d):
 
 def test_svm_equals_liblinear():
     """liblinear penalises the bias through its synthetic feature; a large one makes that nothing."""
+    svm = pytest.importorskip("sklearn.svm")
     x, _ = blobs(600, 5)
     y = signs(x[:, 0] > 1)
     C = 300.0
-    other = LinearSVC(C=C / 600, intercept_scaling=1000, tol=1e-9, max_iter=1_000_000, dual=False).fit(x, y)
+    other = svm.LinearSVC(C=C / 600, intercept_scaling=1000, tol=1e-9, max_iter=1_000_000, dual=False).fit(x, y)
     solver = SVMSolver(x, C, 1e-8)
     v, _, _ = solver.solve(y, torch.zeros(6), torch.zeros(600))
     expected = torch.cat([torch.from_numpy(other.coef_[0]), torch.from_numpy(other.intercept_)]).float()
@@ -163,6 +162,7 @@ def three_crescents(seed: int, n: int = 900) -> tuple[torch.Tensor, np.ndarray]:
 
 def test_separable_but_not_compact(tmp_path):
     """Fig. 2: k-means cuts the long class; merging four means by separability does not. Five seeds."""
+    adjusted_rand_score = pytest.importorskip("sklearn.metrics").adjusted_rand_score
     klish, kmeans = [], []
     for seed in range(5):
         x, truth = three_crescents(seed)
