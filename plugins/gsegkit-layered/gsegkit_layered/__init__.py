@@ -1,0 +1,32 @@
+"""Layered GANs: background, object and mask are painted apart (Yang et al.; Bielski and Favaro)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gsegkit.plugins import Component, hookimpl
+
+
+@hookimpl
+def gsegkit_components() -> Iterable[Component]:
+    """The two generators."""
+    return [
+        Component(
+            kind="generator",
+            name="layered",
+            target="gsegkit_layered.generator:Layered",
+            config="gsegkit_layered.config:LayeredConfig",
+            summary="GAN that paints background, object and mask: trains on a folder of photographs, emits its masks",
+            paper="Yang et al., Learning Foreground-Background Segmentation from Improved Layered GANs, WACV 2022",
+            provides=("latent-grad", "features", "feature-edit", "masks", "classes", "trainable"),
+        ),
+        Component(
+            kind="generator",
+            name="perturbgan",
+            target="gsegkit_layered.generator:PerturbGAN",
+            config="gsegkit_layered.config:PerturbGANConfig",
+            summary="layered GAN kept from trivial masks by moving the object and by a smallest mask size",
+            paper="Bielski and Favaro, Emergence of Object Segmentation in Perturbed Generative Models, NeurIPS 2019",
+            provides=("latent-grad", "features", "feature-edit", "masks", "trainable"),
+        ),
+    ]

@@ -1,0 +1,76 @@
+"""Photographs for the training: read once, fitted, shown as random parts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gsegkit.context import RunContext
+from gsegkit.dataset import UnlabelledImages
+from gsegkit.errors import DataError, GsegkitError
+from gsegkit.images import to_images
+from gsegkit_layered.config import TrainConfig
+
+MEMORY = 4 << 30  # bytes of decoded photographs
+NAMED = 10  # broken files that are named
+
+
+class Photos:
+    """All photographs in memory; a batch is a function of torch's global generator.
+
+    Args:
+        images: the files.
+        config: side, fit rule, crop, mirror, and the limits of bad input.
+        ctx: progress, warnings.
+        device: where batches go.
+
+    Raises:
+        DataError: too few, too many for the memory, or too many that cannot be read; names up to ten of those.
+    """
+
+    def __init__(self, images: UnlabelledImages, config: TrainConfig, ctx: RunContext, device: torch.device) -> None:
+        self.config, self.device = config, device
+        self.stored = max(config.resolution, round(config.resolution / config.crop))
+        needed = len(images) * 3 * self.stored**2
+        if needed > MEMORY:
+            raise DataError(
+                f"{len(images)} photographs of {self.stored} px need {needed >> 20} MB of memory", "give fewer of them"
+            )
+        self.pixels = self._read(images.fitted((self.stored, self.stored), config.fit_rule), ctx)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def batch(self, count: int) -> Tensor:
+        """[N, 3, R, R] float32 in [-1, 1]: random photographs, each cut at a random place and mirrored or not."""
+        side = self.config.resolution
+        chosen = torch.randint(len(self.pixels), (count,))
+        corner = torch.randint(self.stored - side + 1, (2, count, 1))
+        span = torch.arange(side)
+        columns = corner[1] + span
+        if self.config.mirror:
+            columns = torch.where(torch.rand(count, 1) < 0.5, columns.flip(1), columns)
+        rows = corner[0] + span
+        cut = self.pixels[chosen[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # [N, R, R, 3]
+        return to_images(cut.permute(0, 3, 1, 2).contiguous().to(self.device))
+
+    def _read(self, images: UnlabelledImages, ctx: RunContext) -> Tensor:
+        read: list[Tensor] = []
+        broken: list[str] = []
+        for index in ctx.track(range(len(images)), "reading photographs"):
+            try:
+                read.append(images[index])
+            except GsegkitError as error:
+                broken.append(error.message)
+        if broken:
+            more = f"; and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+            what = f"{len(broken)} of {len(images)} photographs cannot be read: {'; '.join(broken[:NAMED])}{more}"
+            if len(broken) > self.config.max_broken * len(images):
+                raise DataError(what, "remove them, copy them again, or raise gen.max_broken")
+            ctx.warn(f"{what}; they are skipped")
+        if len(read) < self.config.min_images:
+            raise DataError(
+                f"{len(read)} photographs are too few to train a layered GAN",
+                f"give at least {self.config.min_images}, some thousands for good masks, or lower gen.min_images",
+            )
+        return torch.stack(read)

@@ -1,0 +1,314 @@
+"""Training of a layered GAN, readable next to the paper: Section 3, Eq. 3 to 8, its symbols.
+
+This is the GAN of one round. The rounds (Algorithm 1) are the pipeline's, which hands in the segmenter S of the round
+before. All randomness derives from the context's seed and the step's number, so a training that was stopped and run
+again ends, on the CPU, in the same bits.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gsegkit.context import RunContext, Stateful
+from gsegkit.errors import DivergedError
+from gsegkit.interfaces import Segmenter
+from gsegkit_layered.codes import Prior
+from gsegkit_layered.composition import Perturbation, perturbed
+from gsegkit_layered.config import TrainConfig
+from gsegkit_layered.networks import Codes, Discriminator, Head, LayeredNet, Layers, MaskHead
+from gsegkit_layered.photos import Photos
+from gsegkit_layered.watch import REMEDIES, LastGood, Watch
+
+WATCH_EVERY = 20  # steps between two looks at the masks; reading a number stalls a GPU
+DISTANCE_EVERY = 200  # steps between two looks at the backgrounds
+
+
+@dataclass(frozen=True)
+class Networks:
+    """All that is trained. `average` holds the averaged generators; a round starts from them."""
+
+    average: LayeredNet
+    discriminator: Discriminator
+    q_image: Head | None  # Q_x
+    q_mask: MaskHead | None  # Q_m
+
+    def named(self) -> dict[str, nn.Module]:
+        """Name -> network, without those that a method lacks."""
+        named: dict[str, nn.Module | None] = {
+            "average": self.average,
+            "discriminator": self.discriminator,
+            "q_image": self.q_image,
+            "q_mask": self.q_mask,
+        }
+        return {name: network for name, network in named.items() if network is not None}
+
+
+class Trainer:
+    """One round: G against D for so many images.
+
+    Args:
+        networks: what is trained, on its device; `networks.average` is the result.
+        config: all options.
+        prior: of the codes.
+        gammas: weights of the information in the image and in the mask.
+        photos: real images.
+        ctx: seed, folder, progress.
+        seen: real images shown in the rounds before.
+        segmenter: S of the round before, or None.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        config: TrainConfig,
+        prior: Prior,
+        gammas: tuple[float, float],
+        photos: Photos,
+        ctx: RunContext,
+        *,
+        seen: int = 0,
+        segmenter: Segmenter | None = None,
+    ) -> None:
+        self.networks, self.config, self.prior, self.gammas = networks, config, prior, gammas
+        self.photos, self.ctx, self.seen, self.segmenter = photos, ctx, seen, segmenter
+        self.D, self.average = networks.discriminator, networks.average
+        self.G = copy.deepcopy(networks.average).train().requires_grad_(True)
+        self.device = next(self.G.parameters()).device
+        heads = [q for q in (networks.q_image, networks.q_mask) if q is not None]
+        for module in (self.D, *heads):
+            module.train().requires_grad_(True)
+        # FineGAN [code]: the heads learn with G; D's backbone, which Q_x shares, from the adversarial loss alone
+        trained = [p for module in (self.G, *heads) for p in module.parameters()]
+        self.adam_G = _adam(trained, config.lr_generator, config)
+        self.adam_D = _adam(self.D.parameters(), config.lr_discriminator, config)
+        self.watch = Watch(config.patience)
+        self.good = LastGood(networks.named())
+        self.half = _half(config.precision, self.device)
+
+    def run(self) -> int:
+        """Train to the end, or on from the last checkpoint; the number of real images shown in this round.
+
+        Raises:
+            DivergedError: a number became non-finite; the networks hold the last good state.
+        """
+        images = self.config.round_images if self.seen else self.config.num_images
+        state: dict[str, Stateful] = {
+            "generator": self.G,
+            **self.networks.named(),
+            "adam_G": self.adam_G,
+            "adam_D": self.adam_D,
+            "watch": self.watch,
+            "good": self.good,
+        }
+        loop = self.ctx.steps(-(-images // self.config.batch), state=state, name="training the layered GAN")
+        shown = loop.total * self.config.batch
+        try:
+            with _frozen(self.segmenter):
+                for step in loop:
+                    loop.log(**self.step(step))
+                    if self.config.stop_early and self.watch.verdict:
+                        shown = self._give_up(self.watch.verdict, (step + 1) * self.config.batch)
+                        break
+        except DivergedError as error:
+            self.good.recall()
+            raise DivergedError(
+                f"{error.message}; the generator holds its state after {self.good.images} images",
+                "lower gen.lr_generator and gen.lr_discriminator, or gen.gamma",
+            ) from error
+        for module in self.networks.named().values():
+            module.eval().requires_grad_(False)
+        return shown
+
+    def step(self, step: int) -> dict[str, float | Tensor]:
+        """Eq. 6: one step of D, one of G; numbers to log."""
+        n = self.config.batch
+        reals = self.photos.batch(n)
+        latents, labels = self.prior.draw(n)
+        codes = self.prior.codes(latents.to(self.device), None if labels is None else labels.to(self.device))
+        t = self._perturbation(n)
+        with self._precision():
+            layers = self.G(codes)
+        x, m = perturbed(layers, t)  # Eq. 3
+        values = self._step_D(reals, x.detach())
+        values |= self._step_G(self.seen + step * n, codes, layers, x, m)
+        self._update_average(step)
+        self._look(step, reals, layers, x, m)
+        return {**values, **self.watch.values}
+
+    # ---- Eq. 6, D ----------------------------------------------------------------------------------------------
+
+    def _step_D(self, reals: Tensor, x: Tensor) -> dict[str, float | Tensor]:
+        with self._precision():
+            scores, _ = self.D(torch.cat([reals, x]))
+        real, fake = scores.chunk(2)
+        loss = F.relu(1 - real).mean() + F.relu(1 + fake).mean()  # hinge
+        _update(self.adam_D, loss)
+        return {"loss_D": loss.detach(), "D_real": real.detach().mean(), "D_fake": fake.detach().mean()}
+
+    # ---- Eq. 6, G ----------------------------------------------------------------------------------------------
+
+    def _step_G(self, seen: int, codes: Codes, layers: Layers, x: Tensor, m: Tensor) -> dict[str, float | Tensor]:
+        config, values = self.config, {}
+        self.D.requires_grad_(False)
+        with self._precision():
+            scores, maps = self.D(x)
+        loss = -scores.mean()
+        if self.networks.q_image is not None and self.networks.q_mask is not None:
+            with self._precision():
+                in_image, in_mask = self.networks.q_image(maps), self.networks.q_mask(m)
+            values["mi_image"], values["mi_mask"] = self.prior.information(codes, in_image, in_mask)  # Eq. 5
+            loss = loss + self.gammas[0] * values["mi_image"] + self.gammas[1] * values["mi_mask"]
+        # differs from the paper: it weighs the binarisation alike from the start, which freezes masks before an
+        # object has formed; where no object forms, a mask that covers everything is the easy way out
+        loss = loss + config.binary_weight * ramp(seen, config.binary_start, config.binary_end) * binarisation(m)
+        loss = loss + config.coverage_weight * ramp(seen, 0, config.num_images) * excess(m, config.max_coverage)
+        if config.min_area:
+            loss = loss + config.area_weight * missing_area(m, config.min_area)
+        if self.segmenter is not None and config.background_weight:
+            values["background"] = background_loss(self.segmenter, layers.b)
+            loss = loss + config.background_weight * values["background"]
+        _update(self.adam_G, loss)
+        self.D.requires_grad_(True)
+        return {"loss_G": loss.detach(), **{name: value.detach() for name, value in values.items()}}
+
+    @torch.no_grad()
+    def _update_average(self, step: int) -> None:
+        """Weights as FineGAN [code]; the memory grows with the training, so that the random start is forgotten."""
+        decay = min(self.config.ema, (1 + step) / (10 + step))
+        for mean, value in zip(self.average.state_dict().values(), self.G.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
+
+    def _perturbation(self, count: int) -> Perturbation:
+        config = self.config
+        return Perturbation.draw(
+            count,
+            config.resolution,
+            scale=config.scale,
+            rotation=config.rotation,
+            shift=config.shift,
+            contrast=config.contrast,
+            whole_pixels=config.whole_pixels,
+        ).to(self.device)
+
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            yield
+
+    # ---- diagnosis ---------------------------------------------------------------------------------------------
+
+    def _look(self, step: int, reals: Tensor, layers: Layers, x: Tensor, m: Tensor) -> None:
+        if step % WATCH_EVERY:
+            return
+        self.watch.see(m, WATCH_EVERY * self.config.batch)
+        if step % DISTANCE_EVERY == 0:
+            with torch.no_grad(), self._precision():
+                looked = [self.D(images) for images in (reals, x, layers.b)]
+            self.watch.compare(*((scores, maps.float().mean((2, 3))) for scores, maps in looked))
+        if not self.watch.trivial:
+            self.good.keep(step * self.config.batch)
+
+    def _give_up(self, kind: str, images: int) -> int:
+        self.good.recall()
+        self.ctx.warn(
+            f"stopped after {images} images: {REMEDIES[kind]}; the state after {self.good.images} images is kept "
+            "(gen.stop_early=false goes on)"
+        )
+        return self.good.images
+
+
+# ---- loss terms ----------------------------------------------------------------------------------------------------
+
+
+def binarisation(m: Tensor) -> Tensor:
+    """Mean over pixels of min(m, 1 - m), of [N, 1, H, W]; PerturbGAN's [code]."""
+    return torch.minimum(m, 1 - m).mean()
+
+
+def missing_area(m: Tensor, least: float) -> Tensor:
+    """PerturbGAN's mask size: what each image's mask lacks of a share `least`, mean over the batch."""
+    return F.relu(least - m.mean(dim=(1, 2, 3))).mean()
+
+
+def excess(m: Tensor, most: float) -> Tensor:
+    """What the mask covers beyond a share `most`, in the mean over the batch: single objects may be larger."""
+    return F.relu(m.mean() - most)
+
+
+def background_loss(segmenter: Segmenter, b: Tensor) -> Tensor:
+    """Eq. 8: cross-entropy of S(b) against class 0 everywhere, mean over pixels; S is frozen."""
+    logits = segmenter.logits(b)
+    return F.cross_entropy(logits, logits.new_zeros(len(logits), *logits.shape[2:], dtype=torch.long))
+
+
+def ramp(seen: int, start: int, end: int) -> float:
+    """0 until `start` images, 1 from `end` on, straight between."""
+    return 1.0 if seen >= end else max(0.0, (seen - start) / (end - start))
+
+
+# ---- helpers -------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def settle(network: LayeredNet, prior: Prior, batches: int, batch: int) -> None:
+    """Set the normalisation's statistics from fresh samples: averaged weights have no statistics of their own.
+
+    Draws from torch's global generator.
+    """
+    device = next(network.parameters()).device
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None  # the plain mean over the batches
+    network.train()
+    for _ in range(batches):
+        latents, labels = prior.draw(batch)
+        network(prior.codes(latents.to(device), None if labels is None else labels.to(device)))
+    network.eval()
+    for layer in norms:
+        layer.momentum = 0.1  # torch's own value
+
+
+def _half(precision: str, device: torch.device) -> bool:
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())  # type: ignore[attr-defined]
+
+
+def _adam(parameters: Iterable[nn.Parameter], lr: float, config: TrainConfig) -> torch.optim.Adam:
+    return torch.optim.Adam(parameters, lr=lr, betas=(config.beta1, config.beta2))
+
+
+def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+
+
+@contextmanager
+def _frozen(segmenter: Segmenter | None) -> Iterator[None]:
+    """S in evaluation and without gradients of its own, and as it was afterwards."""
+    if segmenter is None:
+        yield
+        return
+    training = segmenter.training
+    learning = [parameter.requires_grad for parameter in segmenter.parameters()]
+    segmenter.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        segmenter.train(training)
+        for parameter, flag in zip(segmenter.parameters(), learning, strict=True):
+            parameter.requires_grad_(flag)
