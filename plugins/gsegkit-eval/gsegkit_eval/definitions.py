@@ -36,6 +36,9 @@ def mask_definitions(beta2: float, first: int, empty: str) -> dict[str, str]:
         "f_beta_dataset": f"{f_beta}; {OVER_SET}",
         "max_f_beta": f"{curve}; averaged over the images at each threshold, then the maximum; {probability}",
         "max_f_beta_dataset": f"{curve}; {OVER_SET} at each threshold, then the maximum; {probability}",
+        "ari": f"adjusted Rand index of background and foreground over all scored pixels, {PER_IMAGE}",
+        "msc": "segmentation covering: mean over the true segments (background and foreground, those that occur) of "
+        f"the best IoU with a predicted one, {PER_IMAGE}",
         "num_images": "images that were scored; those without a scored pixel are left out",
     }
 
@@ -49,7 +52,7 @@ BASELINES = {
 
 _SCORES = ("iou_foreground", "accuracy", "miou", "f_beta", "max_f_beta", "precision", "recall", "f1")
 #: The metrics of `masks` as reports print them: what is compared first stands first.
-ORDER = (*_SCORES, *BASELINES, *(f"{name}_dataset" for name in _SCORES), "num_images")
+ORDER = (*_SCORES, "ari", "msc", *BASELINES, *(f"{name}_dataset" for name in _SCORES), "num_images")
 
 CLUSTERS = {
     "ami": "adjusted mutual information (arithmetic mean) of true and predicted classes over the sampled pixels",

@@ -24,7 +24,19 @@ from gsegkit_eval.config import MasksConfig
 from gsegkit_eval.counts import predict_one, predicted_classes, scored
 from gsegkit_eval.definitions import BASELINES, ORDER, mask_definitions
 from gsegkit_eval.matching import LABELS_USED, Matching, decide, describe, greedy, hungarian
-from gsegkit_eval.scores import FCurve, class_ious, f_score, mean_defined, number, precision, ratio, recall
+from gsegkit_eval.scores import (
+    FCurve,
+    adjusted_rand,
+    class_ious,
+    covering,
+    f_score,
+    mean_defined,
+    number,
+    precision,
+    ratio,
+    recall,
+    two_segments,
+)
 
 Scores = dict[str, float | None]
 EMPTY_IOU = {"zero": 0.0, "one": 1.0, "skip": float("nan")}
@@ -182,7 +194,8 @@ class Masks(Evaluator):
     # ---- scores ------------------------------------------------------------------------------------------------
 
     def _metrics(self, confusion: NDArray[np.int64], names: list[str]) -> tuple[Scores, dict[str, Scores]]:
-        images = self._rows(confusion)
+        segments = two_segments(confusion)
+        images = {**self._rows(confusion), "ari": adjusted_rand(segments), "msc": covering(segments)}
         whole = self._rows(confusion.sum(axis=0, keepdims=True))
         metrics: Scores = {name: number(mean_defined(values)) for name, values in images.items()}
         ious = class_ious(confusion)

@@ -38,6 +38,35 @@ def mean_defined(values: Floats, axis: int | None = None) -> Floats:
     return ratio(np.where(defined, values, 0).sum(axis=axis), defined.sum(axis=axis), np.nan)
 
 
+def adjusted_rand(tables: NDArray[np.int64]) -> Floats:
+    """Adjusted Rand index (Hubert and Arabie 1985) of each table of a stack, [n, K, K'] counts -> [n].
+
+    1 where both sides agree on every pair, also where each puts all into one segment.
+    """
+    counts = tables.astype(np.float64)  # products of pair counts pass int64
+    total, squares = counts.sum(axis=(1, 2)), (counts**2).sum(axis=(1, 2))
+    together = squares - total  # ordered pairs that both sides put together, and so on
+    only_true = (counts.sum(axis=2) ** 2).sum(axis=1) - squares
+    only_found = (counts.sum(axis=1) ** 2).sum(axis=1) - squares
+    apart = total**2 - squares - only_true - only_found
+    chance = (together + only_true) * (only_true + apart) + (together + only_found) * (only_found + apart)
+    found = ratio(2 * (together * apart - only_true * only_found), chance, 1.0)
+    return np.where((only_true == 0) & (only_found == 0), 1.0, found)
+
+
+def covering(tables: NDArray[np.int64]) -> Floats:
+    """Segmentation covering: mean over the true segments of the best IoU with any found one, [n, K, K'] -> [n]."""
+    true, found = tables.sum(axis=2), tables.sum(axis=1)
+    best = ratio(tables, true[:, :, None] + found[:, None, :] - tables, 0.0).max(axis=2)
+    return mean_defined(np.where(true > 0, best, np.nan), axis=1)
+
+
+def two_segments(tables: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Background and foreground only, on both sides: [n, K, K'] counts -> [n, 2, 2]."""
+    rows = np.stack([tables[:, 0], tables[:, 1:].sum(axis=1)], axis=1)
+    return np.stack([rows[:, :, 0], rows[:, :, 1:].sum(axis=2)], axis=2)
+
+
 def number(value: ArrayLike) -> float | None:
     """JSON-ready: None for NaN."""
     return None if np.isnan(value) else float(np.asarray(value))

@@ -167,6 +167,43 @@ def test_against_scikit_learn(score, k):
     assert m["miou"] == pytest.approx(np.mean(classes))
 
 
+@pytest.mark.parametrize("k", [2, 4])
+def test_rand_index_against_scikit_learn(score, k):
+    sk = pytest.importorskip("sklearn.metrics")
+    masks, probs = random_case(n=5, k_true=k, k_predicted=k)
+    report = score(masks, probs, match="index")
+    expected = [sk.adjusted_rand_score(t > 0, p > 0) for t, p in flat(masks, probs)]
+    assert report.metrics["ari"] == pytest.approx(np.mean(expected))
+    assert [row["ari"] for row in report.per_image.values()] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("truth", "found", "ari", "msc"),
+    [
+        # the found foreground [1, 2] of the true one [1]: IoU 1/2; backgrounds [0, 2, 3] and [0, 3]: 2/3
+        ([[0, 1, 0, 0]], [[0, 1, 1, 0]], None, (1 / 2 + 2 / 3) / 2),
+        ([[0, 1, 1, 0]], [[1, 0, 0, 1]], 1.0, 1.0),  # the same partition under other names
+        ([[1, 1, 1, 1]], [[1, 1, 1, 1]], 1.0, 1.0),  # one segment on both sides
+        ([[0, 0, 0, 0]], [[0, 0, 1, 1]], 0.0, 1 / 2),
+        ([[0, 0, 1, 1]], [[0, 0, 0, 0]], 0.0, (1 / 2 + 1 / 2) / 2),
+    ],
+)
+def test_segment_scores_by_hand(score, truth, found, ari, msc):
+    report = score([truth], one_hot([found], 2), baselines=False, classes=("background", "foreground"))
+    assert report.metrics["msc"] == pytest.approx(msc)
+    if ari is None:
+        sk = pytest.importorskip("sklearn.metrics")
+        ari = sk.adjusted_rand_score(truth[0], found[0])
+    assert report.metrics["ari"] == pytest.approx(ari)
+
+
+def test_rand_index_of_a_large_image_does_not_overflow():
+    from gsegkit_eval.scores import adjusted_rand
+
+    sides = np.array([[[30_000_000, 1_000_000], [2_000_000, 7_000_000]]])
+    assert adjusted_rand(sides)[0] == pytest.approx(adjusted_rand(sides // 1000)[0], abs=1e-4)
+
+
 @pytest.mark.parametrize("thresholds", [255, 254])
 def test_max_f_beta_by_brute_force(score, thresholds):
     masks, probs = random_case(n=3, k_true=2, k_predicted=2)
