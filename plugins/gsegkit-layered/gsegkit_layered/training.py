@@ -139,7 +139,7 @@ class Trainer:
         values = self._step_D(reals, x.detach())
         values |= self._step_G(self.seen + step * n, codes, layers, x, m)
         self._update_average(step)
-        self._look(step, reals, layers, x, m)
+        self._look(step, reals, layers, x)
         return {**values, **self.watch.values}
 
     # ---- Eq. 6, D ----------------------------------------------------------------------------------------------
@@ -207,10 +207,10 @@ class Trainer:
 
     # ---- diagnosis ---------------------------------------------------------------------------------------------
 
-    def _look(self, step: int, reals: Tensor, layers: Layers, x: Tensor, m: Tensor) -> None:
+    def _look(self, step: int, reals: Tensor, layers: Layers, x: Tensor) -> None:
         if step % WATCH_EVERY:
             return
-        self.watch.see(m, WATCH_EVERY * self.config.batch)
+        self.watch.see(layers.m, WATCH_EVERY * self.config.batch)
         if step % DISTANCE_EVERY == 0:
             with torch.no_grad(), self._precision():
                 looked = [self.D(images) for images in (reals, x, layers.b)]
