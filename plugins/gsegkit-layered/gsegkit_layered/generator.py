@@ -240,7 +240,8 @@ class Layered(_LayeredGenerator):
         if self.q_image is None or not self.prior.num_classes:
             raise ConfigError("a normal private code has no categories", "train with gen.prior=categorical")
         _, maps = self.discriminator(images.to(self.device))
-        return self.q_image(maps).log_softmax(dim=1)
+        logs: Tensor = self.q_image(maps).log_softmax(dim=1)
+        return logs
 
 
 class PerturbGAN(_LayeredGenerator):

@@ -239,7 +239,8 @@ class Head(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """[N, C, 4, 4] -> [N, outputs] float32: logits of a category, or the mean of a normal code."""
-        return self.last(F.leaky_relu(self.norm(self.conv(maps)), LEAK)).flatten(1).float()
+        guess: Tensor = self.last(F.leaky_relu(self.norm(self.conv(maps)), LEAK))
+        return guess.flatten(1).float()
 
 
 class MaskHead(nn.Module):
@@ -262,12 +263,19 @@ def _plain(layer: nn.Module) -> nn.Module:
     return layer
 
 
+def _stored_weight(module: nn.Conv2d | nn.Linear) -> Tensor:
+    """The parameter behind a weight, also behind a normalised one."""
+    if not is_parametrized(module):
+        return module.weight
+    return module.get_parameter("parametrizations.weight.original")
+
+
 @torch.no_grad()
 def initialise(network: nn.Module) -> None:
     """Orthogonal weights of gain 1, no biases, normalisations near one."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.orthogonal_(module.parametrizations.weight.original if is_parametrized(module) else module.weight)
+            nn.init.orthogonal_(_stored_weight(module))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):

@@ -283,8 +283,8 @@ def _half(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())  # type: ignore[attr-defined]
+        return bool(torch.cuda.is_bf16_supported())
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def _adam(parameters: Iterable[nn.Parameter], lr: float, config: TrainConfig) -> torch.optim.Adam:

@@ -1,0 +1,74 @@
+"""Algorithm 1 through the pipeline: rounds, reuse, and an interruption in the second round."""
+
+import threading
+
+import pytest
+import torch
+
+from gsegkit.artifacts import read_safetensors
+from gsegkit.errors import InterruptedRunError
+from gsegkit.images import to_pixels, write_png
+from gsegkit.pipeline import run
+from gsegkit.plan import Plan
+from gsegkit.progress import Progress
+from gsegkit.toy import Toy
+from gsegkit.toy_config import ToyConfig
+
+pytest.importorskip("gsegkit_smp")
+
+OPTIONS = {"z_dim": 4, "num_codes": 4, "group_size": 2, "batch": 4, "num_images": 12, "round_images": 12,
+           "min_images": 2, "settle_batches": 2, "precision": "float32"}  # fmt: skip
+
+
+class StopIn(Progress):
+    """Sets the stop at a step of one stage's training."""
+
+    def __init__(self, stop, stage, step):
+        self.stop, self.stage, self.step, self.here = stop, stage, step, False
+
+    def start(self, task, total, done=0, planned=None):
+        self.here = task.startswith(f"{self.stage}: training")
+
+    def advance(self, done, values):
+        if self.here and done == self.step:
+            self.stop.set()
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photographs")
+    for i, row in enumerate(to_pixels(Toy(ToyConfig(size=40)).sample(torch.arange(8)).images)):
+        write_png(folder / f"{i}.png", row)
+    return Plan(
+        gen={"name": "layered", "options": OPTIONS},
+        extractor="native",
+        seg={"name": "unet", "options": {"steps": 2, "batch_size": 4}},
+        num_samples=16,
+        rounds=2,
+        train_generator=True,
+        images=folder,
+        smoke=True,
+        device="cpu",
+    )
+
+
+def weights(folder):
+    return read_safetensors(folder / "state.safetensors")[0]
+
+
+def test_two_rounds_resume_in_the_second_one(plan, tmp_path):
+    whole = run(plan, tmp_path / "whole").folder
+    stop = threading.Event()
+    with pytest.raises(InterruptedRunError):
+        run(plan, tmp_path / "stopped", stop=stop, progress=StopIn(stop, "generator-1", 1))
+    assert (tmp_path / "stopped" / "generator-1" / "checkpoint.safetensors").exists()
+    assert not (tmp_path / "stopped" / "generator-1" / "state.safetensors").exists()
+    again = run(plan, tmp_path / "stopped").folder
+    for stage in ("generator", "segmenter", "generator-1", "segmenter-1"):
+        one, two = weights(whole / stage), weights(again / stage)
+        assert all(torch.equal(one[name], two[name]) for name in one), stage
+    first, second = weights(whole / "generator"), weights(whole / "generator-1")
+    assert int(first["seen"]) == 12
+    assert int(second["seen"]) == 24
+    name = "average.background.image.weight"
+    assert not torch.equal(first[name], second[name])
