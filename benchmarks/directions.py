@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from gsegkit_directions.directions import Directions, Search
 from gsegkit_directions.ensemble import Ensemble
-from gsegkit_directions.latents import SPREAD_SAMPLES, frozen
+from gsegkit_directions.latents import SPREAD_SAMPLES
 from gsegkit_directions.losses import luma, terms
 from gsegkit_directions.pictures import direction_rows, mask_pixels
 from PIL import Image, ImageDraw
@@ -38,6 +38,8 @@ from gsegkit.devices import pick_device
 from gsegkit.errors import GsegkitError
 from gsegkit.images import grid
 from gsegkit.interfaces import Generator, MaskExtractor, Segmenter
+from gsegkit.modes import frozen
+from gsegkit.modes import frozen
 from gsegkit.pipeline import state_hash
 from gsegkit.plugins import installed
 from gsegkit.progress import Progress

@@ -18,6 +18,7 @@ from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.errors import CapabilityError, ConfigError, DataError
 from gsegkit.features_config import FeatureConfig
 from gsegkit.interfaces import Generator
+from gsegkit.modes import frozen
 from gsegkit.seeds import child_seed
 from gsegkit.types import FeatureSpec, GeneratorInfo
 
@@ -113,11 +114,9 @@ def collect_points(
     count, dim = num_images * per_image, sum(spec.channels for spec in specs)
     x = _buffer(count, dim, config, ctx, extra_bytes_per_point)
     pixel = torch.empty(count, dtype=torch.int64)
-    modes = {module: module.training for module in generator.modules()}
-    generator.eval()
     row = 0
     batches = list(ctx.batches("fit", config.images))
-    try:
+    with frozen(generator):
         for seeds in ctx.track(batches, "reading features"):
             batch = generator.sample(seeds, features=layers)
             chosen = torch.stack([_pixels(ctx.seed, row // per_image + i, per_image, size) for i in range(len(seeds))])
@@ -126,9 +125,6 @@ def collect_points(
             x[row : row + len(found)] = found.to(x.dtype).to(x.device)
             pixel[row : row + len(found)] = chosen.flatten()
             row += len(found)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     image = torch.arange(num_images).repeat_interleave(per_image)
     return Points(x=x, image=image, pixel=pixel, size=size, layers=layers)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -87,23 +85,3 @@ def check_shape(latents: Tensor, shape: tuple[int, ...]) -> None:
             f"the direction belongs to latents of shape {list(shape)}, the batch has {list(latents.shape[1:])}",
             "use the generator, and its edit space, that the extractor was fitted to",
         )
-
-
-@contextmanager
-def frozen(generator: Generator) -> Iterator[None]:
-    """Evaluation mode and no gradients of the weights inside the block; both as they were after it.
-
-    Batch normalisation in training mode would change the generator while it is looked at.
-    """
-    modes = [(module, module.training) for module in generator.modules()]
-    flags = [(parameter, parameter.requires_grad) for parameter in generator.parameters()]
-    try:
-        generator.eval()
-        for parameter, _ in flags:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)

@@ -93,7 +93,8 @@ class FamilyGenerator(Generator):
         specs = []
         for name in self.taps.names:
             side = int(name.split(".")[0][1:])
-            if not name.endswith(".const"):  # the constant is the same in all samples: it can be edited, not read
+            # Edited, not read: the constant is the same in all samples, colours are no features.
+            if not name.endswith((".const", ".rgb")):
                 specs.append(FeatureSpec(name, arch.channels(side), side, side))
         return GeneratorInfo(
             height=arch.resolution,

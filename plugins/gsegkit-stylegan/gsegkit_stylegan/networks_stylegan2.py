@@ -142,6 +142,7 @@ class Block(nn.Module):
         self.tap_conv1 = TapPoint()
         if arch.architecture == "skip" or resolution == arch.resolution:
             self.torgb = ToRGB(channels, arch)
+            self.tap_rgb = TapPoint()
         if arch.architecture == "resnet" and resolution > 4:
             self.skip = Conv(arch.channels(resolution // 2), channels, 1, bias=False)
         self.register_buffer("filter", filter_2d(arch.resample_filter), persistent=False)
@@ -154,7 +155,7 @@ class Block(nn.Module):
         if images is not None:
             images = upsample(images, self.filter)
         if hasattr(self, "torgb"):
-            rgb = self.torgb(x, ws[:, -1])
+            rgb = self.tap_rgb(self.torgb(x, ws[:, -1]))
             images = rgb if images is None else images + rgb
         return x, images
 
@@ -182,8 +183,8 @@ class Synthesis(nn.Module):
             setattr(self, f"b{resolution}", Block(resolution, arch))
 
     def taps(self) -> dict[str, TapPoint]:
-        """Named activations, shallow to deep: b4.const, b4.conv1, b8.conv0, b8.conv1 ..."""
-        return named_taps(self, ("const", "conv0", "conv1"))
+        """Named activations, shallow to deep: b4.const, b4.conv1, b4.rgb, b8.conv0, b8.conv1, b8.rgb ..."""
+        return named_taps(self, ("const", "conv0", "conv1", "rgb"))
 
     def forward(
         self,
