@@ -130,8 +130,8 @@ def toy_case(work: Path, hard: bool = False, fast: bool = False) -> Case:
 #: name -> (folder to train on, folder to score on, options). Large objects need a larger bound on the coverage.
 REAL: dict[str, tuple[str, str, dict[str, Any]]] = {
     "lpc": ("lpc_parts", "lpc_parts_test", {}),
-    "wbc": ("wbc", "wbc", {"max_coverage": 0.7}),
-    "coffee-leaf": ("coffee_leaf_unlabelled", "coffee_leaf", {"max_coverage": 0.8, "mask_bias": 0.0}),
+    "wbc": ("wbc", "wbc", {"max_coverage": 0.7, "mirror": "xy"}),
+    "coffee-leaf": ("coffee_leaf_unlabelled", "coffee_leaf", {"max_coverage": 0.7}),
 }
 
 
@@ -237,7 +237,7 @@ class Bench:
 
     def training_key(self, generator: Layered | PerturbGAN, case: Case, row: Row, seed: int) -> str:
         """Name of a first round; rows that differ only in what is sampled afterwards share it."""
-        options = generator.config.model_dump(mode="json", exclude={"drop_codes", "profile"})
+        options = generator.config.model_dump(mode="json", exclude={"drop_codes", "code_spread", "profile"})
         return stage_key(case.name, len(case.images), row.generator, options, seed, self.fast)
 
     # ---- steps -----------------------------------------------------------------------------------------------------

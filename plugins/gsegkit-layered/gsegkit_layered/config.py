@@ -105,7 +105,7 @@ class TrainConfig(Config):
     z_dim: int = Field(64, ge=1, le=4096, description="numbers of the public code")
     mask_bias: float | None = Field(-1.5, ge=-5, le=5, description="start of the mask's bias: small masks; null = none")
 
-    num_images: int = Field(150_000, ge=1, le=10**9, description="real images shown in the first round")
+    num_images: int = Field(120_000, ge=1, le=10**9, description="real images shown in the first round")
     round_images: int = Field(60_000, ge=1, le=10**9, description="and in each later round")
     batch: int = Field(64, ge=2, le=4096, description="images in a step")
     lr_generator: float = Field(6e-4, gt=0, le=1, description="Adam's learning rate, generators and heads")
@@ -125,7 +125,7 @@ class TrainConfig(Config):
 
     binary_weight: float = Field(2.0, ge=0, le=1000, description="weight of min(m, 1 - m), which makes masks binary")
     binary_start: int = Field(20_000, ge=0, description="images after which that weight begins to grow")
-    binary_end: int = Field(80_000, ge=0, description="images after which it is reached")
+    binary_end: int = Field(70_000, ge=0, description="images after which it is reached")
     max_coverage: float = Field(0.5, gt=0, le=1, description="mean share of the mask that costs nothing; 1 = no bound")
     coverage_weight: float = Field(20.0, ge=0, le=1000, description="weight of what exceeds it; grows over num_images")
     min_area: float = Field(0.0, ge=0, lt=1, description="share of each image that the mask should cover; 0 = any")
@@ -136,7 +136,7 @@ class TrainConfig(Config):
 
     fit_rule: Literal["squash", "crop", "pad"] = Field("squash", description="how photographs become square")
     crop: float = Field(0.8, gt=0.2, le=1, description="side of the random part of a photograph that is shown")
-    mirror: bool = Field(True, description="mirror half of the photographs")
+    mirror: Literal["none", "x", "xy"] = Field("x", description="mirror half of the photographs along these axes")
     min_images: int = Field(100, ge=2, description="fewer photographs than this are refused")
     max_broken: float = Field(0.02, ge=0, le=1, description="share of unreadable files that are skipped")
 
@@ -174,7 +174,10 @@ class LayeredConfig(TrainConfig):
     gamma_mask: float | None = Field(
         0.03, ge=0, le=1000, description="and of its parent's in the mask; null = gamma, as in Eq. 5"
     )
-    drop_codes: bool = Field(True, description="do not sample codes whose masks came out empty or full")
+    drop_codes: bool = Field(True, description="do not sample codes whose masks came out empty, full or odd")
+    code_spread: float = Field(
+        2.5, ge=1, description="odd: a mean coverage this many times larger or smaller than that of the median code"
+    )
 
     @model_validator(mode="after")
     def _groups_fit(self) -> LayeredConfig:

@@ -204,7 +204,7 @@ class Layered(_LayeredGenerator):
         return config.gamma, config.gamma if config.gamma_mask is None else config.gamma_mask
 
     def _after(self, ctx: RunContext) -> None:
-        """Note the codes whose masks are empty or full: one dead parent spoils a whole group of pairs."""
+        """Note the codes whose masks are empty, full, or of another size: one dead parent spoils a group of pairs."""
         if not self.prior.num_classes:
             return
         self.healthy.fill_(True)
@@ -212,11 +212,15 @@ class Layered(_LayeredGenerator):
             return
         coverage = self.code_coverage()
         healthy = (coverage >= EMPTY) & (coverage <= FULL)
-        if bool(healthy.any()):
-            self.healthy.copy_(healthy)
-        dropped = int((~self.healthy).sum())
+        if not bool(healthy.any()):
+            ctx.warn("the masks of all codes are empty or full: the training has collapsed")
+            return
+        middle = coverage[healthy].median()
+        healthy &= (coverage >= middle / self.config.code_spread) & (coverage <= middle * self.config.code_spread)
+        self.healthy.copy_(healthy)
+        dropped = int((~healthy).sum())
         if dropped:
-            ctx.info(f"{dropped} of {len(healthy)} codes have empty or full masks and are not sampled")
+            ctx.info(f"{dropped} of {len(healthy)} codes have empty, full or odd masks and are not sampled")
 
     @torch.no_grad()
     def code_coverage(self, samples: int = CODE_SAMPLES) -> Tensor:

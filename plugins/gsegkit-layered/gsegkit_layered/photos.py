@@ -47,10 +47,12 @@ class Photos:
         chosen = torch.randint(len(self.pixels), (count,))
         corner = torch.randint(self.stored - side + 1, (2, count, 1))
         span = torch.arange(side)
-        columns = corner[1] + span
-        if self.config.mirror:
-            columns = torch.where(torch.rand(count, 1) < 0.5, columns.flip(1), columns)
-        rows = corner[0] + span
+        rows, columns = corner[0] + span, corner[1] + span
+        coins = torch.rand(2, count, 1) < 0.5
+        if "x" in self.config.mirror:
+            columns = torch.where(coins[0], columns.flip(1), columns)
+        if "y" in self.config.mirror:
+            rows = torch.where(coins[1], rows.flip(1), rows)
         cut = self.pixels[chosen[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # [N, R, R, 3]
         return to_images(cut.permute(0, 3, 1, 2).contiguous().to(self.device))
 

@@ -270,12 +270,25 @@ def test_dead_codes_are_not_sampled(photographs, tmp_path):
     assert keeping.healthy.all()
 
 
+def test_codes_of_another_size_are_not_sampled(tmp_path, monkeypatch):
+    generator = Layered(LayeredConfig(**SMALL))
+    sizes = torch.tensor([0.3, 0.25, 0.09, 0.3, 0.5, 0.8])  # median 0.3 (of an even number, the lower one)
+    monkeypatch.setattr(generator, "code_coverage", lambda: sizes)
+    generator._after(context(tmp_path))
+    assert generator.healthy.tolist() == [True, True, False, True, True, False]
+    generator.config = LayeredConfig(**SMALL, code_spread=10)
+    generator._after(context(tmp_path))
+    assert generator.healthy.all()
+
+
 def test_when_all_codes_are_dead_all_are_kept(tmp_path):
     generator = Layered(LayeredConfig(**SMALL))
     generator.average.foreground.mask.weight.zero_()
     generator.average.foreground.mask.bias.fill_(-20.0)
-    generator._after(context(tmp_path))
+    heard = Heard()
+    generator._after(context(tmp_path, progress=heard))
     assert generator.healthy.all()
+    assert "collapsed" in heard.warnings[0]
 
 
 def test_photographs_are_clustered_by_the_image_head():
@@ -328,23 +341,24 @@ def test_folders_beyond_the_memory_are_refused(photographs, tmp_path, monkeypatc
         Photos(photographs, LayeredConfig(**SMALL), context(tmp_path), torch.device("cpu"))
 
 
-def test_batches_are_parts_of_photographs_mirrored_or_not(photographs, tmp_path):
-    photos = Photos(photographs, LayeredConfig(**SMALL), context(tmp_path), torch.device("cpu"))
+@pytest.mark.parametrize(("mirror", "axes"), [("none", {()}), ("x", {(), (3,)}), ("xy", {(), (2,), (3,), (2, 3)})])
+def test_batches_are_parts_of_photographs_mirrored_or_not(photographs, tmp_path, mirror, axes):
+    photos = Photos(photographs, LayeredConfig(**SMALL, mirror=mirror), context(tmp_path), torch.device("cpu"))
     assert photos.stored == 40
     torch.manual_seed(0)
-    batch = to_pixels(photos.batch(6))
-    assert batch.shape == (6, 3, 32, 32)
+    batch = to_pixels(photos.batch(20))
+    assert batch.shape == (20, 3, 32, 32)
     flips = set()
     for part in batch:
         found = [
             flip
-            for flip in (False, True)
-            for whole in (photos.pixels.flip(3) if flip else photos.pixels)
+            for flip in ((), (2,), (3,), (2, 3))
+            for whole in photos.pixels.flip(flip)
             if (whole.unfold(1, 32, 1).unfold(2, 32, 1) == part[:, None, None]).all(dim=(3, 4)).all(0).any()
         ]
         assert found
         flips.update(found)
-    assert flips == {False, True}
+    assert flips == axes
 
 
 # ---- divergence and collapse ---------------------------------------------------------------------------------------
