@@ -114,7 +114,6 @@ class Trainer:
                 for step in loop:
                     loop.log(**self.step(step))
                     if self.config.stop_early and self.watch.verdict:
-                        shown = self._give_up(self.watch.verdict, (step + 1) * self.config.batch)
                         break
         except DivergedError as error:
             self.good.recall()
@@ -122,6 +121,8 @@ class Trainer:
                 f"{error.message}; the generator holds its state after {self.good.images} images",
                 "lower gen.lr_generator and gen.lr_discriminator, or gen.gamma",
             ) from error
+        if self.config.stop_early and self.watch.verdict:
+            shown = self._give_up(self.watch.verdict, (loop.step + 1) * self.config.batch)
         for module in self.networks.named().values():
             module.eval().requires_grad_(False)
         return shown
@@ -216,13 +217,15 @@ class Trainer:
                 looked = [self.D(images) for images in (reals, x, layers.b)]
             self.watch.compare(*((scores, maps.float().mean((2, 3))) for scores, maps in looked))
         if not self.watch.trivial:
-            self.good.keep(step * self.config.batch)
+            self.good.keep((step + 1) * self.config.batch)
 
     def _give_up(self, kind: str, images: int) -> int:
         self.good.recall()
+        if not self.good.images and not self.seen:
+            raise DivergedError(f"all was {kind} from the start, and still after {images} images", REMEDIES[kind])
         self.ctx.warn(
-            f"stopped after {images} images: {REMEDIES[kind]}; the state after {self.good.images} images is kept "
-            "(gen.stop_early=false goes on)"
+            f"stopped after {images} images: all is {kind}; the state after {self.good.images} images is kept "
+            f"(gen.stop_early=false goes on). {REMEDIES[kind]}"
         )
         return self.good.images
 

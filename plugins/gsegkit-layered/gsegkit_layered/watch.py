@@ -13,10 +13,10 @@ EMPTY = 0.02  # mean coverage below which all is background
 FULL = 0.9  # and above which all is foreground
 
 REMEDIES = {
-    "background": "all is background: raise gen.gamma, set gen.min_area, let the binarisation begin later "
-    "(gen.binary_start), or begin with larger masks (gen.mask_bias)",
-    "foreground": "all is foreground: raise gen.shift and gen.scale, lower gen.gamma or gen.max_coverage, or show "
-    "smaller parts of the photographs (gen.crop)",
+    "background": "Raise gen.gamma, set gen.min_area, let the binarisation begin later (gen.binary_start), or begin "
+    "with larger masks (gen.mask_bias)",
+    "foreground": "Raise gen.shift and gen.scale, lower gen.gamma or gen.max_coverage, or show smaller parts of the "
+    "photographs (gen.crop)",
 }
 
 

@@ -56,6 +56,7 @@ def weights(folder):
     return read_safetensors(folder / "state.safetensors")[0]
 
 
+@pytest.mark.slow
 def test_two_rounds_resume_in_the_second_one(plan, tmp_path):
     whole = run(plan, tmp_path / "whole").folder
     stop = threading.Event()
