@@ -69,7 +69,8 @@ _PAPER: Mapping[str, Any] = {
     "binary_start": 0,
     "binary_end": 0,
     "max_coverage": 1.0,
-    "crop": 0.89,  # PerturbGAN's [code]: images of 1.125 x the side
+    "crop_min": 0.89,  # PerturbGAN's [code]: images of 1.125 x the side
+    "crop_max": 0.89,
     "scale": 0.1,  # [guess]
     "shift": 0.125,  # PerturbGAN's and ILSGAN's [code]
     "contrast": 0.3,  # PerturbGAN's [code]
@@ -126,7 +127,7 @@ class TrainConfig(Config):
     binary_weight: float = Field(2.0, ge=0, le=1000, description="weight of min(m, 1 - m), which makes masks binary")
     binary_start: int = Field(20_000, ge=0, description="images after which that weight begins to grow")
     binary_end: int = Field(70_000, ge=0, description="images after which it is reached")
-    max_coverage: float = Field(0.5, gt=0, le=1, description="mean share of the mask that costs nothing; 1 = no bound")
+    max_coverage: float = Field(0.5, gt=0, le=1, description="share of an image that its mask may cover; 1 = any")
     coverage_weight: float = Field(20.0, ge=0, le=1000, description="weight of what exceeds it; grows over num_images")
     min_area: float = Field(0.0, ge=0, lt=1, description="share of each image that the mask should cover; 0 = any")
     area_weight: float = Field(2.0, ge=0, le=1000, description="weight of what is missing (PerturbGAN's mask size)")
@@ -135,7 +136,8 @@ class TrainConfig(Config):
     )
 
     fit_rule: Literal["squash", "crop", "pad"] = Field("squash", description="how photographs become square")
-    crop: float = Field(0.8, gt=0.2, le=1, description="side of the random part of a photograph that is shown")
+    crop_min: float = Field(0.7, gt=0.2, le=1, description="smallest side of the random part of a photograph shown")
+    crop_max: float = Field(1.0, gt=0.2, le=1, description="and its largest; the object's size varies with it")
     mirror: Literal["none", "x", "xy"] = Field("x", description="mirror half of the photographs along these axes")
     min_images: int = Field(100, ge=2, description="fewer photographs than this are refused")
     max_broken: float = Field(0.02, ge=0, le=1, description="share of unreadable files that are skipped")
@@ -147,9 +149,11 @@ class TrainConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _ramp_is_ordered(self) -> TrainConfig:
+    def _ranges_are_ordered(self) -> TrainConfig:
         if self.binary_end < self.binary_start:
             raise ValueError(f"binary_end={self.binary_end} lies before binary_start={self.binary_start}")
+        if self.crop_max < self.crop_min:
+            raise ValueError(f"crop_max={self.crop_max} is less than crop_min={self.crop_min}")
         return self
 
     @property
@@ -196,6 +200,6 @@ class PerturbGANConfig(TrainConfig):
     scale: float = Field(0.0, ge=0, lt=1, description="the object's size is changed by up to this share, both ways")
     whole_pixels: bool = Field(True, description="move it by whole pixels")
     min_area: float = Field(0.25, ge=0, lt=1, description="share of each image that the mask should cover; 0 = any")
-    max_coverage: float = Field(1.0, gt=0, le=1, description="mean share of the mask that costs nothing; 1 = no bound")
+    max_coverage: float = Field(1.0, gt=0, le=1, description="share of an image that its mask may cover; 1 = any")
     binary_start: int = Field(0, ge=0, description="images after which that weight begins to grow")
     binary_end: int = Field(0, ge=0, description="images after which it is reached")

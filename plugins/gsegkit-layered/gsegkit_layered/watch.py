@@ -16,7 +16,7 @@ REMEDIES = {
     "background": "Raise gen.gamma, set gen.min_area, let the binarisation begin later (gen.binary_start), or begin "
     "with larger masks (gen.mask_bias)",
     "foreground": "Raise gen.shift and gen.scale, lower gen.gamma or gen.max_coverage, or show smaller parts of the "
-    "photographs (gen.crop)",
+    "photographs (gen.crop_min)",
 }
 
 

@@ -82,8 +82,8 @@ def test_mask_terms_by_hand():
     assert float(binarisation(m)) == pytest.approx((0.1 + 0.1 + 0.5 + 0.0) / 4)
     two = torch.cat([torch.full((1, 1, 2, 2), 0.05), torch.full((1, 1, 2, 2), 0.65)])
     assert float(missing_area(two, 0.25)) == pytest.approx(0.2 / 2)  # the large mask does not pay for the small one
-    assert float(excess(two, 0.3)) == pytest.approx(0.05)  # here it is the mean that counts
-    assert float(excess(two, 0.5)) == 0
+    assert float(excess(two, 0.5)) == pytest.approx(0.15 / 2)  # nor the small one for the large one
+    assert float(excess(two, 0.7)) == 0
 
 
 def test_information_by_hand():
@@ -336,28 +336,32 @@ def test_sizes_and_grey_may_be_mixed(tmp_path):
 
 def test_folders_beyond_the_memory_are_refused(photographs, tmp_path, monkeypatch):
     monkeypatch.setattr("gsegkit_layered.photos.MEMORY", 1000)
-    with pytest.raises(DataError, match="12 photographs of 40 px"):
+    with pytest.raises(DataError, match="12 photographs of 46 px"):
         Photos(photographs, LayeredConfig(**SMALL), context(tmp_path), torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("mirror", "axes"), [("none", {()}), ("x", {(), (3,)}), ("xy", {(), (2,), (3,), (2, 3)})])
 def test_batches_are_parts_of_photographs_mirrored_or_not(photographs, tmp_path, mirror, axes):
-    photos = Photos(photographs, LayeredConfig(**SMALL, mirror=mirror), context(tmp_path), torch.device("cpu"))
-    assert photos.stored == 40
+    config = LayeredConfig(**SMALL, mirror=mirror, crop_min=0.8)
+    photos = Photos(photographs, config, context(tmp_path), torch.device("cpu"))
+    assert photos.sides == [32, 34, 36, 38, 40]
     torch.manual_seed(0)
-    batch = to_pixels(photos.batch(20))
-    assert batch.shape == (20, 3, 32, 32)
-    flips = set()
+    batch = to_pixels(photos.batch(30))
+    assert batch.shape == (30, 3, 32, 32)
+    flips, sides = set(), set()
     for part in batch:
         found = [
-            flip
+            (flip, side)
             for flip in ((), (2,), (3,), (2, 3))
-            for whole in photos.pixels.flip(flip)
+            for side in photos.sides
+            for whole in photos.pixels[side].flip(flip)
             if (whole.unfold(1, 32, 1).unfold(2, 32, 1) == part[:, None, None]).all(dim=(3, 4)).all(0).any()
         ]
         assert found
-        flips.update(found)
+        flips.update(flip for flip, _ in found)
+        sides.update(side for _, side in found)
     assert flips == axes
+    assert sides == set(photos.sides)
 
 
 # ---- divergence and collapse ---------------------------------------------------------------------------------------
