@@ -15,94 +15,33 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from bench import Bench, Case, Row, table, write_results
 from gsegkit_directions.directions import Directions, Search
-from gsegkit_directions.ensemble import Ensemble
 from gsegkit_directions.latents import SPREAD_SAMPLES
 from gsegkit_directions.losses import luma, terms
 from gsegkit_directions.pictures import direction_rows, mask_pixels
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from gsegkit.artifacts import COMPONENT_FILE, atomic_write_json, load_part, read_json, save_part
 from gsegkit.context import RunContext, read_metrics
-from gsegkit.dataset import LabelledDataset, ShardDataset
-from gsegkit.devices import pick_device
-from gsegkit.errors import GsegkitError
 from gsegkit.images import grid
-from gsegkit.interfaces import Generator, MaskExtractor, Segmenter
+from gsegkit.interfaces import Generator, MaskExtractor
 from gsegkit.modes import frozen
-from gsegkit.modes import frozen
-from gsegkit.pipeline import state_hash
 from gsegkit.plugins import installed
-from gsegkit.progress import Progress
-from gsegkit.rundir import stage_key
-from gsegkit.synthesis import label_samples, synthesize
+from gsegkit.synthesis import label_samples
 
-ROOT = Path(__file__).parents[1]
 TOY_SEEDS = range(5)
 SHOWN = 8
 COLOURS = 96  # of a figure: a third of the bytes
-#: Options of `directions` that do not change what is found, only what is made of it: rows share the search.
-READOUT = ("mask", "level", "max_level", "mask_shift", "sharpness")
-METRICS = ("iou_foreground", "accuracy", "max_f_beta", "precision", "recall")
-BASELINES = ("baseline_centre_prior_iou", "baseline_otsu_iou")
 #: Paper, Table 5: cosine of the two directions.
 PAPER_COSINES = {"BigBiGAN": -0.4376, "SelfCondGAN": -0.7854, "UncondGAN": -0.3522, "ContraGAN": -0.3297,
                  "SAGAN": -0.4648}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Case:
-    """A generator and, if there is any, annotated data of the same kind."""
-
-    name: str
-    generator: str
-    weights: str = ""
-    data: Path | None = None
-
-    @staticmethod
-    def parse(text: str) -> Case:
-        """NAME=GENERATOR[:WEIGHTS[:DATA]]."""
-        name, _, rest = text.partition("=")
-        parts = [*rest.split(":"), "", ""]
-        return Case(name, parts[0], parts[1], Path(parts[2]) if parts[2] else None)
-
-    def build(self, device: torch.device) -> Generator:
-        """The generator on a device."""
-        options = {"weights": self.weights} if self.weights else {}
-        generator: Generator = installed().build("generator", self.generator, options).to(device)
-        return generator.eval()
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table.
-
-    Attributes:
-        table: "masks" (paper, Table 3), "weights" (Table 4), "shifts" (Table 7), "others".
-        name: what is varied.
-        options: of the extractor.
-        extractor: its name.
-        refine: (refiner, options) in order.
-        segmenter: (segmenter, options).
-        members: names of rows of the same table whose segmenters are averaged instead.
-    """
-
-    table: str
-    name: str
-    options: dict[str, Any] = field(default_factory=dict)
-    extractor: str = "directions"
-    refine: tuple[tuple[str, dict[str, Any]], ...] = (("components", {}), ("area", {}), ("change", {}))
-    segmenter: tuple[str, dict[str, Any]] = ("unet", {})
-    members: tuple[str, ...] = ()
 
 
 LARGE = {"max_area": 0.8}  # the published limit of 0.5 would leave no leaf
@@ -134,147 +73,6 @@ ROWS = (
 )
 
 
-class Talk(Progress):
-    """Prints messages, and each loop's name once."""
-
-    def start(self, task: str, total: int, done: int = 0, planned: int | None = None) -> None:
-        """See `Progress.start`."""
-        print(f"    {task}: {total - done}", flush=True)
-
-    def message(self, text: str, level: str = "info") -> None:
-        """See `Progress.message`."""
-        print(f"    {level}: {text}", flush=True)
-
-
-class Bench:
-    """What all parts need: the work folder, the device, and steps that are done once."""
-
-    def __init__(self, work: Path, device: str, samples: int, fast: bool) -> None:
-        self.work, self.device, self.samples, self.fast = work, pick_device(device), samples, fast
-        self.results = work / "results" if fast else ROOT / "benchmarks" / "results"
-        self.figures = work / "figures" if fast else ROOT / "docs" / "figures" / "directions"
-
-    def context(self, key: str, name: str, seed: int) -> RunContext:
-        """A context in a folder of its own under --work."""
-        return RunContext(self.work / name / key, device=self.device, seed=seed, progress=Talk(), smoke=self.fast)
-
-    def environment(self) -> dict[str, Any]:
-        """What the numbers depend on beside the seeds."""
-        return {"device": str(self.device), "threads": torch.get_num_threads(), "torch": torch.__version__,
-                "machine": platform.machine(), "samples": self.samples}  # fmt: skip
-
-    # ---- steps ---------------------------------------------------------------------------------------------------
-
-    def fitted(self, generator: Generator, row: Row, seed: int) -> tuple[MaskExtractor, float, Path]:
-        """The row's extractor, the seconds that its search took, and its folder."""
-        searching = {k: v for k, v in row.options.items() if row.extractor != "directions" or k not in READOUT}
-        key = stage_key(state_hash(generator), generator.info, row.extractor, searching, seed)
-        ctx = self.context(key, "extractor", seed)
-        extractor: MaskExtractor = installed().build("extractor", row.extractor, row.options).to(self.device)
-        if not (ctx.folder / COMPONENT_FILE).exists():
-            began = time.perf_counter()
-            extractor.fit(generator, ctx)
-            atomic_write_json(ctx.folder / "seconds.json", round(time.perf_counter() - began, 1))
-            save_part(extractor, ctx.folder, "extractor", row.extractor)
-        load_part(extractor, ctx.folder)
-        return extractor.eval(), float(read_json(ctx.folder / "seconds.json")), ctx.folder
-
-    def pairs(self, generator: Generator, extractor: MaskExtractor, row: Row, found: Path, seed: int) -> ShardDataset:
-        """The row's refined pairs."""
-        ctx = self.context(stage_key(found.name, row.options, row.refine, self.samples), "dataset", seed)
-        refiners = [(name, installed().build("refiner", name, options)) for name, options in row.refine]
-        made = synthesize(generator, extractor, refiners, self.samples, ctx)
-        assert made is not None
-        return made
-
-    def trained(self, pairs: ShardDataset, row: Row, seed: int) -> Segmenter:
-        """The row's segmenter."""
-        ctx = self.context(stage_key(pairs.folder.name, row.segmenter), "segmenter", seed)
-        name, options = row.segmenter
-        segmenter: Segmenter = installed().build("segmenter", name, options).to(self.device)
-        if not (ctx.folder / COMPONENT_FILE).exists():
-            began = time.perf_counter()
-            segmenter.fit(pairs, ctx)
-            atomic_write_json(ctx.folder / "seconds.json", round(time.perf_counter() - began, 1))
-            save_part(segmenter, ctx.folder, "segmenter", name)
-        load_part(segmenter, ctx.folder)
-        segmenter.training_seconds = float(read_json(ctx.folder / "seconds.json"))  # type: ignore[assignment]
-        return segmenter.eval()
-
-    def measured(self, case: Case, row: Row, seed: int, data: LabelledDataset) -> dict[str, Any]:
-        """The numbers of a row for one seed."""
-        generator = case.build(self.device)
-        name = stage_key(state_hash(generator), len(data), row.table, row.name, row.options, row.refine, row.segmenter,
-                         self.samples, seed, self.fast)  # fmt: skip
-        path = self.work / "scores" / f"{name}.json"
-        if path.exists():
-            return dict(read_json(path))
-        facts: dict[str, Any] = {}
-        if row.members:
-            rows = [other for other in ROWS if other.table == row.table and other.name in row.members]
-            segmenters = []
-            for member in rows:
-                extractor, _, found = self.fitted(generator, member, seed)
-                segmenters.append(self.trained(self.pairs(generator, extractor, member, found, seed), member, seed))
-            predict: Any = Ensemble(segmenters)
-        else:
-            extractor, seconds, found = self.fitted(generator, row, seed)
-            pairs = self.pairs(generator, extractor, row, found, seed)
-            segmenter = self.trained(pairs, row, seed)
-            facts = {"search_seconds": seconds, "training_seconds": segmenter.training_seconds, "pairs": len(pairs),
-                     "dropped": {k: v for k, v in pairs.counts.items() if k not in ("candidates", "kept")}}  # fmt: skip
-            if isinstance(extractor, Directions):
-                facts["cosine"] = extractor.found["cosine"]
-            predict = Ensemble([segmenter])
-        report = installed().build("evaluator", "masks").evaluate(predict, data, self.context(name, "report", seed))
-        metrics = {key: report.metrics[key] for key in (*METRICS, *BASELINES)}
-        atomic_write_json(path, {**{k: round(float(v), 4) for k, v in metrics.items() if v is not None}, **facts})
-        return dict(read_json(path))
-
-
-# ---- tables ------------------------------------------------------------------------------------------------------
-
-
-def tables(bench: Bench, case: Case, names: list[str], seeds: list[int]) -> None:
-    """Every row of the chosen tables, over the seeds; the file is rewritten after each row."""
-    data = installed().build("dataset", "folder").labelled(case.data)
-    path = bench.results / f"directions-{case.name}.json"
-    for row in ROWS:
-        if row.table not in names:
-            continue
-        each: dict[str, Any] = {}
-        for seed in seeds:
-            print(f"{case.name} / {row.table} / {row.name} / seed {seed}", flush=True)
-            try:
-                each[str(seed)] = bench.measured(case, row, seed, data)
-            except GsegkitError as error:  # a setting that fails is a result
-                each[str(seed)] = {"error": str(error).replace(str(bench.work), "WORK")}
-            print("   ", each[str(seed)], flush=True)
-        old = json.loads(path.read_text()) if path.exists() else {"rows": []}
-        entry = {"table": row.table, "name": row.name, "options": row.options, **_summary(each), "seeds": each}
-        rows = [r for r in old["rows"] if (r["table"], r["name"]) != (row.table, row.name)] + [entry]
-        order = [(r.table, r.name) for r in ROWS]
-        rows.sort(key=lambda r: order.index((r["table"], r["name"])) if (r["table"], r["name"]) in order else 99)
-        facts = {"case": case.name, "generator": case.generator, "images": len(data), **bench.environment()}
-        _write(path, {**facts, "rows": rows})
-
-
-def _summary(each: dict[str, Any]) -> dict[str, Any]:
-    found = {}
-    for name in (*METRICS, *BASELINES, "cosine"):
-        values = [numbers[name] for numbers in each.values() if name in numbers]
-        if values:
-            found[name] = round(statistics.mean(values), 4)
-            if name == "iou_foreground" and len(values) > 1:
-                found["iou_std"] = round(statistics.stdev(values), 4)
-    return found
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
-
-
 # ---- toy ---------------------------------------------------------------------------------------------------------
 
 
@@ -298,7 +96,9 @@ def toy(bench: Bench) -> None:
     names = [name for name in rows[0] if name != "seed"]
     mean = {name: round(statistics.mean(row[name] for row in rows), 4) for name in names}
     print("toy, mean", mean, flush=True)
-    _write(bench.results / "directions-toy.json", {**bench.environment(), "samples": 256, "mean": mean, "rows": rows})
+    write_results(
+        bench.results / "directions-toy.json", {**bench.environment(), "samples": 256, "mean": mean, "rows": rows}
+    )
 
 
 @torch.no_grad()
@@ -343,7 +143,7 @@ def speed(bench: Bench, cases: list[Case], rounds: int = 12) -> None:
                "search_seconds": round(ours * config.steps, 1)}  # fmt: skip
         print("speed", row, flush=True)
         rows.append(row)
-    _write(bench.results / "directions-speed.json", {**bench.environment(), "rows": rows})
+    write_results(bench.results / "directions-speed.json", {**bench.environment(), "rows": rows})
 
 
 def _plain_step(extractor: Directions, generator: Generator, free: Tensor, step: int, ctx: RunContext) -> None:
@@ -381,7 +181,7 @@ def pictures(bench: Bench, cases: list[Case]) -> None:
                "seconds": seconds, "size": generator.info.height}  # fmt: skip
         print("pictures", row, flush=True)
         rows = [other for other in rows if other["generator"] != case.name] + [row]
-    _write(path, {**bench.environment(), "paper": PAPER_COSINES, "rows": rows})
+    write_results(path, {**bench.environment(), "paper": PAPER_COSINES, "rows": rows})
 
 
 @torch.no_grad()
@@ -431,6 +231,7 @@ def main() -> None:
     parser.add_argument("--case", action="append", default=[], help="NAME=GENERATOR[:WEIGHTS[:DATA]]; repeat")
     parser.add_argument("--parts", nargs="+", default=["toy", "tables", "speed", "pictures"])
     parser.add_argument("--tables", nargs="+", default=["masks", "weights", "shifts", "others"])
+    parser.add_argument("--rows", nargs="+", help="only these rows of the tables")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--device", default="auto")
@@ -439,7 +240,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    bench = Bench(options.work, options.device, options.samples, options.fast)
+    bench = Bench(options.work, options.device, options.samples, options.fast, "directions")
     cases = [Case.parse(text) for text in options.case]
     if "toy" in options.parts:
         toy(bench)
@@ -450,7 +251,10 @@ def main() -> None:
     if "tables" in options.parts:
         for case in cases:
             if case.data is not None:
-                tables(bench, case, options.tables, options.seeds)
+                chosen = [
+                    row for row in ROWS if row.table in options.tables and row.name in (options.rows or [row.name])
+                ]
+                table(bench, case, chosen, options.seeds, bench.results / f"directions-{case.name}.json")
 
 
 if __name__ == "__main__":

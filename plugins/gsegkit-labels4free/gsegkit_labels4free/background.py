@@ -175,12 +175,13 @@ def area_of(distances: Tensor) -> Tensor:
 
 
 def separation(distances: Tensor, mask: Tensor) -> Tensor:
-    """Share of the distances' variance that a mask explains; [N, H, W] twice, mask 0 or 1 -> [N] in [0, 1].
+    """Share of the distances' variance that a mask explains; [N, H, W] twice, mask 0 or 1 -> [N] in [-1, 1].
 
-    High when the object is what changes and the rest is what stays; needs no label. 0 for an empty or a full mask.
+    High when the object is what changes and the rest is what stays; needs no label. 0 for an empty or a full mask,
+    negative when more changes outside of the mask than inside.
     """
     area = mask.mean(dim=(1, 2))
     inside = (distances * mask).sum(dim=(1, 2)) / mask.sum(dim=(1, 2)).clamp_min(1)
     outside = (distances * (1 - mask)).sum(dim=(1, 2)) / (1 - mask).sum(dim=(1, 2)).clamp_min(1)
-    between = area * (1 - area) * (inside - outside).square()
+    between = area * (1 - area) * (inside - outside).square() * (inside - outside).sign()
     return between / distances.var(dim=(1, 2), correction=0).clamp_min(1e-12)

@@ -28,6 +28,7 @@ _PUBLISHED = {
     "keep": "last",
     "threshold": 0.9,
     "hard": True,
+    "turn": False,
     "collapse": False,
 }
 
@@ -79,7 +80,9 @@ class Labels4FreeConfig(Config):
         "one-gpu-horse": _code(2000, 3.0, 1.0, least=6.0, area=0.6),
         "one-gpu-car": _code(750, 20.0, 0.3, 8e-4, adversarial=0.1, least=40.0, area=0.75, edit="b4.const"),
     }
-    kit: ClassVar[KitSettings] = KitSettings(options={"batch": 4, "disc_max": 8}, iou_floor=0.9)
+    kit: ClassVar[KitSettings] = KitSettings(
+        options={"batch": 4, "disc_max": 8}, slow=("finds-the-object",), iou_floor=0.9
+    )
 
     profile: Profile = Field("default", description="ours, or what paper or code gave for a data set")
     steps: int = Field(600, ge=1, description="training iterations")
@@ -108,6 +111,7 @@ class Labels4FreeConfig(Config):
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged alpha network, which is the result")
     snapshot: int = Field(50, ge=1, description="iterations between two looks at the masks")
     keep: Literal["best", "last"] = Field("best", description="which snapshot is the result")
+    turn: bool = Field(True, description="turn masks over that show the ground")
     collapse: bool = Field(True, description="stop early when the masks have collapsed")
     threshold: float = Field(0.5, gt=0, lt=1, description="alpha above which a pixel is foreground")
     hard: bool = Field(False, description="probabilities are 0 or 1")

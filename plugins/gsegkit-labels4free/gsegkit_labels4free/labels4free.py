@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gsegkit.context import RunContext, Steps
+from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ArtifactError, ContractError, DataError, DivergedError
 from gsegkit.interfaces import Generator, MaskExtractor
@@ -36,9 +37,11 @@ from gsegkit_labels4free.taps import levels_of, select_levels
 CLASSES = ("background", "foreground")
 BETAS = (0.0, 0.99)  # of Adam, for A and D
 MEAN_LATENTS = 4096  # latents that the centre of truncation is the mean of
+UNSEEN = -2.0  # below every separation
 COLLAPSED = (0.02, 0.98)  # mean area beyond which a mask says nothing
 PATIENCE = 4  # snapshots in a row with collapsed masks that end the training
 WARM_UP = 10  # iterations in which the averaged network follows faster
+INVERTED = -0.1  # separation below which the masks show the ground instead of the object
 
 
 class Labels4Free(MaskExtractor):
@@ -142,8 +145,8 @@ class Labels4Free(MaskExtractor):
         for step in loop:
             loop.log(**training.step(step))
             if (step + 1) % config.snapshot == 0 or step + 1 == loop.total:
-                training.look(step + 1, loop)
-                if config.collapse and int(best.collapsed) >= PATIENCE and bool(best.score >= 0):
+                training.look(step + 1)
+                if config.collapse and int(best.collapsed) >= PATIENCE and float(best.score) > UNSEEN:
                     ctx.warn(
                         f"the masks collapsed after iteration {step + 1}; those of iteration {int(best.step)} are kept"
                     )
@@ -158,7 +161,7 @@ class Labels4Free(MaskExtractor):
         }
         if ctx.smoke:
             return
-        if float(best.score) < 0:
+        if float(best.score) == UNSEEN:
             low, high = COLLAPSED
             raise DivergedError(
                 f"in no snapshot did the masks cover between {low:.0%} and {high:.0%} of the pictures "
@@ -225,28 +228,31 @@ class Labels4Free(MaskExtractor):
             self.alpha = AlphaNetwork(self.levels, *self.size)
 
 
+@dataclass(frozen=True)
 class Setting:
-    """What is fixed during a training: the background generator, phi_1, phi_2, the mean latent (None: no truncation), the pictures."""
+    """What is fixed during a training.
 
-    def __init__(
-        self,
-        background: Background,
-        foreground_area: float,
-        background_area: float,
-        mean: Tensor | None,
-        reals: Bank,
-        grounds: Bank | None,
-    ) -> None:
-        self.background, self.mean = background, mean
-        self.foreground_area, self.background_area = foreground_area, background_area
-        self.reals, self.grounds = reals, grounds
+    Attributes:
+        background: G_bg.
+        foreground_area, background_area: phi_1 and phi_2.
+        mean: latent that truncation pulls to, [*latent_shape]; None = no truncation.
+        reals: pictures that D takes for real.
+        grounds: pictures in place of G_bg's; None = G_bg's.
+    """
+
+    background: Background
+    foreground_area: float
+    background_area: float
+    mean: Tensor | None
+    reals: Bank
+    grounds: Bank | None
 
 
 class Best(nn.Module):
     """The averaged alpha network of the best snapshot so far.
 
     Attributes:
-        score: its separation; -1 = none yet.
+        score: its separation; UNSEEN = none yet.
         step, area: its iteration and mean area.
         collapsed: snapshots in a row whose masks are all or nothing.
     """
@@ -259,7 +265,7 @@ class Best(nn.Module):
     def __init__(self, network: AlphaNetwork) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).requires_grad_(False)
-        self.register_buffer("score", torch.tensor(-1.0))
+        self.register_buffer("score", torch.tensor(UNSEEN))
         self.register_buffer("area", torch.tensor(0.0))
         self.register_buffer("step", torch.tensor(0))
         self.register_buffer("collapsed", torch.tensor(0))
@@ -269,9 +275,9 @@ class Best(nn.Module):
         low, high = COLLAPSED
         good = low <= area <= high
         self.collapsed.fill_(0 if good else int(self.collapsed) + 1)
-        if (good and (take or score > float(self.score))) or float(self.score) < 0:
+        if (good and (take or score > float(self.score))) or float(self.score) == UNSEEN:
             self.network.load_state_dict(network.state_dict())
-            self.score.fill_(score if good else -1.0)
+            self.score.fill_(score if good else UNSEEN)
             self.area.fill_(area)
             self.step.fill_(step)
 
@@ -370,8 +376,11 @@ class Training:
             mean.lerp_(value, 1 - decay)
 
     @torch.no_grad()
-    def look(self, step: int, loop: Steps) -> None:
-        """Score the averaged network on pictures that training never sees, and keep it if it is the best."""
+    def look(self, step: int) -> None:
+        """Score the averaged network on pictures that training never sees, and keep it if it is the best.
+
+        An alpha network that started the wrong way round, and has made up its mind, is turned over.
+        """
         scores, areas = [], []
         for seeds in self.ctx.batches("validation", MEASURED):
             batch = self.generator.sample(seeds, features=self.names)
@@ -380,8 +389,14 @@ class Training:
             scores.append(separation(difference(batch.images, emptied.images), mask))
             areas.append(mask.mean(dim=(1, 2)))
         score, area = float(torch.cat(scores).mean()), float(torch.cat(areas).mean())
-        last = self.config.keep == "last"
-        self.best.see(self.A_ema, score, area, step, take=last)
+        self.best.see(self.A_ema, score, area, step, take=self.config.keep == "last")
+        # differs from the paper: what the background generator takes away is the object, so M is the wrong way round
+        if self.config.turn and score < INVERTED:
+            self.ctx.info(f"labels4free: masks of iteration {step} showed the ground (separation {score:.2f}): turned")
+            for network in (self.A, self.A_ema):
+                network.turn()
+            for parameter in self.A.alpha.parameters():
+                self.adam_A.state[parameter]["exp_avg"].neg_()
 
     def _half(self) -> torch.autocast:
         """bfloat16 where it pays: on a GPU."""

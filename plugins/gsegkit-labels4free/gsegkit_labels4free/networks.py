@@ -76,6 +76,12 @@ class AlphaNetwork(nn.Module):
         assert carried is not None
         return torch.sigmoid(self.alpha(upsample(carried, self.size)))
 
+    def turn(self) -> None:
+        """From now on 1 - alpha."""
+        with torch.no_grad():
+            for parameter in self.alpha.parameters():
+                parameter.neg_()
+
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Bicubic with aligned corners, as in the released code; [N, C, h, w] -> [N, C, *size]."""

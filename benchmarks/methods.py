@@ -1,0 +1,379 @@
+r"""Foreground methods side by side: klish, directions, labels4free; the ablations and the speed of labels4free.
+
+    python benchmarks/methods.py --work FOLDER --case coffee-leaf-64=stylegan2:coffee-leaf-64:DATA/coffee_leaf
+    python benchmarks/methods.py --work FOLDER \
+        --case lpc-64=stylegan2:lpc-64:DATA/lpc_parts_test:DATA/lpc_parts:DATA/lpc_parts
+
+A case is NAME=GENERATOR:WEIGHTS:DATA:PHOTOS:TRAIN. DATA are annotated photographs to score on, PHOTOS the photographs
+that an ablation gives to labels4free, TRAIN annotated photographs for the supervised reference (DATA when empty).
+Parts: `toy` (exact masks, 5 seeds), `generated` (masks on 1,000 generated pictures against a U-Net that was trained
+with labels: Labels4Free, Tables 1 and 2), `ablation` (the same for other settings of labels4free: Tables 6 and 7),
+`real` (pairs -> segmenter -> annotated photographs, the same segmenters and seeds for all methods: Table 4), `score`
+(does the score that chooses the snapshot follow the IoU?), `speed` (beside a plain reading). Every step keeps its
+result in --work, so the same command goes on where it was stopped. Results: benchmarks/results/methods-*.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from bench import Bench, Case, Row, table, write_results
+from gsegkit_labels4free import labels4free as l4f
+from gsegkit_labels4free.config import Labels4FreeConfig
+from gsegkit_labels4free.networks import AlphaNetwork
+from gsegkit_labels4free.pictures import composite_rows
+from PIL import Image
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from gsegkit.artifacts import COMPONENT_FILE, atomic_write_json, load_part, read_json, save_part
+from gsegkit.dataset import LabelledDataset, MemoryDataset
+from gsegkit.errors import GsegkitError
+from gsegkit.images import fit_pixels, grid, to_pixels
+from gsegkit.interfaces import Generator, MaskExtractor, Segmenter
+from gsegkit.modes import frozen
+from gsegkit.plugins import installed
+from gsegkit.rundir import stage_key
+from gsegkit.types import IGNORE
+
+TOY_SEEDS = range(5)
+GENERATED = 1000  # pictures, as in the paper
+WATCHED = 96  # pictures on which snapshots are scored
+MATCH_IMAGES = 20  # labelled photographs that name klish's clusters, and are left out
+SEGMENTERS = ("unet", "linknet")  # LinkNet: light and fast, as the paper's BiSeNet is
+METHODS = ("klish", "directions", "labels4free")
+#: Settings of labels4free; "grounds" is filled with photographs of another case.
+ABLATION: dict[str, dict[str, Any]] = {
+    "default": {},
+    "last layer only (Table 7)": {"levels": 1},
+    "grounds of another domain (Table 6)": {"grounds": "OTHER"},
+    "real photographs instead of samples": {"reals": "auto"},
+    "all levels": {"select": "all"},
+    "no price on area": {"area_cost": 0.0},
+    "the same z": {"same_z": True},
+    "last snapshot": {"keep": "last"},
+    "background: paper's gradient rule, zeroed": {"background": "gradient", "background_edit": "zero"},
+    "background: best of the zeroed": {"background_edit": "zero"},
+    "profile paper-ffhq": {"profile": "paper-ffhq"},
+    "profile paper-horse": {"profile": "paper-horse"},
+    "profile one-gpu-horse": {"profile": "one-gpu-horse"},
+}
+SMALL_JUDGE = {"disc_base": 512, "disc_max": 64}  # profiles keep their losses; config-f's discriminator is for 256 px
+
+
+# ---- masks on generated pictures -----------------------------------------------------------------------------------
+
+
+def reference(bench: Bench, case: Case) -> Segmenter:
+    """A U-Net trained with labels on the case's annotated photographs, in the generator's size."""
+    generator = case.build(bench.device)
+    folder = case.train or case.data
+    assert folder is not None
+    data = installed().build("dataset", "folder").labelled(folder)
+    ctx = bench.context(stage_key(folder.name, len(data), generator.info), "reference", 0)
+    segmenter: Segmenter = installed().build("segmenter", "unet").to(bench.device)
+    if not (ctx.folder / COMPONENT_FILE).exists():
+        size = (generator.info.height, generator.info.width)
+        segmenter.fit(_foreground_only(data, size, generator.info.fit_rule), ctx)
+        save_part(segmenter, ctx.folder, "segmenter", "unet")
+    load_part(segmenter, ctx.folder)
+    return segmenter.eval()
+
+
+def _foreground_only(data: LabelledDataset, size: tuple[int, int], rule: str) -> MemoryDataset:
+    pixels, masks = [], []
+    for sample in data:
+        mask = torch.where(sample.mask == IGNORE, 0, sample.mask != 0).float()
+        pixels.append(fit_pixels(sample.pixels[None], size, rule)[0])
+        masks.append((F.interpolate(mask[None, None], size, mode="area")[0, 0] > 0.5).to(torch.uint8))
+    return MemoryDataset(torch.stack(pixels), torch.stack(masks), ("background", "foreground"), fit_rule=rule)
+
+
+@torch.no_grad()
+def agreement(extractor: MaskExtractor, generator: Generator, segmenter: Segmenter, bench: Bench) -> dict[str, Any]:
+    """Labels4Free, Tables 1 and 2: one confusion matrix over all pixels, and the mean of the IoUs of the pictures.
+
+    Clusters without names (klish) are foreground where most of their pixels are: an oracle names them.
+    """
+    classes, truth = [], []
+    for seeds in bench.context("", "generated", 0).batches("test", GENERATED):
+        batch = generator.sample(seeds, features=extractor.features(generator.info))
+        classes.append(extractor.extract(batch, generator).probs.argmax(dim=1))
+        truth.append(segmenter.predict(to_pixels(batch.images)) > 0)
+    found, true = torch.cat(classes), torch.cat(truth)
+    if len(extractor.classes) > 2:
+        inside = [bool(true[found == k].float().mean() > 0.5) for k in range(len(extractor.classes))]
+        found = torch.tensor(inside)[found].long()
+    return _scores(found == 1, true)
+
+
+def _scores(found: Tensor, true: Tensor) -> dict[str, Any]:
+    tp, fp = float((found & true).sum()), float((found & ~true).sum())
+    fn, tn = float((~found & true).sum()), float((~found & ~true).sum())
+    fg, bg = tp / max(tp + fp + fn, 1), tn / max(tn + fp + fn, 1)
+    each = (found & true).sum((1, 2)) / (found | true).sum((1, 2)).clamp_min(1)
+    numbers = {"iou_fg": fg, "iou_bg": bg, "miou": (fg + bg) / 2, "precision": tp / max(tp + fp, 1),
+               "recall": tp / max(tp + fn, 1), "accuracy": (tp + tn) / (tp + fp + fn + tn),
+               "iou_per_picture": float(each.mean()), "area": float(found.float().mean()),
+               "true_area": float(true.float().mean())}  # fmt: skip
+    return {name: round(value, 4) for name, value in numbers.items()}
+
+
+def generated(bench: Bench, case: Case, rows: Sequence[Row], seeds: Sequence[int], name: str) -> None:
+    """Every row's masks on generated pictures, against the reference."""
+    path = bench.results / f"methods-{name}-{case.name}.json"
+    segmenter, generator = reference(bench, case), case.build(bench.device)
+    results = []
+    for row in rows:
+        each: dict[str, Any] = {}
+        for seed in seeds:
+            photos = case.photos if row.photos else None
+            key = stage_key(case.name, row.extractor, row.options, seed, str(photos and photos.name), GENERATED)
+            kept = bench.work / "agreement" / f"{key}.json"
+            if not kept.exists():
+                try:
+                    extractor, seconds, _ = bench.fitted(generator, row, seed, photos)
+                    numbers = agreement(extractor, generator, segmenter, bench)
+                    facts = extractor.facts()
+                    numbers |= {k: facts[k] for k in ("separation", "snapshot", "background") if k in facts}
+                    atomic_write_json(kept, {**numbers, "fit_seconds": seconds})
+                except GsegkitError as error:  # a setting that fails is a result
+                    atomic_write_json(kept, {"error": str(error)})
+            each[str(seed)] = read_json(kept)
+            print(f"{case.name} / {name} / {row.name} / seed {seed}: {each[str(seed)]}", flush=True)
+        good = [numbers for numbers in each.values() if "error" not in numbers]
+        mean = {k: round(statistics.mean(n[k] for n in good), 4) for k in ("iou_fg", "iou_bg", "miou") if good}
+        results.append({"name": row.name, "options": row.options, **mean, "seeds": each})
+        facts = {"case": case.name, "pictures": GENERATED, **bench.environment()}
+        write_results(path, {**facts, "rows": results})
+
+
+def ablation_rows(case: Case, cases: Sequence[Case]) -> list[Row]:
+    """`ABLATION` for a case; grounds of another domain are the photographs of another case."""
+    other = next((c for c in cases if c.name != case.name and (c.photos or c.data)), None)
+    rows = []
+    for name, options in ABLATION.items():
+        given = dict(options)
+        if "grounds" in given:
+            if other is None:
+                continue
+            given["grounds"] = str(other.photos or other.data)
+        if "profile" in given:
+            given |= SMALL_JUDGE
+        photos = given.pop("reals", None) is not None
+        if not photos or case.photos is not None:
+            rows.append(Row("ablation", name, given, extractor="labels4free", refine=(), photos=photos))
+    return rows
+
+
+# ---- the toy, and the score ----------------------------------------------------------------------------------------
+
+
+def toy(bench: Bench) -> None:
+    """labels4free against exact masks, five seeds."""
+    case = Case("toy", "toy")
+    generator, rows = case.build(bench.device), []
+    for seed in TOY_SEEDS:
+        row = Row("toy", "labels4free", extractor="labels4free")
+        extractor, seconds, _ = bench.fitted(generator, row, seed)
+        batch = generator.sample(
+            bench.context("", "toy", seed).seeds("test", 256), features=extractor.features(generator.info)
+        )
+        found, truth = extractor.extract(batch, generator).probs.argmax(dim=1) == 1, generator.truth(batch) > 0
+        facts = extractor.facts()
+        rows.append({"seed": seed, **_scores(found, truth), "seconds": seconds,
+                     **{name: facts[name] for name in ("separation", "snapshot", "background")}})  # fmt: skip
+        print("toy", rows[-1], flush=True)
+    mean = round(statistics.mean(row["iou_per_picture"] for row in rows), 4)
+    write_results(bench.results / "methods-toy.json", {**bench.environment(), "iou_per_picture": mean, "rows": rows})
+
+
+def score(bench: Bench, cases: Sequence[Case], seeds: Sequence[int]) -> None:
+    """Rank correlation of separation and IoU over the snapshots of trainings that are let run."""
+    rows = []
+    for case in (Case("toy", "toy"), *cases):
+        generator = case.build(bench.device)
+        segmenter = None if case.name == "toy" else reference(bench, case)
+        for seed in seeds:
+            ctx = bench.context(f"{case.name}-{seed}", "score", seed)
+            kept = ctx.folder / "snapshots.json"
+            if not kept.exists():
+                extractor = l4f.Labels4Free(Labels4FreeConfig(collapse=False, area_cost=0.0)).to(bench.device)
+                with _watched(extractor, generator, segmenter, bench) as snapshots:
+                    extractor.fit(generator, ctx)
+                atomic_write_json(kept, snapshots)
+            found = read_json(kept)
+            rho = float(spearmanr([s["separation"] for s in found], [s["iou"] for s in found]).statistic)
+            chosen, best = max(found, key=lambda s: s["separation"])["iou"], max(s["iou"] for s in found)
+            row = {"case": case.name, "seed": seed, "spearman": round(rho, 3), "iou_of_chosen": chosen,
+                   "iou_of_best": best, "iou_of_last": found[-1]["iou"], "snapshots": found}  # fmt: skip
+            print("score", {k: v for k, v in row.items() if k != "snapshots"}, flush=True)
+            rows.append(row)
+    write_results(bench.results / "methods-score.json", {**bench.environment(), "rows": rows})
+
+
+@contextmanager
+def _watched(
+    extractor: l4f.Labels4Free, generator: Generator, segmenter: Segmenter | None, bench: Bench
+) -> Iterator[list[dict[str, float]]]:
+    """Note the IoU of each snapshot of the trainings inside the block, beside its separation."""
+    names = extractor.features(generator.info)
+    batch = generator.sample(bench.context("", "score", 0).seeds("test", WATCHED), features=names)
+    truth = generator.truth(batch) > 0 if segmenter is None else segmenter.predict(to_pixels(batch.images)) > 0
+    seen: list[dict[str, float]] = []
+    see = l4f.Best.see
+
+    def noted(best: l4f.Best, network: AlphaNetwork, separation: float, area: float, step: int, take: bool) -> None:
+        with torch.no_grad():
+            mask = network(batch.features)[:, 0] > extractor.config.threshold
+        iou = _scores(mask, truth)["iou_per_picture"]
+        seen.append({"step": step, "separation": round(separation, 4), "area": round(area, 4), "iou": iou})
+        see(best, network, separation, area, step, take)
+
+    l4f.Best.see = noted  # type: ignore[method-assign]
+    try:
+        yield seen
+    finally:
+        l4f.Best.see = see  # type: ignore[method-assign]
+
+
+# ---- speed ---------------------------------------------------------------------------------------------------------
+
+
+def speed(bench: Bench, cases: Sequence[Case], options: argparse.Namespace) -> None:
+    """Seconds an iteration and peak memory: ours beside a plain reading; a process for each, in turns."""
+    rows = []
+    for case in cases:
+        times: dict[str, list[dict[str, float]]] = {"ours": [], "plain": []}
+        for _ in range(options.rounds):
+            for name in times:
+                text = subprocess.run(
+                    [sys.executable, __file__, "--work", str(bench.work), "--device", str(bench.device), "--threads",
+                     str(torch.get_num_threads()), "--parts", "one-speed", "--which", name, "--case",
+                     f"{case.name}={case.generator}:{case.weights}"],
+                    check=True, capture_output=True, text=True).stdout  # fmt: skip
+                seconds, megabytes = text.split()[-2:]
+                times[name].append({"seconds": float(seconds), "mb": float(megabytes)})
+        ours, plain = (statistics.median(t["seconds"] for t in times[name]) for name in times)
+        memory = {name: round(statistics.median(t["mb"] for t in values)) for name, values in times.items()}
+        steps = Labels4FreeConfig().steps
+        row = {"case": case.name, "batch": Labels4FreeConfig().batch, "ours_seconds": round(ours, 4),
+               "plain_seconds": round(plain, 4), "ratio": round(plain / ours, 2), "peak_mb": memory,
+               "iterations": steps, "training_seconds": round(ours * steps, 1)}  # fmt: skip
+        print("speed", row, flush=True)
+        rows.append(row)
+    write_results(bench.results / "methods-speed.json", {**bench.environment(), "rows": rows})
+
+
+def one_speed(bench: Bench, case: Case, which: str, steps: int = 20) -> None:
+    """Prints the median seconds of an iteration, and this process's peak memory in MB."""
+    generator, times = case.build(bench.device), []
+    extractor = l4f.Labels4Free(Labels4FreeConfig())
+    ctx = replace(bench.context(case.name, f"speed-{which}", 0), smoke=True)
+    with frozen(generator):
+        setting = extractor._prepare(generator, ctx, None)
+        alpha = AlphaNetwork(extractor.levels, *extractor.size).to(ctx.device)
+        config = extractor.config
+        judge = l4f.Discriminator(*extractor.size, config.disc_base, config.disc_max).to(ctx.device)
+        adams = {f"adam_{name}": torch.optim.Adam(network.parameters(), lr=config.lr, betas=l4f.BETAS)
+                 for name, network in (("alpha", alpha), ("judge", judge))}  # fmt: skip
+        training = l4f.Training(extractor, generator, setting, ctx, alpha=alpha, average=alpha, judge=judge,
+                                best=l4f.Best(alpha), **adams)  # fmt: skip
+        for step in range(1, steps + 1):  # the penalty of iteration 0 is left out for both
+            began = time.perf_counter()
+            training.step(step) if which == "ours" else _plain_step(training, extractor, step)
+            times.append(time.perf_counter() - began)
+    print(statistics.median(times[2:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def _plain_step(training: l4f.Training, extractor: l4f.Labels4Free, step: int) -> None:
+    """Both generators run for D's update and again for A's, and all feature maps are taken."""
+    names = extractor.features(training.generator.info)
+    training.names = names
+    for update in ("judge", "alpha"):
+        foregrounds, grounds = training.layers(2 * step + (update == "alpha"))
+        M = training.A(foregrounds.features)
+        composites = M * foregrounds.images + (1 - M) * grounds
+        if update == "judge":
+            training._judge_step(step, composites.detach())
+        else:
+            training._alpha_step(composites, M)
+
+
+# ---- pictures ------------------------------------------------------------------------------------------------------
+
+
+def pictures(bench: Bench, cases: Sequence[Case]) -> None:
+    """docs/figures/labels4free/NAME.png: the rows of the report's figure."""
+    for case in (Case("toy", "toy"), *cases):
+        generator = case.build(bench.device)
+        extractor, _, _ = bench.fitted(generator, Row("", "", extractor="labels4free"), 0)
+        assert isinstance(extractor, l4f.Labels4Free)
+        point, edit = extractor.found["background"].split(":")
+        seeds = bench.context("", "pictures", 0).seeds("preview", 8)
+        rows = composite_rows(extractor, generator, l4f.Background(point, edit), seeds)
+        sheet = to_pixels(torch.cat(list(rows.values())))
+        image = Image.fromarray(grid(sheet, 8).permute(1, 2, 0).cpu().numpy())
+        bench.figures.mkdir(parents=True, exist_ok=True)
+        image.quantize(128).save(bench.figures / f"{case.name}.png", optimize=True)
+
+
+def main() -> None:
+    """Run the chosen parts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder that keeps what is done")
+    parser.add_argument("--case", action="append", default=[], help="NAME=GENERATOR:WEIGHTS:DATA:PHOTOS:TRAIN; repeat")
+    parser.add_argument(
+        "--parts", nargs="+", default=["toy", "generated", "ablation", "real", "score", "speed", "pictures"]
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--segmenters", nargs="+", default=list(SEGMENTERS))
+    parser.add_argument("--rounds", type=int, default=3, help="of the part speed")
+    parser.add_argument("--which", default="ours", help=argparse.SUPPRESS)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--fast", action="store_true", help="three steps of everything, to see that it works")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    bench = Bench(options.work, options.device, options.samples, options.fast, "labels4free")
+    cases = [Case.parse(text) for text in options.case]
+    scored = [case for case in cases if case.data is not None]
+    if "one-speed" in options.parts:
+        one_speed(bench, cases[0], options.which)
+    if "toy" in options.parts:
+        toy(bench)
+    if "pictures" in options.parts:
+        pictures(bench, cases)
+    for case in scored:
+        methods = [Row("generated", name, extractor=name, refine=()) for name in METHODS]
+        if "generated" in options.parts:
+            generated(bench, case, methods, options.seeds, "generated")
+        if "ablation" in options.parts:
+            generated(bench, case, ablation_rows(case, cases), options.seeds[:1], "ablation")
+        if "real" in options.parts:
+            rows = [replace(row, table=segmenter, segmenter=(segmenter, {}),
+                            match_images=MATCH_IMAGES if row.extractor == "klish" else None)
+                    for segmenter in options.segmenters for row in methods]  # fmt: skip
+            table(bench, case, rows, options.seeds, bench.results / f"methods-real-{case.name}.json")
+    if "score" in options.parts:
+        score(bench, scored, options.seeds)
+    if "speed" in options.parts:
+        speed(bench, cases, options)
+
+
+if __name__ == "__main__":
+    main()
