@@ -129,7 +129,7 @@ def toy_case(work: Path, hard: bool = False, fast: bool = False) -> Case:
 
 #: name -> (folder to train on, folder to score on, options). Large objects need a larger bound on the coverage.
 REAL: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "lpc": ("lpc_parts", "lpc_parts_test", {}),
+    "lpc": ("lpc_parts", "lpc_parts_test", {"num_images": 200_000, "gamma_mask": 0.0}),
     "wbc": ("wbc", "wbc", {"max_coverage": 0.7, "mirror": "xy"}),
     "coffee-leaf": ("coffee_leaf_unlabelled", "coffee_leaf", {"max_coverage": 0.7}),
 }
@@ -170,6 +170,8 @@ ABLATION = (
     Row("no perturbation of the object", {"scale": 0.0, "shift": 0.0}),
     Row("no contrast jitter", {"contrast": 0.0}),
     Row("no bound on the coverage", {"max_coverage": 1.0}),
+    Row("masks begin flat", {"centre": 0.0}),
+    Row("outlines cost nothing", {"smooth_weight": 0.0}),
     Row("dead codes kept", {"drop_codes": False}),
     Row("perturbgan", generator="perturbgan"),
 )

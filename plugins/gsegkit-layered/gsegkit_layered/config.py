@@ -47,9 +47,9 @@ WIDTHS: Mapping[str, Mapping[int, Widths]] = {
     },
     # ours: trains on one CPU core
     "small": {
-        32: Widths((64, 64, 32, 16), 16, 16, 0, (32, 64, 96), 96),
-        64: Widths((128, 64, 64, 32, 16), 16, 16, 0, (32, 64, 96, 128), 128),
-        128: Widths((128, 128, 64, 64, 32, 16), 16, 16, 0, (32, 64, 96, 128, 192), 192),
+        32: Widths((64, 64, 32, 16), 16, 16, 0, (48, 96, 128), 128),
+        64: Widths((128, 64, 64, 32, 16), 16, 16, 0, (48, 96, 128, 160), 160),
+        128: Widths((128, 128, 64, 64, 32, 16), 16, 16, 0, (48, 96, 128, 160, 192), 192),
     },
 }
 
@@ -59,6 +59,8 @@ _PAPER: Mapping[str, Any] = {
     "resolution": 64,
     "z_dim": 100,  # FineGAN's [code]
     "mask_bias": None,
+    "centre": 0.0,
+    "smooth_weight": 0.0,
     "num_images": 1_000_000,  # C.1
     "round_images": 2_000_000,  # C.2; whether per round or in all is not said
     "batch": 32,  # PerturbGAN's and ILSGAN's [code]
@@ -105,6 +107,7 @@ class TrainConfig(Config):
     network: Literal["small", "paper"] = Field("small", description="width: for one CPU core, or the paper's")
     z_dim: int = Field(64, ge=1, le=4096, description="numbers of the public code")
     mask_bias: float | None = Field(-1.5, ge=-5, le=5, description="start of the mask's bias: small masks; null = none")
+    centre: float = Field(4.0, ge=0, le=10, description="start of the mask's logits: a bump in the middle; 0 = flat")
 
     num_images: int = Field(120_000, ge=1, le=10**9, description="real images shown in the first round")
     round_images: int = Field(60_000, ge=1, le=10**9, description="and in each later round")
@@ -129,6 +132,7 @@ class TrainConfig(Config):
     binary_end: int = Field(70_000, ge=0, description="images after which it is reached")
     max_coverage: float = Field(0.5, gt=0, le=1, description="share of an image that its mask may cover; 1 = any")
     coverage_weight: float = Field(20.0, ge=0, le=1000, description="weight of what exceeds it; grows over num_images")
+    smooth_weight: float = Field(0.5, ge=0, le=1000, description="weight of the masks' outline (total variation)")
     min_area: float = Field(0.0, ge=0, lt=1, description="share of each image that the mask should cover; 0 = any")
     area_weight: float = Field(2.0, ge=0, le=1000, description="weight of what is missing (PerturbGAN's mask size)")
     background_weight: float = Field(

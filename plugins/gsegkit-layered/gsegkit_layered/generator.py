@@ -63,7 +63,8 @@ class _LayeredGenerator(TrainableGenerator):
         """Random networks, the same for the same seed and options."""
         device, widths, prior = self.device, self.config.widths, self.prior
         with isolated_rng(seed):
-            net = LayeredNet(prior.z_dim, prior.mask_dim, prior.colour_dim, widths, self.config.mask_bias)
+            start = (self.config.mask_bias, self.config.centre)
+            net = LayeredNet(prior.z_dim, prior.mask_dim, prior.colour_dim, widths, *start)
             critic = Discriminator(widths)
             q_image = Head(widths.top, prior.colour_dim) if prior.colour_dim else None
             q_mask = MaskHead(widths, prior.mask_dim) if prior.mask_dim else None

@@ -148,9 +148,18 @@ class Foreground(nn.Module):
         colour_dim: numbers of the code that reaches the colours only.
         widths: channels.
         mask_bias: start of the mask's bias; None = no bias.
+        centre: height of a bump in the middle that the mask's logits begin with, learned on; 0 = none.
     """
 
-    def __init__(self, z_dim: int, mask_dim: int, colour_dim: int, widths: Widths, mask_bias: float | None) -> None:
+    def __init__(
+        self,
+        z_dim: int,
+        mask_dim: int,
+        colour_dim: int,
+        widths: Widths,
+        mask_bias: float | None = None,
+        centre: float = 0.0,
+    ) -> None:
         super().__init__()
         last = widths.channels[-1]
         self.trunk = Trunk(mask_dim + z_dim, widths.channels)
@@ -158,12 +167,13 @@ class Foreground(nn.Module):
         self.mask = nn.Conv2d(widths.parent, 1, 3, padding=1, bias=mask_bias is not None)
         self.child = Stage(colour_dim, widths.parent, widths.parent, widths.child, widths.residuals)
         self.image = nn.Conv2d(widths.child, 3, 3, padding=1, bias=False)
-        self.mask_bias = mask_bias
+        self.place = nn.Parameter(centre * bump(4 << (len(widths.channels) - 1))) if centre else None
 
     def forward(self, codes: Codes) -> tuple[Tensor, Tensor]:
         """The object's colours f [N, 3, H, W] and mask m [N, 1, H, W]."""
         maps = self.parent(codes.p, self.trunk(torch.cat([codes.p, codes.z], dim=1)))
-        m = torch.sigmoid(self.mask(maps).float())
+        logits = self.mask(maps).float()
+        m = torch.sigmoid(logits if self.place is None else logits + self.place)
         f = torch.tanh(self.image(self.child(codes.c, maps)))
         return f, m
 
@@ -171,10 +181,18 @@ class Foreground(nn.Module):
 class LayeredNet(nn.Module):
     """Both generators."""
 
-    def __init__(self, z_dim: int, mask_dim: int, colour_dim: int, widths: Widths, mask_bias: float | None) -> None:
+    def __init__(
+        self,
+        z_dim: int,
+        mask_dim: int,
+        colour_dim: int,
+        widths: Widths,
+        mask_bias: float | None = None,
+        centre: float = 0.0,
+    ) -> None:
         super().__init__()
         self.background = Background(z_dim, widths)
-        self.foreground = Foreground(z_dim, mask_dim, colour_dim, widths, mask_bias)
+        self.foreground = Foreground(z_dim, mask_dim, colour_dim, widths, mask_bias, centre)
         initialise(self)
         if mask_bias is not None:
             assert self.foreground.mask.bias is not None
@@ -257,6 +275,12 @@ class MaskHead(nn.Module):
         """[N, 1, H, W] -> [N, outputs] float32."""
         out: Tensor = self.head(self.backbone(m))
         return out
+
+
+def bump(side: int) -> Tensor:
+    """A Gaussian in the middle, 1 at its top and a quarter of the side wide, [1, 1, S, S]."""
+    axis = (torch.arange(side) * 2 + 1 - side) / side
+    return torch.exp(-2 * (axis[:, None] ** 2 + axis**2))[None, None]
 
 
 def _plain(layer: nn.Module) -> nn.Module:

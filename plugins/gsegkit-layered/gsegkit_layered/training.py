@@ -170,6 +170,8 @@ class Trainer:
         # object has formed; where no object forms, a mask that covers everything is the easy way out
         loss = loss + config.binary_weight * ramp(seen, config.binary_start, config.binary_end) * binarisation(m)
         loss = loss + config.coverage_weight * ramp(seen, 0, config.num_images) * excess(m, config.max_coverage)
+        if config.smooth_weight:
+            loss = loss + config.smooth_weight * outline(m)
         if config.min_area:
             loss = loss + config.area_weight * missing_area(m, config.min_area)
         if self.segmenter is not None and config.background_weight:
@@ -236,6 +238,11 @@ class Trainer:
 def binarisation(m: Tensor) -> Tensor:
     """Mean over pixels of min(m, 1 - m), of [N, 1, H, W]; PerturbGAN's [code]."""
     return torch.minimum(m, 1 - m).mean()
+
+
+def outline(m: Tensor) -> Tensor:
+    """Total variation of [N, 1, H, W]: mean change from pixel to pixel; of a binary mask, its outline."""
+    return (m[:, :, 1:] - m[:, :, :-1]).abs().mean() + (m[:, :, :, 1:] - m[:, :, :, :-1]).abs().mean()
 
 
 def missing_area(m: Tensor, least: float) -> Tensor:

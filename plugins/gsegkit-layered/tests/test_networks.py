@@ -22,7 +22,9 @@ def test_sizes_of_the_papers_generators(side, background, foreground):
     """7.94 M and 8.59 M at 64 px, 7.98 M and 8.63 M at 128 px, with 200 categories, 20 parents and 100 numbers in z."""
     widths = WIDTHS["paper"][side]
     assert count(Background(100, widths)) == background
-    assert count(Foreground(100, 20, 200, widths, None)) == foreground
+    assert count(Foreground(100, 20, 200, widths)) == foreground
+    paper = Layered(LayeredConfig(profile="paper-cub", resolution=side))
+    assert count(paper.average) == background + foreground
 
 
 @pytest.mark.parametrize("network", ["small", "paper"])
@@ -83,7 +85,20 @@ def test_the_image_is_made_of_its_layers():
     m, b, f = (batch.layers[name] for name in ("mask", "background", "foreground"))
     assert torch.allclose(batch.images, b + m * (f - b), atol=1e-6)
     assert torch.equal(batch.probs[:, 1:], m)
-    assert 0.1 < float(m.mean()) < 0.35  # masks begin small, by mask_bias
+
+
+def test_masks_begin_small_and_in_the_middle():
+    def mean_mask(**options):
+        return Layered(LayeredConfig(**options)).sample(torch.arange(16)).layers["mask"].mean(dim=(0, 1))
+
+    flat, small = mean_mask(centre=0.0), mean_mask(centre=0.0, mask_bias=-4.0)
+    assert 0.1 < float(flat.mean()) < 0.3
+    assert float(small.mean()) < 0.05
+    assert float(flat[12:20, 12:20].mean()) == pytest.approx(float(flat.mean()), abs=0.1)
+    middle = mean_mask(centre=4.0)
+    assert float(middle[12:20, 12:20].mean()) > 0.8
+    assert float(middle[:2].mean()) < 0.35
+    assert float(middle.flip(0).sub(middle).abs().max()) < 0.3  # no side is preferred
 
 
 def test_weights_start_orthogonal_also_under_spectral_norm():

@@ -10,7 +10,7 @@ from gsegkit_layered.codes import Prior
 from gsegkit_layered.config import LayeredConfig, PerturbGANConfig
 from gsegkit_layered.generator import Layered, PerturbGAN
 from gsegkit_layered.photos import Photos
-from gsegkit_layered.training import background_loss, binarisation, excess, missing_area, ramp, settle
+from gsegkit_layered.training import background_loss, binarisation, excess, missing_area, outline, ramp, settle
 from gsegkit_layered.watch import LastGood, Watch, spread_distance
 
 from gsegkit.artifacts import load_part, save_part, state_hash
@@ -25,7 +25,7 @@ from gsegkit.toy import Toy
 from gsegkit.toy_config import ToyConfig
 
 SMALL = {"z_dim": 4, "num_codes": 6, "group_size": 3, "batch": 4, "num_images": 24, "round_images": 16,
-         "min_images": 2, "settle_batches": 2, "precision": "float32"}  # fmt: skip
+         "min_images": 2, "settle_batches": 2, "precision": "float32", "centre": 0.0}  # fmt: skip
 
 
 class Heard(Progress):
@@ -84,6 +84,14 @@ def test_mask_terms_by_hand():
     assert float(missing_area(two, 0.25)) == pytest.approx(0.2 / 2)  # the large mask does not pay for the small one
     assert float(excess(two, 0.5)) == pytest.approx(0.15 / 2)  # nor the small one for the large one
     assert float(excess(two, 0.7)) == 0
+
+
+def test_outline_by_hand():
+    square = torch.zeros(1, 1, 8, 8)
+    square[:, :, 2:5, 3:6] = 1  # 3 x 3: six changes downwards of 7 x 8, six to the right of 8 x 7
+    assert float(outline(square)) == pytest.approx(12 / 56)
+    assert float(outline(square * 0.5)) == pytest.approx(6 / 56)
+    assert float(outline(torch.ones(1, 1, 8, 8))) == 0
 
 
 def test_information_by_hand():
