@@ -63,12 +63,10 @@ ABLATION: dict[str, dict[str, Any]] = {
     "all levels": {"select": "all"},
     "no price on area": {"area_cost": 0.0},
     "the same z": {"same_z": True},
-    "last snapshot": {"keep": "last"},
     "background: paper's gradient rule, zeroed": {"background": "gradient", "background_edit": "zero"},
     "background: best of the zeroed": {"background_edit": "zero"},
     "profile paper-ffhq": {"profile": "paper-ffhq"},
     "profile paper-horse": {"profile": "paper-horse"},
-    "profile one-gpu-horse": {"profile": "one-gpu-horse"},
 }
 SMALL_JUDGE = {"disc_base": 512, "disc_max": 64}  # profiles keep their losses; config-f's discriminator is for 256 px
 
@@ -321,9 +319,8 @@ def pictures(bench: Bench, cases: Sequence[Case]) -> None:
         generator = case.build(bench.device)
         extractor, _, _ = bench.fitted(generator, Row("", "", extractor="labels4free"), 0)
         assert isinstance(extractor, l4f.Labels4Free)
-        point, edit = extractor.found["background"].split(":")
         seeds = bench.context("", "pictures", 0).seeds("preview", 8)
-        rows = composite_rows(extractor, generator, l4f.Background(point, edit), seeds)
+        rows = composite_rows(extractor, generator, seeds)
         sheet = to_pixels(torch.cat(list(rows.values())))
         image = Image.fromarray(grid(sheet, 8).permute(1, 2, 0).cpu().numpy())
         bench.figures.mkdir(parents=True, exist_ok=True)

@@ -342,6 +342,8 @@ KNOWN_PLUGINS: dict[tuple[str, str], str] = {
     **_known("gsegkit-dcgan", "generator", "dcgan"),
     **_known("gsegkit-zoo", "weights", "coffee-leaf-64", "lpc-64"),
     **_known("gsegkit-klish", "extractor", "klish"),
+    **_known("gsegkit-labels4free", "extractor", "labels4free"),
+    **_known("gsegkit-layered", "generator", "layered", "perturbgan"),
     **_known("gsegkit-clustering", "extractor", "kmeans", "ahc", "kasp"),
     **_known("gsegkit-directions", "extractor", "directions", "colour-maps"),
     **_known("gsegkit-directions", "segmenter", "unet-paper"),

@@ -85,25 +85,26 @@ def choose(generator: Generator, background: str, edit: str, ctx: RunContext) ->
         names = (background,)
     edits = EDITS if edit == "auto" else (edit,)
     options = [Background(name, e) for name in names for e in edits]
-    scores = {f"{b.point}:{b.edit}": _unlike_rim(generator, b, seeds, ctx.batch_size) for b in options}
-    return min(options, key=lambda b: scores[f"{b.point}:{b.edit}"]), scores
+    scores = dict(zip(options, _unlike_rim(generator, options, seeds, ctx.batch_size), strict=True))
+    return min(options, key=lambda b: scores[b]), {f"{b.point}:{b.edit}": score for b, score in scores.items()}
 
 
 # ---- ours: what is most like the rims of the pictures --------------------------------------------------------------
 
 
 @torch.no_grad()
-def _unlike_rim(generator: Generator, background: Background, seeds: Tensor, batch_size: int) -> float:
-    """How far edited pictures are from the rims of the pictures as they were; 0 = alike, 1 = as the pictures are."""
-    edited, own = 0.0, 0.0
+def _unlike_rim(generator: Generator, options: list[Background], seeds: Tensor, batch_size: int) -> list[float]:
+    """How far each option's pictures are from the rims of the pictures as they were: 0 = alike, 1 = unchanged."""
+    own, edited = 0.0, [0.0] * len(options)
     for chunk in torch.split(seeds, batch_size):
         latents, labels = generator.latents(chunk), generator.labels(chunk)
         before = describe(generator.synthesize(latents, labels).images)
-        after = describe(generator.synthesize(latents, labels, edits=background.edits).images)
         typical = rim_median(before)[:, :, None, None]
-        edited += float((after - typical).square().sum(dim=1).mean(dim=(1, 2)).sum())
         own += float((before - typical).square().sum(dim=1).mean(dim=(1, 2)).sum())
-    return round(edited / max(own, 1e-12), 4)
+        for i, option in enumerate(options):
+            after = describe(generator.synthesize(latents, labels, edits=option.edits).images)
+            edited[i] += float((after - typical).square().sum(dim=1).mean(dim=(1, 2)).sum())
+    return [round(distance / max(own, 1e-12), 4) for distance in edited]
 
 
 def describe(images: Tensor) -> Tensor:

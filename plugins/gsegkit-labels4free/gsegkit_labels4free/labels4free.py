@@ -81,7 +81,7 @@ class Labels4Free(MaskExtractor):
             best = self._train(generator, setting, ctx)
             self.alpha = best.network.eval()
             self._check_masks(best, ctx)
-            write_composites(self, generator, setting.background, ctx)
+            write_composites(self, generator, ctx)
 
     def _prepare(self, generator: Generator, ctx: RunContext, images: UnlabelledImages | None) -> Setting:
         """Everything that is fixed before the first iteration; the same again after an interruption."""
@@ -203,7 +203,7 @@ class Labels4Free(MaskExtractor):
             ContractError: a map that A reads is missing.
         """
         if self.alpha is None:
-            raise ArtifactError("the extractor 'labels4free' was not fitted", "fit() it, or load a fitted one")
+            raise _unfitted()
         missing = [name for level in self.levels for name in level.names if name not in features]
         if missing:
             raise ContractError(
@@ -211,6 +211,14 @@ class Labels4Free(MaskExtractor):
             )
         soft: Tensor = self.alpha(features)
         return soft
+
+    @torch.no_grad()
+    def emptied(self, batch: GeneratedBatch, generator: Generator) -> Tensor:
+        """The batch's pictures by the background generator, [N, 3, H, W] float32: grounds without objects."""
+        if "background" not in self.found:
+            raise _unfitted()
+        background = Background(*self.found["background"].split(":"))
+        return generator.synthesize(batch.latents, batch.labels, edits=background.edits).images
 
     # ---- storing -------------------------------------------------------------------------------------------------
 
@@ -401,6 +409,10 @@ class Training:
     def _half(self) -> torch.autocast:
         """bfloat16 where it pays: on a GPU."""
         return torch.autocast(self.ctx.device.type, torch.bfloat16, enabled=self.ctx.device.type == "cuda")
+
+
+def _unfitted() -> ArtifactError:
+    return ArtifactError("the extractor 'labels4free' was not fitted", "fit() it, or load a fitted one")
 
 
 def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -11,7 +11,6 @@ from gsegkit.artifacts import atomic_write
 from gsegkit.context import RunContext
 from gsegkit.images import grid, to_pixels, write_png
 from gsegkit.interfaces import Generator
-from gsegkit_labels4free.background import Background
 
 if TYPE_CHECKING:
     from gsegkit_labels4free.labels4free import Labels4Free
@@ -22,14 +21,12 @@ GREY = 0.0  # ground of the last row
 
 
 @torch.no_grad()
-def composite_rows(
-    extractor: Labels4Free, generator: Generator, background: Background, seeds: Tensor
-) -> dict[str, Tensor]:
+def composite_rows(extractor: Labels4Free, generator: Generator, seeds: Tensor) -> dict[str, Tensor]:
     """The method in pictures, each row [N, 3, H, W] float32 in [-1, 1]; grounds are those of the next sample."""
     batch = generator.sample(seeds, features=extractor.features(generator.info))
     soft = extractor.soft(batch.features)  # [N,1,H,W]
     mask = (soft > extractor.config.threshold).float()
-    emptied = generator.synthesize(batch.latents, batch.labels, edits=background.edits).images
+    emptied = extractor.emptied(batch, generator)
     other = emptied.roll(1, dims=0)
     rows = (
         batch.images,
@@ -42,9 +39,9 @@ def composite_rows(
     return dict(zip(ROWS, rows, strict=True))
 
 
-def write_composites(extractor: Labels4Free, generator: Generator, background: Background, ctx: RunContext) -> None:
+def write_composites(extractor: Labels4Free, generator: Generator, ctx: RunContext) -> None:
     """figures/labels4free.png, with its caption, where the report looks for it."""
-    rows = composite_rows(extractor, generator, background, ctx.seeds("preview", SHOWN))
+    rows = composite_rows(extractor, generator, ctx.seeds("preview", SHOWN))
     found = extractor.found
     caption = (
         f"Rows: {', '.join(ROWS)}. Background generator: edit point {found['background']}. "

@@ -88,6 +88,8 @@ def test_before_fit_and_with_missing_maps_it_says_so(toy):
     extractor = Labels4Free(Labels4FreeConfig())
     with pytest.raises(ArtifactError, match="was not fitted"):
         extractor.soft({})
+    with pytest.raises(ArtifactError, match="was not fitted"):
+        extractor.emptied(toy.sample(torch.arange(2)), toy)
     extractor.restore({"alpha_levels": [[8, 8, ["half"], [16]]], "size": [32, 32]})
     with pytest.raises(ContractError, match="no feature 'half'"):
         extractor.soft({"full": torch.zeros(1, 12, 32, 32)})
@@ -238,6 +240,18 @@ def test_the_generator_is_never_moved(toy, ctx):
     before = toy.sample(torch.arange(3)).images
     fitted(toy, ctx, steps=2)
     assert torch.equal(before, toy.sample(torch.arange(3)).images)
+
+
+def test_emptied_pictures_are_the_background_generators_after_loading_too(toy, ctx, tmp_path):
+    from gsegkit.artifacts import load_part, save_part
+
+    smoke = RunContext(ctx.folder, seed=0, smoke=True)
+    extractor = fitted(toy, smoke, steps=1, background="object", background_edit="zero")
+    save_part(extractor, tmp_path / "part", "extractor", "labels4free")
+    other = Labels4Free(Labels4FreeConfig(**SMALL))
+    load_part(other, tmp_path / "part")
+    batch = toy.sample(torch.arange(3))
+    assert torch.allclose(other.emptied(batch, toy), batch.layers["background"], atol=1e-5)
 
 
 # ---- the snapshot that is kept ---------------------------------------------------------------------------------------
