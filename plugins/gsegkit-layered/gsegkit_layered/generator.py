@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gsegkit.artifacts import COMPONENT_FILE, load_part, read_json
+from gsegkit.artifacts import COMPONENT_FILE, load_part, read_json, save_part
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.errors import ArtifactError, ConfigError, ContractError
+from gsegkit.errors import ArtifactError, ConfigError, ContractError, DivergedError
 from gsegkit.interfaces import Edit, Segmenter, TrainableGenerator
 from gsegkit.seeds import child_seed, integers, isolated_rng, normals
 from gsegkit.taps import Taps
@@ -28,6 +28,7 @@ from gsegkit_layered.watch import EMPTY, FULL
 NONE = "none"
 RANDOM_SEED = 0  # of networks without weights: the same options, the same network
 CLASSES = ("background", "foreground")
+LAST_GOOD = "last-good"  # folder in the stage's own, after a training that diverged
 CODE_SAMPLES = 64  # from which a code's coverage is measured
 
 
@@ -171,7 +172,19 @@ class _LayeredGenerator(TrainableGenerator):
         trainer = Trainer(
             networks, self.config, self.prior, self.gammas, photos, ctx, seen=int(self.seen), segmenter=segmenter
         )
-        self.seen += trainer.run()
+        try:
+            shown = trainer.run()
+        except DivergedError as error:
+            if trainer.good.images:
+                self._finish(trainer.good.images, ctx)
+                save_part(self, ctx.folder / LAST_GOOD, "generator", self.name)
+                hint = f"{error.hint}; or use what there is: gen.weights={ctx.folder / LAST_GOOD}"
+                raise DivergedError(error.message, hint) from error
+            raise
+        self._finish(shown, ctx)
+
+    def _finish(self, shown: int, ctx: RunContext) -> None:
+        self.seen += shown
         with isolated_rng(child_seed(ctx.seed, "settle")):
             settle(self.average, self.prior, ctx.limit(self.config.settle_batches), self.config.batch)
         self.eval()

@@ -167,7 +167,7 @@ class Trainer:
             values["mi_image"], values["mi_mask"] = self.prior.information(codes, in_image, in_mask)  # Eq. 5
             loss = loss + self.gammas[0] * values["mi_image"] + self.gammas[1] * values["mi_mask"]
         # differs from the paper: it weighs the binarisation alike from the start, which freezes masks before an
-        # object has formed; where no object forms, a mask that covers everything is the easy way out
+        # object has formed; and it has no term for masks that cover too much, or that are full of holes
         loss = loss + config.binary_weight * ramp(seen, config.binary_start, config.binary_end) * binarisation(m)
         loss = loss + config.coverage_weight * ramp(seen, 0, config.num_images) * excess(m, config.max_coverage)
         if config.smooth_weight:

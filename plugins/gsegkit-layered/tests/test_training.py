@@ -390,7 +390,11 @@ def test_divergence_keeps_the_last_good_state(photographs, tmp_path, monkeypatch
     with pytest.raises(DivergedError, match=r"its state after 12 images") as error:
         generator.fit(photographs, context(tmp_path))
     assert "lr_generator" in error.value.hint
+    assert str(tmp_path / "last-good") in error.value.hint
     batch = generator.sample(torch.arange(4))
+    stored = Layered(LayeredConfig(**SMALL, weights=str(tmp_path / "last-good")))
+    assert int(stored.seen) == 12
+    assert torch.equal(stored.sample(torch.arange(4)).images, batch.images)
     assert torch.isfinite(batch.images).all()
     assert not generator.training
     untrained = Layered(LayeredConfig(**SMALL))
