@@ -84,7 +84,7 @@ def hard_sample(toy: Toy, seeds: Tensor) -> GeneratedBatch:
         rows[:, :, 2] = -1.5 * place
         return F.grid_sample(opacities, F.affine_grid(rows, list(opacities.shape), False), align_corners=False)
 
-    edits = {"object": smaller, "background": lambda colours: colours + 0.35 * spots}
+    edits = {"object": smaller, "background": lambda colours: colours + 0.2 * spots}
     with torch.no_grad():
         return toy.synthesize(toy.latents(seeds), toy.labels(seeds), edits=edits)
 
@@ -304,7 +304,7 @@ class Bench:
         side, network = generator.config.resolution, backbone()
         batches = [generator.sample(part) for part in sample_seeds(seed, "test", 0, count).split(100)]
         chosen = torch.randperm(len(case.images), generator=torch.Generator().manual_seed(0))[:count].tolist()
-        real = features(network, to_images(case.images.fitted((side, side), generator.config.fit_rule).batch(chosen)))
+        real = features(network, to_images(case.images.fitted((side, side), generator.config.fit).batch(chosen)))
         scale = float(real.var(axis=0).sum())
         m = torch.cat([batch.layers["mask"].cpu() for batch in batches])
         found = {

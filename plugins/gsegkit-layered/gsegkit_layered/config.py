@@ -139,7 +139,7 @@ class TrainConfig(Config):
         1.0, ge=0, le=1000, description="Eq. 8, from the second round on: weight of foreground found in backgrounds"
     )
 
-    fit_rule: Literal["squash", "crop", "pad"] = Field("squash", description="how photographs become square")
+    fit: Literal["squash", "crop", "pad"] = Field("squash", description="how photographs become square")
     crop_min: float = Field(0.7, gt=0.2, le=1, description="smallest side of the random part of a photograph shown")
     crop_max: float = Field(1.0, gt=0.2, le=1, description="and its largest; the object's size varies with it")
     mirror: Literal["none", "x", "xy"] = Field("x", description="mirror half of the photographs along these axes")

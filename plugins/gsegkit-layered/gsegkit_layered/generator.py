@@ -93,7 +93,7 @@ class _LayeredGenerator(TrainableGenerator):
             features=tuple(specs),
             edit_points=self.taps.names,
             mask_classes=CLASSES,
-            fit_rule=self.config.fit_rule,
+            fit_rule=self.config.fit,
         )
 
     def _load(self, path: Path) -> None:

@@ -39,7 +39,7 @@ class Photos:
                 f"{len(images)} photographs of {self.sides[-1]} px need {needed >> 20} MB of memory",
                 "give fewer of them, or set gen.crop_min = gen.crop_max",
             )
-        largest = self._read(images.fitted((self.sides[-1],) * 2, config.fit_rule), ctx)
+        largest = self._read(images.fitted((self.sides[-1],) * 2, config.fit), ctx)
         #: Side -> all photographs at that size, [M, 3, side, side] uint8: a smaller one shows a larger part.
         self.pixels = {side: resize_pixels(largest, (side, side)) for side in self.sides}
 
