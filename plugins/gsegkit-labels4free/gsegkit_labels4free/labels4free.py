@@ -41,6 +41,7 @@ UNSEEN = -2.0  # below every separation
 COLLAPSED = (0.02, 0.98)  # mean area beyond which a mask says nothing
 PATIENCE = 4  # snapshots in a row with collapsed masks that end the training
 WARM_UP = 10  # iterations in which the averaged network follows faster
+WEAK = 0.1  # separation below which the result is doubtful
 INVERTED = -0.1  # separation below which the masks show the ground instead of the object
 
 
@@ -61,6 +62,7 @@ class Labels4Free(MaskExtractor):
         self.size = (0, 0)
         self.found: dict[str, Any] = {}
         self.alpha: AlphaNetwork | None = None
+        self.register_buffer("anchor", torch.zeros(0), persistent=False)  # knows the device before there are weights
 
     def features(self, info: GeneratorInfo) -> tuple[str, ...]:
         """Two maps of each of the `levels` highest resolutions; A may read fewer, see the option `select`."""
@@ -80,8 +82,14 @@ class Labels4Free(MaskExtractor):
             setting = self._prepare(generator, ctx, images)
             best = self._train(generator, setting, ctx)
             self.alpha = best.network.eval()
-            self._check_masks(best, ctx)
+            self.found |= {
+                "snapshot": int(best.step),
+                "separation": round(float(best.score), 4),
+                "coverage": round(float(best.area), 4),
+            }
             write_composites(self, generator, ctx)
+            if not ctx.smoke:
+                self._check_masks(best, ctx)
 
     def _prepare(self, generator: Generator, ctx: RunContext, images: UnlabelledImages | None) -> Setting:
         """Everything that is fixed before the first iteration; the same again after an interruption."""
@@ -154,25 +162,25 @@ class Labels4Free(MaskExtractor):
         return best
 
     def _check_masks(self, best: Best, ctx: RunContext) -> None:
-        self.found |= {
-            "snapshot": int(best.step),
-            "separation": round(float(best.score), 4),
-            "coverage": round(float(best.area), 4),
-        }
-        if ctx.smoke:
-            return
+        """Tell the user what was kept, and what will go wrong."""
         if float(best.score) == UNSEEN:
             low, high = COLLAPSED
             raise DivergedError(
                 f"in no snapshot did the masks cover between {low:.0%} and {high:.0%} of the pictures "
                 f"(the last: {float(best.area):.1%})",
-                "look at the backgrounds in figures/; choose another extractor.background, raise foreground_weight or "
-                "background_weight, or lower area_cost",
+                f"look at {ctx.folder / 'figures' / 'labels4free.png'}; choose another "
+                "extractor.background, raise foreground_weight or background_weight, or lower area_cost",
             )
         ctx.info(
             f"labels4free: iteration {self.found['snapshot']}, masks cover {self.found['coverage']:.0%} of the "
             f"pictures, separation {self.found['separation']:.2f}"
         )
+        if float(best.score) < WEAK:
+            ctx.warn(
+                f"the masks hardly separate what the background generator takes away (separation "
+                f"{self.found['separation']:.2f}): look at {ctx.folder / 'figures' / 'labels4free.png'}, and choose "
+                "another extractor.background if its row shows objects"
+            )
 
     # ---- masks ---------------------------------------------------------------------------------------------------
 
@@ -233,7 +241,7 @@ class Labels4Free(MaskExtractor):
         self.size = (int(facts["size"][0]), int(facts["size"][1]))
         self.found = {name: value for name, value in facts.items() if name not in ("alpha_levels", "size")}
         with isolated_rng(0):
-            self.alpha = AlphaNetwork(self.levels, *self.size)
+            self.alpha = AlphaNetwork(self.levels, *self.size).to(self.device)
 
 
 @dataclass(frozen=True)

@@ -296,6 +296,7 @@ def test_masks_that_are_never_usable_are_an_error(toy, ctx):
     with pytest.raises(DivergedError, match="in no snapshot") as error:
         fitted(toy, ctx, steps=40, snapshot=10, area_cost=1000, foreground_weight=0, lr=0.05)
     assert "area_cost" in error.value.hint
+    assert (ctx.folder / "figures" / "labels4free.png").exists()  # what the hint points to
 
 
 def test_a_diverging_training_stops_with_a_clear_error(toy, ctx):
