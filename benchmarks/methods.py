@@ -52,6 +52,9 @@ TOY_SEEDS = range(5)
 GENERATED = 1000  # pictures, as in the paper
 WATCHED = 96  # pictures on which snapshots are scored
 MATCH_IMAGES = 20  # labelled photographs that name klish's clusters, and are left out
+SHOWN = 8  # samples in a figure
+COLOURS = 128  # of a figure
+EDIT = 0.6  # how far an edit moves the latents
 SEGMENTERS = ("unet", "linknet")  # LinkNet: light and fast, as the paper's BiSeNet is
 METHODS = ("klish", "directions", "labels4free")
 #: Settings of labels4free; "grounds" is filled with photographs of another case.
@@ -314,17 +317,38 @@ def _plain_step(training: l4f.Training, extractor: l4f.Labels4Free, step: int) -
 
 
 def pictures(bench: Bench, cases: Sequence[Case]) -> None:
-    """docs/figures/labels4free/NAME.png: the rows of the report's figure."""
+    """In docs/figures/labels4free: NAME.png, the report's figure; NAME-edit.png, an edit that keeps the grounds."""
     for case in (Case("toy", "toy"), *cases):
         generator = case.build(bench.device)
         extractor, _, _ = bench.fitted(generator, Row("", "", extractor="labels4free"), 0)
         assert isinstance(extractor, l4f.Labels4Free)
-        seeds = bench.context("", "pictures", 0).seeds("preview", 8)
-        rows = composite_rows(extractor, generator, seeds)
-        sheet = to_pixels(torch.cat(list(rows.values())))
-        image = Image.fromarray(grid(sheet, 8).permute(1, 2, 0).cpu().numpy())
-        bench.figures.mkdir(parents=True, exist_ok=True)
-        image.quantize(128).save(bench.figures / f"{case.name}.png", optimize=True)
+        ctx = bench.context("", "pictures", 0)
+        rows = composite_rows(extractor, generator, ctx.seeds("preview", SHOWN))
+        _sheet(torch.cat(list(rows.values())), bench.figures / f"{case.name}.png")
+        if case.name != "toy":
+            _sheet(
+                _edited(extractor, generator, ctx.seeds("preview", SHOWN + 1)), bench.figures / f"{case.name}-edit.png"
+            )
+
+
+@torch.no_grad()
+def _edited(extractor: l4f.Labels4Free, generator: Generator, seeds: Tensor) -> Tensor:
+    """Latents moved towards the last one: before, after, the old grounds, the edited objects on them."""
+    names, w = extractor.features(generator.info), generator.latents(seeds)
+    before = generator.synthesize(w[:-1], features=names)
+    after = generator.synthesize(torch.lerp(w[:-1], w[-1], EDIT), features=names)
+    old, new = extractor.soft(before.features), extractor.soft(after.features)
+    clean = old * extractor.emptied(before, generator) + (1 - old) * before.images
+    return torch.cat([before.images, after.images, clean, new * after.images + (1 - new) * clean])
+
+
+def _sheet(images: Tensor, path: Path) -> None:
+    sheet = to_pixels(images)
+    factor = max(1, round(64 / sheet.shape[-1]))
+    sheet = sheet.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(grid(sheet, SHOWN).permute(1, 2, 0).cpu().numpy())
+    image.quantize(COLOURS).save(path, optimize=True)
 
 
 def main() -> None:
