@@ -287,7 +287,7 @@ def one_speed(bench: Bench, case: Case, which: str, steps: int = 20) -> None:
         setting = extractor._prepare(generator, ctx, None)
         alpha = AlphaNetwork(extractor.levels, *extractor.size).to(ctx.device)
         config = extractor.config
-        judge = l4f.Discriminator(*extractor.size, config.disc_base, config.disc_max).to(ctx.device)
+        judge = l4f.Discriminator(*extractor.size, l4f.LEAST_BASE, config.disc_max).to(ctx.device)
         adams = {f"adam_{name}": torch.optim.Adam(network.parameters(), lr=config.lr, betas=l4f.BETAS)
                  for name, network in (("alpha", alpha), ("judge", judge))}  # fmt: skip
         training = l4f.Training(extractor, generator, setting, ctx, alpha=alpha, average=alpha, judge=judge,

@@ -104,7 +104,9 @@ class Labels4FreeConfig(Config):
     reals: Literal["auto", "samples"] = Field("auto", description="auto = the images given, else generated pictures")
     levels: int = Field(6, ge=1, le=12, description="most resolutions that are read, from the largest down")
     select: Literal["ssim", "all"] = Field("ssim", description="ssim: leave out levels by the paper's tRGB analysis")
-    disc_base: int = Field(512, ge=4, description="discriminator: channels at a side of r pixels are base / r")
+    disc_base: int | None = Field(
+        None, ge=4, description="discriminator: channels at r pixels are base / r; null = 8 sides, 512 at least"
+    )
     disc_max: int = Field(64, ge=1, le=1024, description="and at most this many")
     r1: float = Field(10.0, ge=0, description="gamma of the gradient penalty on real pictures")
     r1_interval: int = Field(16, ge=1, description="iterations between two penalties")

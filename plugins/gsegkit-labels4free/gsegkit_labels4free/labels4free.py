@@ -40,6 +40,7 @@ MEAN_LATENTS = 4096  # latents that the centre of truncation is the mean of
 UNSEEN = -2.0  # below every separation
 COLLAPSED = (0.02, 0.98)  # mean area beyond which a mask says nothing
 PATIENCE = 4  # snapshots in a row with collapsed masks that end the training
+LEAST_BASE = 512  # of the discriminator's width, when none is given
 WARM_UP = 10  # iterations in which the averaged network follows faster
 WEAK = 0.1  # separation below which the result is doubtful
 INVERTED = -0.1  # separation below which the masks show the ground instead of the object
@@ -137,7 +138,8 @@ class Labels4Free(MaskExtractor):
         config = self.config
         with isolated_rng(ctx.seed):
             alpha = AlphaNetwork(self.levels, *self.size).to(ctx.device)
-            judge = Discriminator(*self.size, config.disc_base, config.disc_max).to(ctx.device)
+            base = config.disc_base or max(LEAST_BASE, 8 * min(self.size))
+            judge = Discriminator(*self.size, base, config.disc_max).to(ctx.device)
         judge.to(memory_format=torch.channels_last)
         best = Best(alpha)
         state: dict[str, Any] = {
