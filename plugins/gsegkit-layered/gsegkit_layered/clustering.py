@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gsegkit.errors import DataError
@@ -19,16 +20,14 @@ def normalised_mutual_information(found: Tensor, truth: Tensor) -> float:
             f"clusters {list(found.shape)} and labels {list(truth.shape)} cannot be compared",
             "give one of each an image",
         )
-    _, rows = found.unique(return_inverse=True)
-    _, columns = truth.unique(return_inverse=True)
-    table = torch.zeros(int(rows.max()) + 1, int(columns.max()) + 1, dtype=torch.float64)
-    table.index_put_((rows.cpu(), columns.cpu()), torch.ones(len(rows), dtype=torch.float64), accumulate=True)
-    joint = table / table.sum()
+    rows, columns = (np.unique(side.cpu().numpy(), return_inverse=True)[1] for side in (found, truth))
+    joint = np.zeros((rows.max() + 1, columns.max() + 1))
+    np.add.at(joint, (rows, columns), 1 / len(rows))
     h_found, h_truth, h_joint = (_entropy(p) for p in (joint.sum(1), joint.sum(0), joint.flatten()))
     if h_found + h_truth == 0:
         return 1.0
     return max(0.0, 2 * (h_found + h_truth - h_joint) / (h_found + h_truth))
 
 
-def _entropy(p: Tensor) -> float:
-    return float(-(p * p.clamp_min(1e-300).log()).sum())
+def _entropy(p: NDArray[np.float64]) -> float:
+    return float(-(p * np.log(np.maximum(p, 1e-300))).sum())

@@ -55,7 +55,7 @@ class Prior:
 
     def codes(self, latents: Tensor, labels: Tensor | None) -> Codes:
         """[N, latent_dim] and [N] -> the codes."""
-        z, c = latents.split([self.z_dim, self.latent_dim - self.z_dim], dim=1)
+        z, c = latents[:, : self.z_dim], latents[:, self.z_dim :]
         if self.kind == "categorical":
             assert labels is not None
             one_hot = F.one_hot(labels, self.size).to(latents.dtype)
