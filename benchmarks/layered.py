@@ -174,6 +174,7 @@ ABLATION = (
     Row("outlines cost nothing", {"smooth_weight": 0.0}),
     Row("dead codes kept", {"drop_codes": False}),
     Row("perturbgan", generator="perturbgan"),
+    Row("perturbgan, our start and outline", {"centre": 4.0, "smooth_weight": 0.5}, generator="perturbgan"),
 )
 HARD = (
     Row("all ingredients"),

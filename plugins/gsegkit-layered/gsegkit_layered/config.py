@@ -201,6 +201,8 @@ class PerturbGANConfig(TrainConfig):
 
     kit: ClassVar[KitSettings] = KitSettings(options=_KIT)
 
+    centre: float = Field(0.0, ge=0, le=10, description="start of the mask's logits: a bump in the middle; 0 = flat")
+    smooth_weight: float = Field(0.0, ge=0, le=1000, description="weight of the masks' outline (total variation)")
     scale: float = Field(0.0, ge=0, lt=1, description="the object's size is changed by up to this share, both ways")
     whole_pixels: bool = Field(True, description="move it by whole pixels")
     min_area: float = Field(0.25, ge=0, lt=1, description="share of each image that the mask should cover; 0 = any")
