@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from bench import Talk
 from frechet import BACKBONE, backbone, features, frechet
 from gsegkit_layered.clustering import normalised_mutual_information
 from gsegkit_layered.generator import Layered, PerturbGAN
@@ -40,7 +41,6 @@ from gsegkit.errors import GsegkitError
 from gsegkit.images import grid, list_images, resize_pixels, to_images, to_pixels, write_png
 from gsegkit.interfaces import Predictor, Segmenter
 from gsegkit.plugins import installed
-from gsegkit.progress import Progress
 from gsegkit.rundir import stage_key
 from gsegkit.seeds import normals, sample_seeds, uniforms
 from gsegkit.synthesis import synthesize
@@ -198,18 +198,6 @@ PRIOR = (
     Row("categorical, 40", {"num_codes": 40}),
 )
 ROUNDS = (Row("three rounds", rounds=3),)
-
-
-class Talk(Progress):
-    """Prints messages, and each loop's name once."""
-
-    def start(self, task: str, total: int, done: int = 0, planned: int | None = None) -> None:
-        """See `Progress.start`."""
-        print(f"    {task}: {total - done}", flush=True)
-
-    def message(self, text: str, level: str = "info") -> None:
-        """See `Progress.message`."""
-        print(f"    {level}: {text}", flush=True)
 
 
 class Bench:

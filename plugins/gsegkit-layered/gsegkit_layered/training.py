@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from gsegkit.context import RunContext, Stateful
 from gsegkit.errors import DivergedError
 from gsegkit.interfaces import Segmenter
+from gsegkit.modes import frozen
 from gsegkit_layered.codes import Prior
 from gsegkit_layered.composition import Perturbation, perturbed
 from gsegkit_layered.config import TrainConfig
@@ -110,7 +111,7 @@ class Trainer:
         loop = self.ctx.steps(-(-images // self.config.batch), state=state, name="training the layered GAN")
         shown = loop.total * self.config.batch
         try:
-            with _frozen(self.segmenter):
+            with nullcontext() if self.segmenter is None else frozen(self.segmenter):
                 for step in loop:
                     loop.log(**self.step(step))
                     if self.config.stop_early and self.watch.verdict:
@@ -309,20 +310,3 @@ def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()
-
-
-@contextmanager
-def _frozen(segmenter: Segmenter | None) -> Iterator[None]:
-    """S in evaluation and without gradients of its own, and as it was afterwards."""
-    if segmenter is None:
-        yield
-        return
-    training = segmenter.training
-    learning = [parameter.requires_grad for parameter in segmenter.parameters()]
-    segmenter.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        segmenter.train(training)
-        for parameter, flag in zip(segmenter.parameters(), learning, strict=True):
-            parameter.requires_grad_(flag)
