@@ -356,6 +356,7 @@ def test_watch_keeps_what_was_good(context):
 
 
 def test_all_masks_rejected_names_the_filter(disc, context):
+    pytest.importorskip("gsegkit_refine")
     generator, ctx = disc(), context()
     extractor = fitted(generator, ctx)
     refiners = [("components", installed().build("refiner", "components")),
