@@ -151,12 +151,13 @@ def generated(bench: Bench, case: Case, rows: Sequence[Row], seeds: Sequence[int
                     numbers |= {k: facts[k] for k in ("separation", "snapshot", "background") if k in facts}
                     atomic_write_json(kept, {**numbers, "fit_seconds": seconds})
                 except GsegkitError as error:  # a setting that fails is a result
-                    atomic_write_json(kept, {"error": str(error)})
+                    atomic_write_json(kept, {"error": str(error).replace(str(bench.work), "WORK")})
             each[str(seed)] = read_json(kept)
             print(f"{case.name} / {name} / {row.name} / seed {seed}: {each[str(seed)]}", flush=True)
         good = [numbers for numbers in each.values() if "error" not in numbers]
         mean = {k: round(statistics.mean(n[k] for n in good), 4) for k in ("iou_fg", "iou_bg", "miou") if good}
-        results.append({"name": row.name, "options": row.options, **mean, "seeds": each})
+        options = {k: Path(v).name if k == "grounds" else v for k, v in row.options.items()}
+        results.append({"name": row.name, "options": options, **mean, "seeds": each})
         facts = {"case": case.name, "pictures": GENERATED, **bench.environment()}
         write_results(path, {**facts, "rows": results})
 
