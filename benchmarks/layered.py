@@ -25,7 +25,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from bench import Talk
-from frechet import BACKBONE, backbone, features, frechet
+from frechet import features
+from gsegkit_eval.frechet import Backbone, frechet_distance
 from gsegkit_layered.clustering import normalised_mutual_information
 from gsegkit_layered.generator import Layered, PerturbGAN
 from gsegkit_layered.photos import Photos
@@ -290,7 +291,7 @@ class Bench:
         background.
         """
         count = 20 if self.fast else DISTANCE_SAMPLES
-        side, network = generator.config.resolution, backbone()
+        side, network = generator.config.resolution, Backbone()
         batches = [generator.sample(part) for part in sample_seeds(seed, "test", 0, count).split(100)]
         chosen = torch.randperm(len(case.images), generator=torch.Generator().manual_seed(0))[:count].tolist()
         real = features(network, to_images(case.images.fitted((side, side), generator.config.fit).batch(chosen)))
@@ -305,7 +306,7 @@ class Bench:
             ("background_distance", [batch.layers["background"] for batch in batches]),
         ):
             made = features(network, torch.cat(layers).cpu().clamp(-1, 1))
-            found[name] = round(frechet(made, real) / scale, 4)
+            found[name] = round(frechet_distance(made, real) / scale, 4)
         return found
 
     def sheet(self, generator: Layered | PerturbGAN, segmenter: Segmenter, case: Case, name: str, key: str) -> None:
@@ -369,7 +370,7 @@ def table(bench: Bench, name: str, case: Case, rows: tuple[Row, ...], seeds: lis
             merged = [*others, {**entry, "seeds": dict(sorted(kept.items()))}]
             merged.sort(key=lambda r: order.index(r["name"]) if r["name"] in order else len(order))
             facts = {"case": case.name, "photographs": len(case.images), "scored": len(case.test),
-                     "options": case.options, "backbone": BACKBONE, **bench.environment()}  # fmt: skip
+                     "options": case.options, "backbone": Backbone().title, **bench.environment()}  # fmt: skip
             _write(path, {**facts, "rows": merged})
 
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gsegkit.api import evaluate, export, load, predict, run, synthesize, train
+    from gsegkit.api import evaluate, evaluate_generator, export, load, predict, run, synthesize, train
     from gsegkit.plan import Plan
     from gsegkit.plugins import Component, hookimpl, installed
 
@@ -19,6 +19,7 @@ _LAZY = {
     "Component": "gsegkit.plugins",
     "Plan": "gsegkit.plan",
     "evaluate": "gsegkit.api",
+    "evaluate_generator": "gsegkit.api",
     "export": "gsegkit.api",
     "hookimpl": "gsegkit.plugins",
     "installed": "gsegkit.plugins",
@@ -34,6 +35,7 @@ __all__ = [
     "Plan",
     "__version__",
     "evaluate",
+    "evaluate_generator",
     "export",
     "hookimpl",
     "installed",

@@ -31,6 +31,7 @@ from gsegkit.interfaces import (
     DatasetReader,
     Evaluator,
     Generator,
+    GeneratorEvaluator,
     MaskExtractor,
     Predictor,
     Segmenter,
@@ -131,7 +132,7 @@ def load(folder: str | Path, kind: str = "segmenter", *, session: Session | None
     """
     session = session or Session.default()
     kind = KIND_ALIASES.get(kind, kind)
-    if kind == "generator":
+    if kind == "generator" and not (Path(folder) / COMPONENT_FILE).exists():
         return _load_generator(Path(folder), session, device)
     found = _part_folder(Path(folder), kind)
     record = read_json(found / COMPONENT_FILE)
@@ -266,6 +267,41 @@ def evaluate(
     names = stored_class_map(run_folder)
     dataset, note = leave_out(open_labelled(data, session, reader_options), names.labels_used if names else ())
     return with_note(scorer.evaluate(Predictor(segmenter), dataset, ctx), note)
+
+
+def evaluate_generator(
+    generator: str | Path | Generator,
+    images: str | Path,
+    *,
+    evaluator: str = "frechet",
+    generator_options: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+    reader_options: dict[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    session: Session | None = None,
+) -> Report:
+    """Compare what a generator paints with a folder of photographs; no labels are used.
+
+    Args:
+        generator: a name, a run folder, a folder made by `train_generator`, or a generator (moved to the device).
+        images: photographs, best those that it was not trained on.
+        evaluator: generator evaluator.
+        generator_options: options of a generator that is given by name.
+        options: options of the evaluator.
+        reader_options: options of the folder's reader.
+        seed: of the pictures, and of the choice of photographs.
+        device: where to compute.
+        session: see `run`.
+    """
+    session = session or Session.default()
+    scorer: GeneratorEvaluator = session.registry.build("generator-evaluator", evaluator, options)
+    if not isinstance(generator, Generator):
+        generator = _named_or_stored(generator, generator_options, session)
+    reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
+    photographs = reader.images(Path(images))
+    ctx = session.context(Path(evaluator), device, seed)  # nothing is written there
+    return scorer.evaluate(generator.to(ctx.device), photographs, ctx)
 
 
 def predict(
@@ -488,6 +524,18 @@ def _load_generator(folder: Path, session: Session, device: str) -> Generator:
     return generator.to(pick_device(device)).eval()
 
 
+def _named_or_stored(given: str | Path, options: dict[str, Any] | None, session: Session) -> Generator:
+    folder = Path(given)
+    stored = any((folder / name).exists() for name in ("config.json", COMPONENT_FILE))
+    if stored and options:
+        raise ConfigError(f"the generator in '{folder}' has its options", "leave out -o gen.…, or give a name")
+    if stored:
+        found: Generator = load(folder, "generator", session=session)
+    else:
+        found = session.registry.build("generator", str(given), options).eval()
+    return found
+
+
 def _part_folder(folder: Path, kind: str) -> Path:
     if (folder / COMPONENT_FILE).exists():
         return folder
@@ -554,6 +602,7 @@ def _claim_dataset(out: Path, recipe: dict[str, Any]) -> None:
 __all__ = [
     "Session",
     "evaluate",
+    "evaluate_generator",
     "export",
     "list_clusters",
     "load",

@@ -36,6 +36,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": work.train,
     "train-generator": work.train_generator,
     "evaluate": work.evaluate,
+    "evaluate-generator": work.evaluate_generator,
     "predict": work.predict,
     "export": work.export,
     "report": work.report,

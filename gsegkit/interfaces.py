@@ -221,6 +221,21 @@ class Evaluator(ABC):
         """Run `predict` (probabilities, see `Predict`) over a labelled data set; images may differ in size."""
 
 
+class GeneratorEvaluator(ABC):
+    """Compares what a generator paints with photographs; needs no labels."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @abstractmethod
+    def evaluate(self, generator: Generator, images: UnlabelledImages, ctx: RunContext) -> Report:
+        """Compare samples and, where the generator has them, their layers with `images`, fitted to its size.
+
+        Raises:
+            DataError: too few photographs for the comparison.
+        """
+
+
 class KMeans(ABC):
     """A k-means backend."""
 

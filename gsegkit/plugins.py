@@ -39,6 +39,7 @@ KINDS: dict[str, str] = {
     "refiner": "cleans or drops (image, mask) pairs",
     "segmenter": "learns from the pairs, then segments real photographs",
     "evaluator": "scores a segmenter against ground truth",
+    "generator-evaluator": "compares a generator's pictures with photographs",
     "kmeans": "k-means backend",
     "dataset": "reads a folder of images or of images and masks",
     "weights": "generator weights that ship with a plugin",
@@ -360,6 +361,7 @@ KNOWN_PLUGINS: dict[tuple[str, str], str] = {
         "dpt",
     ),
     **_known("gsegkit-eval", "evaluator", "masks", "clusters"),
+    **_known("gsegkit-eval", "generator-evaluator", "frechet"),
     **_known("gsegkit-faiss", "kmeans", "faiss"),
     **_known("gsegkit-datasets", "dataset", "folder"),
 }

@@ -99,6 +99,11 @@ BAD = {
     "an unknown kind": (["list", "painters"], "no component kind 'painters'", "kinds:"),
     "a worker that is none": (["synthesize", "x", "--out", "y", "--worker", "3/2"], "--worker '3/2'", "for example"),
     "an option of another part": (["train", "--data", "x", "--out", "y", "-o", "gen.a=1"], "does not belong here", "seg."),
+    "a generator that is none": (["evaluate-generator", "absent", "--data", "."], "no generator 'absent'", "installed"),
+    "a comparison that is none": (
+        ["evaluate-generator", "toy", "--data", ".", "--eval", "masks"], "no generator-evaluator 'masks'", "installed",
+    ),
+    "a folder without photographs": (["evaluate-generator", "toy", "--data", "."], "no image", ""),
     "a generator that cannot learn": (["train-generator", "toy", "--data", "x", "--out", "y"], "cannot be trained", ""),
 }  # fmt: skip
 
@@ -243,6 +248,30 @@ def test_evaluate_gives_the_keys_of_the_report(call, finished, annotated):
     code, _, err = call("evaluate", finished, "--data", annotated, "--match", "absent.yaml", "-q")
     assert code == 2
     assert "absent.yaml" in err.replace("\n", "")
+
+
+def test_evaluate_generator_by_name_and_of_a_run(call, finished, tmp_path):
+    """The same toy by its name and out of a run; the run's options are its own, and nothing is written."""
+    for i in range(8):
+        write_png(tmp_path / "photos" / f"{i}.png", torch.randint(0, 255, (3, 40, 30), dtype=torch.uint8))
+    common = ("--data", tmp_path / "photos", "--device", "cpu", "-o", "eval.num_samples=12", "-q")
+    before = sorted(finished.rglob("*"))
+    code, out, _ = call("evaluate-generator", finished, *common, "--json")
+    assert code == 0
+    of_run = json.loads(out)
+    assert of_run["distance_background"] > 0
+    assert of_run["num_images"] == 8
+    options = ("-o", "gen.size=32")
+    code, out, _ = call("evaluate-generator", "toy", *options, *common, "--json")
+    assert code == 0
+    assert json.loads(out) == of_run
+    code, _, err = call("evaluate-generator", "toy", *options, *common)
+    assert code == 0
+    assert "distance_background" in err
+    code, _, err = call("evaluate-generator", finished, *options, *common)
+    assert code == 2
+    assert "has its options" in " ".join(err.split())
+    assert sorted(finished.rglob("*")) == before
 
 
 def test_predict_writes_masks_and_keeps_the_good_ones(call, finished, annotated, tmp_path):

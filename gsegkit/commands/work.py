@@ -256,6 +256,30 @@ def evaluate(
         _print_metrics(report.to_json())
 
 
+def evaluate_generator(
+    generator: Annotated[str, typer.Argument(metavar="GEN", help="A generator, a run folder, or trained weights.")],
+    data: Annotated[Path, typer.Option("--data", metavar="FOLDER", help="Photographs, with or without masks.")],
+    evaluator: Annotated[str, typer.Option("--eval", metavar="NAME", help="Generator evaluator.")] = "frechet",
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    device: c.Device = None,
+    option: c.Options = None,
+    as_json: c.AsJson = False,
+    quiet: c.Quiet = False,
+) -> None:
+    """Compare a generator's pictures, and its bare layers, with photographs. Uses no labels."""
+    from gsegkit import api
+
+    gen, options, reader = c.only(option, "gen", "eval", "data_reader")
+    report = api.evaluate_generator(
+        generator, data, evaluator=evaluator, generator_options=gen, options=options, reader_options=reader, seed=seed,
+        device=device or "auto", session=c.session(quiet),
+    )  # fmt: skip
+    if as_json:
+        print_json(report.to_json())
+    else:
+        _print_metrics(report.to_json())
+
+
 def predict(
     run_folder: c.RunFolder,
     inputs: Annotated[str, typer.Argument(metavar="PHOTOS", help="A file, a folder, or a quoted glob.")],

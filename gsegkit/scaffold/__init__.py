@@ -20,6 +20,7 @@ KINDS: Mapping[str, str] = {
     "refiner": "",
     "segmenter": "",
     "evaluator": "",
+    "generator-evaluator": "",
     "kmeans": "",
     "dataset": "",
 }

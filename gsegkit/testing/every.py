@@ -21,6 +21,7 @@ BASES: dict[str, type] = {
     "refiner": interfaces.Refiner,
     "segmenter": interfaces.Segmenter,
     "evaluator": interfaces.Evaluator,
+    "generator-evaluator": interfaces.GeneratorEvaluator,
     "kmeans": interfaces.KMeans,
     "dataset": interfaces.DatasetReader,
     "weights": interfaces.Weights,

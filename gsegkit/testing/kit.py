@@ -12,6 +12,7 @@ from gsegkit.plugins import Entry, installed
 from gsegkit.testing.evaluators import EVALUATOR_CHECKS
 from gsegkit.testing.every import EVERY_CHECKS
 from gsegkit.testing.extractors import EXTRACTOR_CHECKS
+from gsegkit.testing.generator_evaluators import GENERATOR_EVALUATOR_CHECKS
 from gsegkit.testing.generators import GENERATOR_CHECKS
 from gsegkit.testing.minor import DATASET_CHECKS, KMEANS_CHECKS, WEIGHTS_CHECKS
 from gsegkit.testing.refiners import REFINER_CHECKS
@@ -25,6 +26,7 @@ _KIND_CHECKS: Mapping[str, tuple[Check, ...]] = {
     "refiner": REFINER_CHECKS,
     "segmenter": SEGMENTER_CHECKS,
     "evaluator": EVALUATOR_CHECKS,
+    "generator-evaluator": GENERATOR_EVALUATOR_CHECKS,
     "kmeans": KMEANS_CHECKS,
     "dataset": DATASET_CHECKS,
     "weights": WEIGHTS_CHECKS,
@@ -246,6 +248,11 @@ def check_segmenter(make: Entry | Callable[[], Any]) -> list[CheckResult]:
 def check_evaluator(make: Entry | Callable[[], Any]) -> list[CheckResult]:
     """Check an evaluator; see `check_component`."""
     return check_component("evaluator", make)
+
+
+def check_generator_evaluator(make: Entry | Callable[[], Any]) -> list[CheckResult]:
+    """Check a generator evaluator against the toy; see `check_component`."""
+    return check_component("generator-evaluator", make)
 
 
 def check_kmeans(make: Entry | Callable[[], Any]) -> list[CheckResult]:

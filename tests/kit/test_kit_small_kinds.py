@@ -14,7 +14,7 @@ from gsegkit.config import Config
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import DataError
 from gsegkit.images import list_images
-from gsegkit.interfaces import DatasetReader, Evaluator, Weights
+from gsegkit.interfaces import DatasetReader, Evaluator, GeneratorEvaluator, Weights
 from gsegkit.kmeans import TorchKMeans
 from gsegkit.kmeans_config import KMeansConfig
 from gsegkit.testing import check_component
@@ -22,6 +22,7 @@ from gsegkit.toy import Toy, ToyConfig
 from gsegkit.types import Report
 
 evaluators = Defects("evaluator")
+comparisons = Defects("generator-evaluator")
 kmeans = Defects("kmeans", KMeansConfig())
 datasets = Defects("dataset")
 weights = Defects("weights")
@@ -46,6 +47,59 @@ class Accuracy(Evaluator):
 
     def report(self, right, total):
         return Report({"accuracy": right / total if total else None}, definitions={"accuracy": self.definition})
+
+
+class Brightness(GeneratorEvaluator):
+    """A good one: difference of the mean brightness."""
+
+    definition = "difference of the mean brightness, -1 to 1"
+
+    def evaluate(self, generator, images, ctx):
+        real = torch.stack([images[i].float().mean() for i in range(len(images))]).mean() / 127.5 - 1
+        return self.report(float(self.painted(generator, ctx) - real))
+
+    def painted(self, generator, ctx):
+        return torch.cat([generator.sample(seeds).images for seeds in ctx.batches("test", 100)]).mean()
+
+    def report(self, value):
+        return Report({"brightness": value}, definitions={"brightness": self.definition})
+
+
+@comparisons("comparison", "evaluate", "metric 'brightness' is nan")
+class Unbounded(Brightness):
+    def report(self, value):
+        return super().report(float("nan"))
+
+
+@comparisons("comparison", "evaluate", "metric 'brightness' has no definition")
+class Unexplained(Brightness):
+    def report(self, value):
+        return Report({"brightness": value})
+
+
+@comparisons("comparison", "evaluate", "another mode")
+class Freezes(Brightness):
+    def painted(self, generator, ctx):
+        return super().painted(generator.eval(), ctx)
+
+
+@comparisons("near-and-far", "evaluate", "and noise the same")
+class LooksAway(Brightness):
+    def report(self, value):
+        return super().report(0.0)
+
+
+@comparisons("comparison-again", "evaluate", "the second comparison gave other numbers")
+class Guesses(Brightness):
+    def report(self, value):
+        return super().report(float(torch.rand(())))
+
+
+@comparisons("comparison-globals", "evaluate", "torch's global random state")
+class Reseeds(Brightness):
+    def report(self, value):
+        torch.manual_seed(0)
+        return super().report(value)
 
 
 @evaluators("report", "evaluate", "metric 'accuracy' is nan")
@@ -166,6 +220,7 @@ class WrongWeights(Stored):
 
 GOOD = {
     "evaluator": (evaluators, lambda: Accuracy(Config())),
+    "generator-evaluator": (comparisons, lambda: Brightness(Config())),
     "kmeans": (kmeans, lambda: TorchKMeans(KMeansConfig())),
     "dataset": (datasets, lambda: Pictures(Config())),
     "weights": (weights, lambda: Stored(Config())),

@@ -1,4 +1,4 @@
-"""Evaluators for gsegkit: masks (foreground / background) and clusters (parts)."""
+"""Evaluators for gsegkit: masks (foreground / background), clusters (parts), frechet (a generator's pictures)."""
 
 from __future__ import annotations
 
@@ -27,6 +27,16 @@ def gsegkit_components() -> list[Component]:
             summary="AMI, ARI, NMI, greedy (KLiSH) and Hungarian mIoU of unnamed classes",
             paper="Xu et al. 2022, KLiSH (greedy maximum-matching mIoU)",
             modules=("scipy", "sklearn"),
+            extra="gsegkit-eval",
+        ),
+        Component(
+            kind="generator-evaluator",
+            name="frechet",
+            target="gsegkit_eval.frechet:Frechet",
+            config="gsegkit_eval.config:FrechetConfig",
+            summary="Frechet distance of pictures, and of layers such as a bare background, on a named backbone",
+            paper="Heusel et al. 2017, NeurIPS (distance); Yang et al. 2022, WACV (of backgrounds)",
+            modules=("timm",),
             extra="gsegkit-eval",
         ),
     ]

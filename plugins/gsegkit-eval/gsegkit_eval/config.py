@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from gsegkit.config import Config
+from gsegkit.testing.settings import KitSettings
 
 MATCH_RULES = ("auto", "names", "index", "greedy", "hungarian")
 MATCH_FILES = (".yaml", ".yml", ".json", ".toml")
@@ -42,3 +43,15 @@ class ClustersConfig(Config):
     """Options of the evaluator `clusters`."""
 
     max_pixels: int = Field(1_000_000, ge=1000, description="pixels that AMI, ARI, NMI look at, spread over the images")
+
+
+class FrechetConfig(Config):
+    """Options of the generator evaluator `frechet`."""
+
+    kit: ClassVar[KitSettings] = KitSettings(options={"num_samples": 32})
+
+    backbone: str = Field("resnet18", description="network that describes the pictures: any of timm that gives maps")
+    pretrained: bool = Field(False, description="timm's weights, downloaded, learned from labels; false = random ones")
+    backbone_seed: int = Field(0, ge=0, lt=2**63, description="of the random weights")
+    stages: tuple[int, ...] = Field((1, 2, 3), min_length=1, description="stages of it whose channel means are used")
+    num_samples: int = Field(1000, ge=8, description="pictures to paint, and at most so many photographs")
