@@ -396,31 +396,39 @@ HUES = {6: "colour of the object", 7: "colour of the ground"}
 COLOURS = 6
 
 
-def clusters(bench: Bench, case: Case, seeds: list[int]) -> None:
+def clusters(bench: Bench, case: Case, rows: tuple[Row, ...], seeds: list[int]) -> None:
     """Table 4's NMI on the toy: what does Q_x read in real pictures, the object's shape and colour, or the ground's?"""
-    toy, rows = Toy(ToyConfig(size=32)), []
+    toy = Toy(ToyConfig(size=32))
     pictures = sample_seeds(1, "test", 0, 20 if bench.fast else TOY_TEST)
     latents, shapes = toy.latents(pictures), toy.labels(pictures)
     images = to_images(to_pixels(toy.sample(pictures).images))
     assert shapes is not None
     shares = {name: (1 + torch.erf(latents[:, number] / 2**0.5)) / 2 for number, name in HUES.items()}
     truths = {"shape": shapes, **{name: (share * COLOURS).long() for name, share in shares.items()}}
-    for seed in seeds:
-        generator = bench.build(ABLATION[0], case)
-        ctx = bench.context(bench.training_key(generator, case, ABLATION[0], seed), "generator", seed)
-        _once(generator, ctx, ("generator", "layered"), lambda g=generator, c=ctx: g.fit(case.images, c))
-        assert isinstance(generator, Layered)
-        found = generator.clusters(images).argmax(dim=1).cpu()
-        nmi = {name: round(normalised_mutual_information(found, truth), 4) for name, truth in truths.items()}
-        random = torch.randint(20, (len(found),), generator=torch.Generator().manual_seed(seed))
-        nmi["chance"] = round(normalised_mutual_information(random, truths["colour of the object"]), 4)
-        rows.append({"seed": seed, "nmi": nmi, "clusters": len(found.unique())})
-        print("clusters", rows[-1], flush=True)
     facts = {"classes": {"shape": 3, **dict.fromkeys(HUES.values(), COLOURS)}, "averaging": "arithmetic",
-             "chance": "random clusters against the colour of the object"}  # fmt: skip
-    _write(
-        bench.results / "layered-clusters.json", {**facts, "images": len(images), **bench.environment(), "rows": rows}
-    )
+             "chance": "random clusters against the colour of the object",
+             "right_on_own": "share of 500 generated pictures whose code Q_x names"}  # fmt: skip
+    path = bench.results / "layered-clusters.json"
+    for row in rows:
+        for seed in seeds:
+            generator = bench.build(row, case)
+            ctx = bench.context(bench.training_key(generator, case, row, seed), "generator", seed)
+            _once(generator, ctx, ("generator", "layered"), lambda g=generator, c=ctx: g.fit(case.images, c))
+            assert isinstance(generator, Layered)
+            own = generator.sample(sample_seeds(seed, "test", 0, len(images)))
+            assert own.labels is not None
+            right = (generator.clusters(own.images).argmax(dim=1).cpu() == own.labels.cpu()).float().mean()
+            found = generator.clusters(images).argmax(dim=1).cpu()
+            nmi = {name: round(normalised_mutual_information(found, truth), 4) for name, truth in truths.items()}
+            random = torch.randint(20, (len(found),), generator=torch.Generator().manual_seed(seed))
+            nmi["chance"] = round(normalised_mutual_information(random, truths["colour of the object"]), 4)
+            entry = {"name": row.name, "seed": seed, "nmi": nmi, "clusters": len(found.unique())}
+            entry["right_on_own"] = round(float(right), 4)
+            print("clusters", entry, flush=True)
+            old = json.loads(path.read_text())["rows"] if path.exists() else []
+            kept = [r for r in old if (r["name"], r["seed"]) != (row.name, seed)]
+            merged = sorted([*kept, entry], key=lambda r: (r["name"], r["seed"]))
+            _write(path, {**facts, "images": len(images), **bench.environment(), "rows": merged})
 
 
 def speed(bench: Bench, case: Case, steps: int = 20) -> None:
@@ -501,7 +509,7 @@ def main() -> None:
                 if case is not None:
                     table(bench, name, case, ROUNDS, options.seeds)
         elif part == "clusters":
-            clusters(bench, toy, options.seeds)
+            clusters(bench, toy, chosen(ABLATION[:1]) or chosen(GAMMA), options.seeds)
         elif part == "speed":
             speed(bench, toy)
 
