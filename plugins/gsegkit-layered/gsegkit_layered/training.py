@@ -219,13 +219,14 @@ class Trainer:
             with torch.no_grad(), self._precision():
                 looked = [self.D(images) for images in (reals, x, layers.b)]
             self.watch.compare(*((scores, maps.float().mean((2, 3))) for scores, maps in looked))
-        if not self.watch.trivial:
+        if self.watch.sound:
             self.good.keep((step + 1) * self.config.batch)
 
     def _give_up(self, kind: str, images: int) -> int:
         self.good.recall()
-        if not self.good.images and not self.seen:
-            raise DivergedError(f"all was {kind} from the start, and still after {images} images", REMEDIES[kind])
+        if self.good.images < self.config.patience and not self.seen:  # no object has formed yet
+            since = f"after {self.good.images} images" if self.good.images else "from the start"
+            raise DivergedError(f"all was {kind} {since}, and still after {images} images", REMEDIES[kind])
         self.ctx.warn(
             f"stopped after {images} images: all is {kind}; the state after {self.good.images} images is kept "
             f"(gen.stop_early=false goes on). {REMEDIES[kind]}"

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-MEMORY = 0.9  # of the running means, per look
+MEMORY = 0.5  # of the running means, per look: two looks; with ten, empty masks were seen 40,000 images late
+LONG = 0.9  # of the mean that a falling coverage is held against
+STEADY = 0.8  # share of that mean below which masks are on their way to vanish
 EMPTY = 0.02  # mean coverage below which all is background
 FULL = 0.9  # and above which all is foreground
 
@@ -35,6 +37,7 @@ class Watch:
         self.patience = patience
         self.values: dict[str, float] = {}
         self.bad_for = {"background": 0, "foreground": 0}
+        self.usual: float | None = None  # coverage of the last ten looks or so
 
     def see(self, m: Tensor, images: int) -> None:
         """Look at [N, 1, H, W] masks, `images` images after the last look."""
@@ -43,6 +46,8 @@ class Watch:
         self._mean("coverage", float(m.mean()))
         self._mean("ambiguity", float(torch.minimum(m, 1 - m).mean()))
         self._mean("entropy", float(-(p * p.log2() + (1 - p) * (1 - p).log2()).mean()))
+        now = self.values["coverage"]
+        self.usual = now if self.usual is None else LONG * self.usual + (1 - LONG) * now
         self.bad_for = {kind: self.bad_for[kind] + images if kind == self.trivial else 0 for kind in self.bad_for}
 
     def compare(self, *looked: tuple[Tensor, Tensor]) -> None:
@@ -64,25 +69,31 @@ class Watch:
         return "background" if coverage < EMPTY else "foreground" if coverage > FULL else ""
 
     @property
+    def sound(self) -> bool:
+        """Whether this state is worth keeping: not trivial, and masks are not just vanishing."""
+        return not self.trivial and (self.usual is None or self.values["coverage"] >= STEADY * self.usual)
+
+    @property
     def verdict(self) -> str:
         """What has lasted for the whole patience; "" while nothing has."""
         return next((kind for kind, images in self.bad_for.items() if images >= self.patience), "")
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes."""
-        return {"values": dict(self.values), "bad_for": dict(self.bad_for)}
+        return {"values": dict(self.values), "bad_for": dict(self.bad_for), "usual": self.usual}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Take a state back."""
         self.values = {name: float(value) for name, value in state["values"].items()}
         self.bad_for = {kind: int(images) for kind, images in state["bad_for"].items()}
+        self.usual = state["usual"]
 
     def _mean(self, name: str, value: float) -> None:
         self.values[name] = value if name not in self.values else MEMORY * self.values[name] + (1 - MEMORY) * value
 
 
 class LastGood:
-    """A copy of networks from the last look at which nothing was wrong."""
+    """A copy of networks from the last look at which they were sound."""
 
     def __init__(self, networks: Mapping[str, nn.Module]) -> None:
         self.networks = dict(networks)

@@ -420,7 +420,7 @@ def test_a_later_collapse_stops_and_keeps_the_last_good_state(photographs, tmp_p
     def empties(self, m, images):  # the fourth look and those after it find nothing
         looks.append(0)
         see(self, m, images)
-        self.values["coverage"] = 0.2 if len(looks) < 4 else 0.001
+        self.values["coverage"], self.usual = (0.2 if len(looks) < 4 else 0.001), 0.2
         self.bad_for["background"] = 4 * max(0, len(looks) - 3)
 
     monkeypatch.setattr(Watch, "see", empties)
@@ -435,6 +435,21 @@ def test_a_later_collapse_stops_and_keeps_the_last_good_state(photographs, tmp_p
     name = "image.weight"
     kept, whole = (dict(g.average.background.named_parameters())[name] for g in (stopped, short))
     assert torch.equal(kept, whole)
+
+
+def test_a_collapse_before_the_patience_is_over_is_an_error(photographs, tmp_path, monkeypatch):
+    """Masks vanish after the second look; what was good before is the start's bump, not an object."""
+    monkeypatch.setattr(training, "WATCH_EVERY", 1)
+    see = Watch.see
+
+    def vanish(self, m, images):
+        see(self, m if self.calls < 2 else m * 0, images)
+        self.calls += 1
+
+    monkeypatch.setattr(Watch, "calls", 0, raising=False)
+    monkeypatch.setattr(Watch, "see", vanish)
+    with pytest.raises(DivergedError, match="all was background after 8 images, and still after 40 images"):
+        fitted(photographs, tmp_path, patience=20, num_images=400)
 
 
 def test_early_stop_can_be_switched_off(photographs, tmp_path, monkeypatch):
@@ -458,6 +473,20 @@ def test_watch_needs_the_whole_patience_and_forgets():
     copy = Watch(patience=100)
     copy.load_state_dict(looked.state_dict())
     assert copy.state_dict() == looked.state_dict()
+
+
+def test_masks_that_are_vanishing_are_not_worth_keeping():
+    """Empty at once is seen within five looks, and the state before the fall is the last sound one."""
+    looked, sound = Watch(patience=100), []
+    for coverage in [0.3] * 20 + [0.25] * 20 + [0.0] * 6:
+        looked.see(torch.full((1, 1, 4, 4), coverage), 10)
+        sound.append(looked.sound)
+    assert all(sound[:40])  # also while masks settle
+    assert not any(sound[40:])
+    assert looked.bad_for["background"] == 30
+    copy = Watch(patience=100)
+    copy.load_state_dict(looked.state_dict())
+    assert (copy.usual, copy.sound) == (looked.usual, False)
 
 
 def test_watch_values_by_hand():
