@@ -297,7 +297,7 @@ def evaluate_generator(
     session = session or Session.default()
     scorer: GeneratorEvaluator = session.registry.build("generator-evaluator", evaluator, options)
     if not isinstance(generator, Generator):
-        generator = _named_or_stored(generator, generator_options, session)
+        generator = open_generator(generator, session, generator_options)
     reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
     photographs = reader.images(Path(images))
     ctx = session.context(Path(evaluator), device, seed)  # nothing is written there
@@ -500,6 +500,22 @@ def open_labelled(
     return labelled
 
 
+def open_generator(given: str | Path, session: Session, options: dict[str, Any] | None = None) -> Generator:
+    """A generator by name (with options), or as a run folder or a folder of `train_generator` holds it.
+
+    Raises:
+        ConfigError: options were given for a stored one.
+    """
+    folder = Path(given)
+    if not any((folder / name).exists() for name in ("config.json", COMPONENT_FILE)):
+        named: Generator = session.registry.build("generator", str(given), options)
+        return named.eval()
+    if options:
+        raise ConfigError(f"the generator in '{folder}' has its options", "leave out -o gen.…, or give a name")
+    stored: Generator = load(folder, "generator", session=session)
+    return stored
+
+
 # ---- inside --------------------------------------------------------------------------------------------------------
 
 
@@ -522,18 +538,6 @@ def _load_generator(folder: Path, session: Session, device: str) -> Generator:
     if plan.train_generator:
         load_part(generator, _part_folder(folder, "generator"))
     return generator.to(pick_device(device)).eval()
-
-
-def _named_or_stored(given: str | Path, options: dict[str, Any] | None, session: Session) -> Generator:
-    folder = Path(given)
-    stored = any((folder / name).exists() for name in ("config.json", COMPONENT_FILE))
-    if stored and options:
-        raise ConfigError(f"the generator in '{folder}' has its options", "leave out -o gen.…, or give a name")
-    if stored:
-        found: Generator = load(folder, "generator", session=session)
-    else:
-        found = session.registry.build("generator", str(given), options).eval()
-    return found
 
 
 def _part_folder(folder: Path, kind: str) -> Path:
@@ -609,6 +613,7 @@ __all__ = [
     "match",
     "name",
     "name_page",
+    "open_generator",
     "open_labelled",
     "predict",
     "run",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from gsegkit.plugins import Component, hookimpl
 
@@ -30,3 +31,11 @@ def gsegkit_components() -> Iterable[Component]:
             provides=("latent-grad", "features", "feature-edit", "masks", "trainable"),
         ),
     ]
+
+
+@hookimpl
+def gsegkit_commands(app: Any) -> None:
+    """`gsegkit layered cluster`."""
+    from gsegkit_layered.command import layered
+
+    app.add_typer(layered)

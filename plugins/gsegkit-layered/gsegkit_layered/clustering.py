@@ -2,11 +2,108 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gsegkit.errors import DataError
+from gsegkit.api import Session, open_generator
+from gsegkit.artifacts import atomic_write
+from gsegkit.dataset import UnlabelledImages
+from gsegkit.devices import pick_device
+from gsegkit.errors import CapabilityError, DataError
+from gsegkit.images import grid, to_images, write_png
+from gsegkit_layered.generator import Layered
+
+BATCH = 64
+SHOWN = 8  # photographs of a cluster on a sheet
+
+
+def cluster_photographs(
+    gen: str | Path,
+    photos: Path,
+    out: Path,
+    session: Session,
+    *,
+    sheet: Path | None = None,
+    by_folder: bool = False,
+    reader_options: dict[str, Any] | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Sort a folder of photographs by Q_x; writes a CSV with the columns file, cluster, confidence.
+
+    Args:
+        gen: a run folder, or the folder of a trained generator.
+        photos: the photographs.
+        out: CSV to write; files are named relative to `photos`, confidence is Q_x's probability of the cluster.
+        session: registry and progress.
+        sheet: PNG to write: the surest photographs of each cluster, one row each, in the order of the numbers.
+        by_folder: also compare with the names of the files' folders.
+        reader_options: options of the folder's reader.
+        device: where to compute.
+
+    Returns:
+        `clusters` (number -> photographs, empty ones left out), and with `by_folder` `classes` and `nmi`.
+
+    Raises:
+        CapabilityError: the generator is no `layered` one.
+        ConfigError: its private code is normal.
+        DataError: no photographs, an untrained generator, or with `by_folder` photographs of one folder only.
+    """
+    generator = open_generator(gen, session)
+    if not isinstance(generator, Layered):
+        raise CapabilityError(
+            f"'{gen}' holds a generator without a private code", "give a run or the weights of the generator layered"
+        )
+    if not int(generator.seen):
+        raise DataError(f"the generator '{gen}' was never trained", "give a run folder or the folder of its weights")
+    images: UnlabelledImages = session.registry.build("dataset", "folder", reader_options).images(photos)
+    folders = [path.parent.relative_to(photos).as_posix() for path in images.paths]
+    if by_folder and len(set(folders)) < 2:
+        raise DataError(f"all photographs of '{photos}' lie in one folder", "--by-folder needs a folder for each class")
+    ctx = session.context(photos, device)
+    generator.to(pick_device(device))
+    fitted = images.fitted((generator.info.height, generator.info.width), generator.info.fit_rule)
+    parts = [range(i, min(i + BATCH, len(images))) for i in range(0, len(images), BATCH)]
+    logs = [generator.clusters(to_images(fitted.batch(part))).cpu() for part in ctx.track(parts, "clustering")]
+    confidence, found = torch.cat(logs).exp().max(dim=1)
+    names = [path.relative_to(photos).as_posix() for path in images.paths]
+    atomic_write(out, _table(names, found.tolist(), confidence.tolist()).encode())
+    if sheet is not None:
+        write_png(sheet, _sheet(fitted, found, confidence))
+    result: dict[str, Any] = {"clusters": dict(sorted(Counter(found.tolist()).items()))}
+    if by_folder:
+        numbers = {name: i for i, name in enumerate(sorted(set(folders)))}
+        truth = torch.tensor([numbers[folder] for folder in folders])
+        result |= {"classes": len(numbers), "nmi": normalised_mutual_information(found, truth)}
+    return result
+
+
+def _table(names: list[str], found: list[int], confidence: list[float]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["file", "cluster", "confidence"])
+    rows.writerows((name, c, f"{p:.4f}") for name, c, p in zip(names, found, confidence, strict=True))
+    return text.getvalue()
+
+
+def _sheet(images: UnlabelledImages, found: Tensor, confidence: Tensor) -> Tensor:
+    """The surest photographs of each cluster, surest first, white where a cluster has fewer: [3, h, w] uint8."""
+    assert images.size is not None
+    rows = []
+    for c in found.unique():
+        members = (found == c).nonzero().flatten()
+        surest = members[confidence[members].argsort(descending=True)][:SHOWN]
+        row = torch.full((SHOWN, 3, *images.size), 255, dtype=torch.uint8)
+        row[: len(surest)] = images.batch(surest.tolist())
+        rows.append(row)
+    return grid(torch.cat(rows), SHOWN)
 
 
 def normalised_mutual_information(found: Tensor, truth: Tensor) -> float:

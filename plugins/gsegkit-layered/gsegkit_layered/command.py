@@ -1,0 +1,56 @@
+"""The command `gsegkit layered cluster`. Light: torch is imported when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gsegkit.commands.common import AsJson, Options, Quiet, console, only, print_json, session
+from gsegkit.terminal import make_table
+
+layered = typer.Typer(name="layered", help="What a layered GAN knows beside its masks.", no_args_is_help=True)
+
+
+@layered.callback()
+def _group() -> None:
+    """What a layered GAN knows beside its masks."""
+
+
+@layered.command()
+def cluster(
+    gen: Annotated[str, typer.Argument(metavar="GEN", help="A run folder, or the folder of a trained generator.")],
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photographs.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV to write: file, cluster, confidence.")],
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="PNG", help="Draw the surest photographs, a row each cluster.")
+    ] = None,
+    by_folder: Annotated[
+        bool, typer.Option("--by-folder", help="The photographs' folders are their classes: print the NMI.")
+    ] = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    option: Options = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Sort photographs by the private code that the network reads in them. No label is used, except for --by-folder."""
+    (options,) = only(option, "data_reader")
+    talk = session(quiet)
+    from gsegkit_layered.clustering import cluster_photographs
+
+    found = cluster_photographs(
+        gen, photos, out, talk, sheet=sheet, by_folder=by_folder, reader_options=options, device=device
+    )
+    if as_json:
+        print_json(found)
+        return
+    table = make_table("", "cluster", "photographs")
+    for name, count in found["clusters"].items():
+        table.add_row(str(name), str(count))
+    console.print(table)
+    if "nmi" in found:
+        console.print(f"NMI with the folders: {found['nmi']:.3f} (arithmetic mean of the entropies)", highlight=False)
+    for path in (out, sheet):
+        if path is not None:
+            console.print(f"wrote {path}", highlight=False, soft_wrap=True)
