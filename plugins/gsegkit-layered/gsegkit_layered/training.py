@@ -214,7 +214,9 @@ class Trainer:
     def _look(self, step: int, reals: Tensor, layers: Layers, x: Tensor) -> None:
         if step % WATCH_EVERY:
             return
-        self.watch.see(layers.m, WATCH_EVERY * self.config.batch)
+        seen = self.seen + step * self.config.batch
+        binary = self.config.binary_weight > 0 and seen >= self.config.binary_end
+        self.watch.see(layers.m, WATCH_EVERY * self.config.batch, binary=binary)
         if step % DISTANCE_EVERY == 0:
             with torch.no_grad(), self._precision():
                 looked = [self.D(images) for images in (reals, x, layers.b)]

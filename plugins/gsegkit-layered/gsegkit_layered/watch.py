@@ -11,7 +11,7 @@ from torch import Tensor, nn
 MEMORY = 0.5  # of the running means, per look: two looks; with ten, empty masks were seen 40,000 images late
 LONG = 0.9  # of the mean that a falling coverage is held against
 STEADY = 0.8  # share of that mean below which masks are on their way to vanish
-EMPTY = 0.02  # mean coverage below which all is background
+EMPTY = 0.02  # mean coverage below which all is background; once masks must be binary, also share of m > 1/2
 FULL = 0.9  # and above which all is foreground
 
 REMEDIES = {
@@ -29,8 +29,9 @@ class Watch:
         patience: images over which all must be background, or foreground, before that counts.
 
     Attributes:
-        values: numbers to log: `coverage` (mean of m), `ambiguity` (mean of min(m, 1 - m)), `entropy` (bits a pixel),
-            and from `compare`: scores of D for images and bare backgrounds, and their distances to photographs.
+        values: numbers to log: `coverage` (mean of m), `solid` (share of m > 1/2), `ambiguity` (mean of
+            min(m, 1 - m)), `entropy` (bits a pixel), and from `compare`: scores of D for images and bare backgrounds,
+            and their distances to photographs.
     """
 
     def __init__(self, patience: int) -> None:
@@ -38,12 +39,14 @@ class Watch:
         self.values: dict[str, float] = {}
         self.bad_for = {"background": 0, "foreground": 0}
         self.usual: float | None = None  # coverage of the last ten looks or so
+        self.binary = False
 
-    def see(self, m: Tensor, images: int) -> None:
-        """Look at [N, 1, H, W] masks, `images` images after the last look."""
-        m = m.detach().float()
+    def see(self, m: Tensor, images: int, *, binary: bool = False) -> None:
+        """Look at [N, 1, H, W] masks, `images` images after the last look; `binary` = they should be 0 or 1 by now."""
+        m, self.binary = m.detach().float(), binary
         p = m.clamp(1e-6, 1 - 1e-6)
         self._mean("coverage", float(m.mean()))
+        self._mean("solid", float((m > 0.5).float().mean()))
         self._mean("ambiguity", float(torch.minimum(m, 1 - m).mean()))
         self._mean("entropy", float(-(p * p.log2() + (1 - p) * (1 - p).log2()).mean()))
         now = self.values["coverage"]
@@ -65,8 +68,10 @@ class Watch:
     @property
     def trivial(self) -> str:
         """`background`, `foreground`, or "" while the masks part something."""
-        coverage = self.values.get("coverage", 0.5)
-        return "background" if coverage < EMPTY else "foreground" if coverage > FULL else ""
+        coverage, solid = self.values.get("coverage", 0.5), self.values.get("solid", 0.5)
+        if coverage < EMPTY or (self.binary and solid < EMPTY):  # a faint veil over everything is no object either
+            return "background"
+        return "foreground" if coverage > FULL else ""
 
     @property
     def sound(self) -> bool:
@@ -80,13 +85,14 @@ class Watch:
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes."""
-        return {"values": dict(self.values), "bad_for": dict(self.bad_for), "usual": self.usual}
+        return {"values": dict(self.values), "bad_for": dict(self.bad_for), "usual": self.usual,
+                "binary": self.binary}  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Take a state back."""
         self.values = {name: float(value) for name, value in state["values"].items()}
         self.bad_for = {kind: int(images) for kind, images in state["bad_for"].items()}
-        self.usual = state["usual"]
+        self.usual, self.binary = state["usual"], bool(state["binary"])
 
     def _mean(self, name: str, value: float) -> None:
         self.values[name] = value if name not in self.values else MEMORY * self.values[name] + (1 - MEMORY) * value

@@ -417,7 +417,7 @@ def test_a_later_collapse_stops_and_keeps_the_last_good_state(photographs, tmp_p
     monkeypatch.setattr(training, "WATCH_EVERY", 1)
     see, looks = Watch.see, []
 
-    def empties(self, m, images):  # the fourth look and those after it find nothing
+    def empties(self, m, images, binary):  # the fourth look and those after it find nothing
         looks.append(0)
         see(self, m, images)
         self.values["coverage"], self.usual = (0.2 if len(looks) < 4 else 0.001), 0.2
@@ -442,7 +442,7 @@ def test_a_collapse_before_the_patience_is_over_is_an_error(photographs, tmp_pat
     monkeypatch.setattr(training, "WATCH_EVERY", 1)
     see = Watch.see
 
-    def vanish(self, m, images):
+    def vanish(self, m, images, binary):
         see(self, m if self.calls < 2 else m * 0, images)
         self.calls += 1
 
@@ -475,6 +475,21 @@ def test_watch_needs_the_whole_patience_and_forgets():
     assert copy.state_dict() == looked.state_dict()
 
 
+def test_a_faint_veil_is_no_object_once_masks_must_be_binary():
+    veil = torch.full((1, 1, 4, 4), 0.05)
+    for binary, kind in ((False, ""), (True, "background")):
+        looked = Watch(patience=100)
+        looked.see(veil, 60, binary=binary)
+        assert (looked.trivial, looked.sound) == (kind, not kind)
+        assert looked.values["solid"] == 0
+    one = veil.clone()
+    one[0, 0, 1, 1] = 0.9
+    looked = Watch(patience=100)
+    looked.see(one, 60, binary=True)
+    assert looked.trivial == ""
+    assert looked.values["solid"] == pytest.approx(1 / 16)
+
+
 def test_masks_that_are_vanishing_are_not_worth_keeping():
     """Empty at once is seen within five looks, and the state before the fall is the last sound one."""
     looked, sound = Watch(patience=100), []
@@ -494,6 +509,7 @@ def test_watch_values_by_hand():
     looked.see(torch.tensor([0.5, 0.5, 1.0, 0.0]).view(1, 1, 2, 2), 1)
     assert looked.values["coverage"] == pytest.approx(0.5)
     assert looked.values["ambiguity"] == pytest.approx(0.25)
+    assert looked.values["solid"] == pytest.approx(0.25)
     assert looked.values["entropy"] == pytest.approx(0.5, abs=1e-3)
 
 
