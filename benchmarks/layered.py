@@ -361,10 +361,12 @@ def _sheet(generator: Layered | PerturbGAN, segmenter: Segmenter, case: Case) ->
 # ---- tables --------------------------------------------------------------------------------------------------------
 
 
-def table(bench: Bench, name: str, case: Case, rows: tuple[Row, ...], seeds: list[int]) -> None:
-    """Every row over the seeds; the file is rewritten after each number."""
+def table(
+    bench: Bench, name: str, case: Case, rows: tuple[Row, ...], seeds: list[int], only: list[str] | None = None
+) -> None:
+    """Every row (or those named in `only`) over the seeds; the file is rewritten after each number."""
     path = bench.results / f"layered-{name}.json"
-    for row in rows:
+    for row in _chosen(rows, only):
         each: dict[str, Any] = {}
         for seed in seeds:
             print(f"{name} / {row.name} / seed {seed}", flush=True)
@@ -383,6 +385,10 @@ def table(bench: Bench, name: str, case: Case, rows: tuple[Row, ...], seeds: lis
             facts = {"case": case.name, "photographs": len(case.images), "scored": len(case.test),
                      "options": case.options, "backbone": Backbone().title, **bench.environment()}  # fmt: skip
             _write(path, {**facts, "rows": merged})
+
+
+def _chosen(rows: tuple[Row, ...], only: list[str] | None) -> tuple[Row, ...]:
+    return tuple(row for row in rows if not only or row.name in only)
 
 
 def _summary(each: dict[str, Any]) -> dict[str, Any]:
@@ -496,31 +502,27 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     bench = Bench(options.work, options.data, options.device, options.fast)
-    toy = toy_case(options.work, fast=options.fast)
-
-    def chosen(rows: tuple[Row, ...]) -> tuple[Row, ...]:
-        return tuple(row for row in rows if not options.rows or row.name in options.rows)
-
+    toy, only = toy_case(options.work, fast=options.fast), options.rows
     for part in options.parts:
         if part == "toy":
             table(bench, "toy", toy, ABLATION[:1], options.seeds)
         elif part == "ablation":
-            table(bench, "ablation", toy, chosen(ABLATION), options.seeds)
+            table(bench, "ablation", toy, ABLATION, options.seeds, only)
         elif part == "gamma":
-            table(bench, "gamma", toy, chosen(GAMMA), options.seeds)
+            table(bench, "gamma", toy, GAMMA, options.seeds, only)
         elif part == "prior":
-            table(bench, "prior", toy, chosen(PRIOR), options.seeds)
+            table(bench, "prior", toy, PRIOR, options.seeds, only)
         elif part == "rounds":
             table(bench, "rounds", toy, ROUNDS, options.seeds)
         elif part == "hard":
-            table(bench, "hard", toy_case(options.work, hard=True, fast=options.fast), chosen(HARD), options.seeds)
+            table(bench, "hard", toy_case(options.work, hard=True, fast=options.fast), HARD, options.seeds, only)
         elif part == "real":
             for name in options.sets:
                 case = real_case(options.data, name, options.fast)
                 if case is not None:
                     table(bench, name, case, ROUNDS, options.seeds)
         elif part == "clusters":
-            clusters(bench, toy, chosen(ABLATION[:1]) or chosen(GAMMA), options.seeds)
+            clusters(bench, toy, _chosen(ABLATION[:1], only) or _chosen(GAMMA, only), options.seeds)
         elif part == "speed":
             speed(bench, toy)
 
