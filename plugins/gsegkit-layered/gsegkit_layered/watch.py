@@ -75,8 +75,9 @@ class Watch:
 
     @property
     def sound(self) -> bool:
-        """Whether this state is worth keeping: not trivial, and masks are not just vanishing."""
-        return not self.trivial and (self.usual is None or self.values["coverage"] >= STEADY * self.usual)
+        """Whether this state is worth keeping: not trivial, masks are more than a veil, and not just vanishing."""
+        steady = self.usual is None or self.values["coverage"] >= STEADY * self.usual
+        return not self.trivial and steady and self.values.get("solid", 0.5) >= EMPTY
 
     @property
     def verdict(self) -> str:
