@@ -137,7 +137,6 @@ REAL: dict[str, tuple[str, str, dict[str, Any]]] = {
         "coffee_leaf",
         {"max_coverage": 0.9, "min_area": 0.4, "mask_bias": 0.0, "crop_min": 0.9, "scale": 0.1, "shift": 0.08},
     ),
-    "coffee-leaf-own": ("coffee_leaf", "coffee_leaf", {"max_coverage": 0.7}),
 }
 
 

@@ -127,6 +127,8 @@ def run(
 def load(folder: str | Path, kind: str = "segmenter", *, session: Session | None = None, device: str = "cpu") -> Any:
     """A fitted part of a run folder: its "segmenter" (default), "extractor" or "generator", of the last round.
 
+    A folder that holds one part alone, such as `train_generator` makes, is read too.
+
     Raises:
         ArtifactError: the folder holds no such part, or it is damaged.
     """

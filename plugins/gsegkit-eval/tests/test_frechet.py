@@ -89,7 +89,10 @@ def test_random_backbone_depends_on_its_seed_alone():
 
 
 def test_a_backbone_of_another_name_and_stage():
-    assert Backbone("mobilenetv3_small_050", stages=(0, 2))(torch.zeros(2, 3, 64, 64)).shape[0] == 2
+    backbone = Backbone("mobilenetv3_small_050", stages=(0, 2))
+    assert backbone(torch.zeros(2, 3, 64, 64)).shape == (2, sum(backbone.network.feature_info.channels()))
+    assert "mobilenetv3_small_050" in backbone.title
+    assert "stages 0, 2" in backbone.title
 
 
 @pytest.mark.parametrize("options", [{"backbone": "no-such-network"}, {"stages": (1, 99)}])
