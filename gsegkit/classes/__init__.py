@@ -1,0 +1,1 @@
+"""Clusters with names: class maps, matching by a few labels, the naming page."""

@@ -1,0 +1,1 @@
+"""Masks and networks as other tools read them."""
