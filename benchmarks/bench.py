@@ -14,17 +14,19 @@ from typing import Any
 import torch
 from gsegkit_directions.ensemble import Ensemble
 
-from gsegkit.artifacts import COMPONENT_FILE, atomic_write_json, load_part, read_json, save_part
 from gsegkit.context import RunContext
-from gsegkit.dataset import LabelledDataset, ShardDataset, UnlabelledImages
-from gsegkit.devices import pick_device
+from gsegkit.dataset import LabelledDataset, UnlabelledImages
+from gsegkit.engine.devices import pick_device
+from gsegkit.engine.pipeline import state_hash
+from gsegkit.engine.shards import ShardDataset
+from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import GsegkitError
 from gsegkit.interfaces import Generator, MaskExtractor, Predictor, Segmenter
-from gsegkit.pipeline import state_hash
+from gsegkit.parts import COMPONENT_FILE, load_part, save_part
 from gsegkit.plugins import installed
 from gsegkit.progress import Progress
 from gsegkit.rundir import stage_key
-from gsegkit.synthesis import synthesize
+from gsegkit.storage import atomic_write_json, read_json
 
 ROOT = Path(__file__).parents[1]
 #: Options of extractors that do not change what is found, only what is made of it: rows share the fit.

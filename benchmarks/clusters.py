@@ -39,16 +39,18 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 from torch import Tensor
 
-from gsegkit.artifacts import atomic_write_json, load_part, read_json, save_part
-from gsegkit.clusters import ClusterExtractor
+from gsegkit.clustering.extractor import ClusterExtractor
+from gsegkit.colours import class_palette, overlay
 from gsegkit.config import parse_assignments
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset
 from gsegkit.errors import ConfigError, GsegkitError
-from gsegkit.images import centre_crop, class_palette, fit_pixels, grid, overlay, to_pixels
+from gsegkit.images import centre_crop, fit_pixels, grid, to_pixels
 from gsegkit.interfaces import Generator, Predictor, Segmenter
+from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import installed
 from gsegkit.seeds import child_seed, sample_seeds
+from gsegkit.storage import atomic_write_json, read_json
 
 #: name in the results -> extractor and its options
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -23,18 +23,18 @@ from typing import Any
 import torch
 from bench import Bench, Case, Row, table, write_results
 from gsegkit_directions.directions import Directions, Search
+from gsegkit_directions.figures import direction_rows, mask_pixels
 from gsegkit_directions.latents import SPREAD_SAMPLES
 from gsegkit_directions.losses import luma, terms
-from gsegkit_directions.pictures import direction_rows, mask_pixels
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from gsegkit.context import RunContext, read_metrics
+from gsegkit.engine.synthesis import label_samples
 from gsegkit.images import grid
 from gsegkit.interfaces import Generator, MaskExtractor
-from gsegkit.modes import frozen
 from gsegkit.plugins import installed
-from gsegkit.synthesis import label_samples
+from gsegkit.taps import frozen
 
 TOY_SEEDS = range(5)
 SHOWN = 8

@@ -34,7 +34,7 @@ def case(arch_name: str, variant: str, batch: int, device: str, threads: int) ->
     """Images per second and peak memory of one case."""
     import torch
     from gsegkit_stylegan.config import StyleGAN2Arch
-    from gsegkit_stylegan.networks_stylegan2 import StyleGAN2Network
+    from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)

@@ -30,10 +30,10 @@ from gsegkit_klish.svm import SVMSolver, signs
 from torch import Tensor
 
 from gsegkit import __version__
-from gsegkit.artifacts import atomic_write_json
-from gsegkit.clusters import build_kmeans
+from gsegkit.clustering.extractor import build_kmeans
+from gsegkit.clustering.points import Points
 from gsegkit.context import RunContext
-from gsegkit.features import Points
+from gsegkit.storage import atomic_write_json
 
 C, TOL = 5000.0, 1e-6
 SAME = 1e-4  # "the same objective"
@@ -62,8 +62,8 @@ def synthetic(n: int, d: int, seed: int = 0) -> Tensor:
 
 def generated(n: int, d: int) -> Tensor:
     """Pixels of the zoo's coffee leaves, the last d channels of all its maps."""
-    from gsegkit.clusters_config import ClusterConfig
-    from gsegkit.features import collect_points
+    from gsegkit.clustering.config import ClusterConfig
+    from gsegkit.clustering.points import collect_points
     from gsegkit.plugins import installed
 
     config = ClusterConfig(min_scale=0, pixels_per_image=max(1, n // 256))

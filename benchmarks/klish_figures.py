@@ -15,11 +15,11 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
+from gsegkit.clustering.config import KMeansConfig
+from gsegkit.clustering.kmeans import TorchKMeans
+from gsegkit.clustering.points import Points
 from gsegkit.context import RunContext
-from gsegkit.features import Points
 from gsegkit.images import to_pixels
-from gsegkit.kmeans import TorchKMeans
-from gsegkit.kmeans_config import KMeansConfig
 from gsegkit.plugins import installed
 
 COLOURS = torch.tensor(

@@ -34,19 +34,20 @@ from gsegkit_layered.training import Networks, Trainer
 from PIL import Image
 from torch import Tensor
 
-from gsegkit.artifacts import COMPONENT_FILE, atomic_write_json, load_part, read_json, save_part
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset, Sample, Subset, UnlabelledImages
-from gsegkit.devices import pick_device
+from gsegkit.engine.devices import pick_device
+from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import GsegkitError
 from gsegkit.images import grid, list_images, resize_pixels, to_images, to_pixels, write_png
 from gsegkit.interfaces import Predictor, Segmenter
+from gsegkit.parts import COMPONENT_FILE, load_part, save_part
 from gsegkit.plugins import installed
 from gsegkit.rundir import stage_key
 from gsegkit.seeds import normals, sample_seeds, uniforms
-from gsegkit.synthesis import synthesize
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
+from gsegkit.storage import atomic_write_json, read_json
 from gsegkit.types import IGNORE, GeneratedBatch
 
 ROOT = Path(__file__).parents[1]

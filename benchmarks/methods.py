@@ -32,20 +32,21 @@ import torch.nn.functional as F
 from bench import Bench, Case, Row, table, write_results
 from gsegkit_labels4free import labels4free as l4f
 from gsegkit_labels4free.config import Labels4FreeConfig
+from gsegkit_labels4free.figures import composite_rows
 from gsegkit_labels4free.networks import AlphaNetwork
-from gsegkit_labels4free.pictures import composite_rows
 from PIL import Image
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from gsegkit.artifacts import COMPONENT_FILE, atomic_write_json, load_part, read_json, save_part
 from gsegkit.dataset import LabelledDataset, MemoryDataset
 from gsegkit.errors import GsegkitError
 from gsegkit.images import fit_pixels, grid, to_pixels
 from gsegkit.interfaces import Generator, MaskExtractor, Segmenter
-from gsegkit.modes import frozen
+from gsegkit.parts import COMPONENT_FILE, load_part, save_part
 from gsegkit.plugins import installed
 from gsegkit.rundir import stage_key
+from gsegkit.storage import atomic_write_json, read_json
+from gsegkit.taps import frozen
 from gsegkit.types import IGNORE
 
 TOY_SEEDS = range(5)

@@ -22,13 +22,13 @@ from torch import Tensor
 
 import gsegkit
 from gsegkit import api
-from gsegkit.artifacts import atomic_write_json, read_json
+from gsegkit.clustering.config import KMeansConfig
+from gsegkit.clustering.kmeans import TorchKMeans
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset
 from gsegkit.interfaces import Predictor
-from gsegkit.kmeans import TorchKMeans
-from gsegkit.kmeans_config import KMeansConfig
 from gsegkit.plugins import installed
+from gsegkit.storage import atomic_write_json, read_json
 from gsegkit.types import IGNORE
 
 MATCH_IMAGES = 20

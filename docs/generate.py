@@ -7,10 +7,10 @@ from pathlib import Path
 
 import typer
 
-from gsegkit import cli
 from gsegkit.capabilities import CAPABILITIES
+from gsegkit.cli import main as cli
 from gsegkit.config import option_table
-from gsegkit.plan import Plan
+from gsegkit.engine.plan import Plan
 from gsegkit.plugins import KINDS, Entry, HookSpec, installed
 
 FOLDER = Path(__file__).parent / "reference"

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gsegkit.api import evaluate, evaluate_generator, export, load, predict, run, synthesize, train
-    from gsegkit.plan import Plan
+    from gsegkit.engine.plan import Plan
     from gsegkit.plugins import Component, hookimpl, installed
 
 __version__ = "0.1.0"
 
 _LAZY = {
     "Component": "gsegkit.plugins",
-    "Plan": "gsegkit.plan",
+    "Plan": "gsegkit.engine.plan",
     "evaluate": "gsegkit.api",
     "evaluate_generator": "gsegkit.api",
     "export": "gsegkit.api",

@@ -1,5 +1,5 @@
 """`python -m gsegkit`."""
 
-from gsegkit.cli import main
+from gsegkit.cli.main import main
 
 main()

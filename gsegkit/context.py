@@ -15,10 +15,11 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from gsegkit.artifacts import load_tree, save_tree, storage_errors
 from gsegkit.errors import DivergedError, InterruptedRunError
 from gsegkit.progress import Progress
 from gsegkit.seeds import child_seed, isolated_rng, sample_seeds
+from gsegkit.storage import storage_errors
+from gsegkit.tensors import load_tree, save_tree
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 METRICS_FILE = "metrics.jsonl"

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from gsegkit.artifacts import atomic_write
 from gsegkit.errors import DataError
+from gsegkit.storage import atomic_write
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")  # by content, not by file name
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -257,36 +257,6 @@ def _inner(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
 
 
 # ---- pictures ----------------------------------------------------------------------------------------------------
-
-
-def class_palette(num_classes: int = 256) -> Tensor:
-    """[num_classes, 3] uint8 colours: 0 is black, neighbours differ strongly (the VOC bit pattern)."""
-    colours = torch.zeros(num_classes, 3, dtype=torch.long)
-    index = torch.arange(num_classes)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= (index >> (3 * bit + channel) & 1) << (7 - bit)
-    return colours.to(torch.uint8)
-
-
-def overlay(pixels: Tensor, masks: Tensor, alpha: float = 0.5, palette: Tensor | None = None) -> Tensor:
-    """Colour the classes over the pictures; class 0 stays as it is, 255 (ignore) turns white.
-
-    Args:
-        pixels: [N, 3, H, W] uint8.
-        masks: [N, H, W] uint8.
-        alpha: weight of the colour in [0, 1].
-        palette: [256, 3] uint8 colours of the classes; None = `class_palette`.
-
-    Returns:
-        [N, 3, H, W] uint8.
-    """
-    palette = class_palette() if palette is None else palette.clone()
-    palette[255] = 255
-    colours = palette[masks.cpu().long()].permute(0, 3, 1, 2).float()
-    base = pixels.cpu().float()
-    mixed = base * (1 - alpha) + colours * alpha
-    return torch.where((masks.cpu() == 0).unsqueeze(1), base, mixed).round().to(torch.uint8)
 
 
 def grid(pixels: Tensor, columns: int, gap: int = 2) -> Tensor:

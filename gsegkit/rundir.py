@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gsegkit.errors import ArtifactError, RunLockedError, StorageError
+from gsegkit.storage import atomic_write_json
 
 STAGE_FILE = "stage.json"
 RUN_FILE = "run.json"
@@ -81,7 +82,7 @@ class RunFolder:
         if folder.exists() and (record is None or record.get("key") != key):
             shutil.rmtree(folder)
         (folder / STAGE_FILE).unlink(missing_ok=True)
-        _write_json(started, {"key": key})
+        atomic_write_json(started, {"key": key})
 
     def end_stage(self, folder: Path, key: str, seconds: float, facts: Mapping[str, Any] | None = None) -> None:
         """Commit a stage: record its key and the sizes of its files. Written last."""
@@ -92,7 +93,7 @@ class RunFolder:
             if path.is_file() and path.name != STAGE_FILE
         }
         record = {"key": key, "seconds": round(seconds, 3), "facts": dict(facts or {}), "files": files}
-        _write_json(folder / STAGE_FILE, record)
+        atomic_write_json(folder / STAGE_FILE, record)
 
     def stage_record(self, folder: Path) -> dict[str, Any]:
         """What `end_stage` wrote; {} for an unfinished stage."""
@@ -102,7 +103,7 @@ class RunFolder:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Store the resolved configuration, from which the run can be replayed."""
-        _write_json(self.path / CONFIG_FILE, dict(config))
+        atomic_write_json(self.path / CONFIG_FILE, dict(config))
 
     def read_config(self) -> dict[str, Any]:
         """The stored configuration.
@@ -119,7 +120,7 @@ class RunFolder:
         """Update run.json: status ("running", "done", "failed", "interrupted") and facts about the run."""
         record = _read_record(self.path / RUN_FILE) or {}
         record.update(status=status, updated=_now(), **facts)
-        _write_json(self.path / RUN_FILE, record)
+        atomic_write_json(self.path / RUN_FILE, record)
 
     def read_status(self) -> dict[str, Any]:
         """run.json, {} when there is none."""
@@ -174,12 +175,6 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    from gsegkit.artifacts import atomic_write_json  # heavy (torch); reading a run folder does not need it
-
-    atomic_write_json(path, value)
 
 
 def _size(path: Path) -> int:

@@ -1,108 +1,22 @@
-"""Files that survive: atomic writes, hashes, tensors as safetensors, parts as state.safetensors + component.json."""
+"""Tensors on disk: safetensors files, trees of tensors (optimiser and training states), hashes of states."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
-import os
-import secrets
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from gsegkit.errors import ArtifactError, StorageError
+from gsegkit.errors import ArtifactError
+from gsegkit.storage import atomic_write
 
-if TYPE_CHECKING:
-    from gsegkit.interfaces import ModulePart
-
-STATE_FILE = "state.safetensors"
-COMPONENT_FILE = "component.json"
 TREE_KEY = "gsegkit.tree"
 HASH_KEY = "gsegkit.sha256"
-
-
-# ---- bytes -------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError of the block into a StorageError that names the path and the remedy."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StorageError(
-                f"no space left while writing '{path}'",
-                "free some space, then run the same command again: finished work is kept",
-            ) from error
-        raise StorageError(
-            f"cannot write '{path}': {error.strerror or error}",
-            "choose a folder you may write to",
-        ) from error
-
-
-def atomic_write(path: Path, data: bytes) -> None:
-    """Write a file so that `path` holds either the old content or all of the new one, whatever happens.
-
-    A temporary file in the same folder is written, flushed to disk and renamed.
-
-    Raises:
-        StorageError: disk full, read-only, no permission; `path` is untouched and the temporary file is gone.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-        _sync_folder(path.parent)
-
-
-def atomic_write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, indented, keys in the given order."""
-    atomic_write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON; ArtifactError when it is missing or not JSON."""
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ArtifactError(f"'{path}' does not exist", "check the path") from None
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"'{path}' cannot be read: {error}", "it is damaged; make it again") from None
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # a folder cannot be opened elsewhere; the rename is still atomic
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:  # some network file systems refuse; the content is already safe
-        pass
-    finally:
-        os.close(handle)
 
 
 # ---- trees of tensors --------------------------------------------------------------------------------------------
@@ -195,22 +109,6 @@ def _content_hash(structure: str, tensors: dict[str, Tensor]) -> str:
 # ---- parts -------------------------------------------------------------------------------------------------------
 
 
-def save_part(part: ModulePart, folder: Path, kind: str, name: str) -> None:
-    """Store a part: state.safetensors (its tensors), then component.json (kind, name, config, facts, hash)."""
-    state = {key: value.detach().cpu().contiguous().clone() for key, value in part.state_dict().items()}
-    atomic_write(folder / STATE_FILE, safetensors.torch.save(state))
-    atomic_write_json(
-        folder / COMPONENT_FILE,
-        {
-            "kind": kind,
-            "name": name,
-            "config": part.config.model_dump(mode="json"),
-            "facts": part.facts(),
-            "sha256": file_hash(folder / STATE_FILE),
-        },
-    )
-
-
 def state_hash(part: torch.nn.Module) -> str:
     """Hash of a part's tensors: what it would compute, wherever its weights came from."""
     digest = hashlib.sha256()
@@ -218,21 +116,6 @@ def state_hash(part: torch.nn.Module) -> str:
         digest.update(f"{name}{tensor.dtype}{list(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def load_part(part: ModulePart, folder: Path) -> None:
-    """Load into a freshly constructed part what `save_part` stored.
-
-    Raises:
-        ArtifactError: files missing or damaged, or tensors that do not fit; names the first differences.
-    """
-    record = read_json(folder / COMPONENT_FILE)
-    path = folder / STATE_FILE
-    state, _ = read_safetensors(path)
-    if record.get("sha256") != file_hash(path):
-        raise ArtifactError(f"'{path}' does not match its component.json", "one of the two was changed")
-    part.restore(record.get("facts", {}))
-    load_state(part, state, str(path))
 
 
 def load_state(part: torch.nn.Module, state: dict[str, Tensor], source: str) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gsegkit import builtin
+from gsegkit.builtin.hook import hook as builtin
 from gsegkit.context import RunContext
-from gsegkit.plan import Plan
+from gsegkit.engine.plan import Plan
 from gsegkit.plugins import Registry
 
 

@@ -7,18 +7,18 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from gsegkit.annotations import (
+from gsegkit.colours import display_palette
+from gsegkit.errors import DataError
+from gsegkit.exports.annotations import (
     CocoFile,
     coco_annotations,
     coco_categories,
-    display_palette,
     object_classes,
     unique_name,
     yolo_lines,
 )
-from gsegkit.errors import DataError
-from gsegkit.polygons import mask_polygons
-from gsegkit.rle import compress_runs, decode_rle, encode_rle, expand_runs
+from gsegkit.exports.polygons import mask_polygons
+from gsegkit.exports.rle import compress_runs, decode_rle, encode_rle, expand_runs
 
 
 def blobs(seed, height=33, width=47, share=0.5):

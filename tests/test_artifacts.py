@@ -4,9 +4,11 @@ import os
 import pytest
 import torch
 
-from gsegkit import artifacts
-from gsegkit.artifacts import atomic_write, load_part, load_tree, read_safetensors, save_part, save_tree
+from gsegkit import tensors as artifacts
 from gsegkit.errors import ArtifactError, StorageError
+from gsegkit.parts import load_part, save_part
+from gsegkit.storage import atomic_write
+from gsegkit.tensors import load_tree, read_safetensors, save_tree
 
 
 def test_a_tree_round_trips_with_its_types(tmp_path):

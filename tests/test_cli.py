@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gsegkit import cli
+from gsegkit.cli import main as cli
 from gsegkit.images import write_png
 
 pytest.importorskip("gsegkit_smp")
@@ -196,7 +196,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
     assert process.returncode == 130, err
     assert "run the same command again" in " ".join(err.split())
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
-    from gsegkit.artifacts import load_tree
+    from gsegkit.tensors import load_tree
 
     done = load_tree(tmp_path / "run" / "segmenter" / "checkpoint.safetensors")["done"]
     assert 0 < done < 500

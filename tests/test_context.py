@@ -71,7 +71,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
     ctx = RunContext(tmp_path, checkpoint_seconds=0)
     with pytest.raises(DivergedError, match="loss is"):
         train(ctx, loss_of=lambda step: bad if step >= 7 else 1.0)
-    from gsegkit.artifacts import load_tree
+    from gsegkit.tensors import load_tree
 
     assert load_tree(tmp_path / CHECKPOINT_FILE)["done"] == 7
 
@@ -83,7 +83,7 @@ def test_weights_that_are_not_finite_never_reach_a_checkpoint(tmp_path):
         for step in ctx.steps(9, state={"model": model}):
             if step == 4:
                 model.weight.data.fill_(float("nan"))
-    from gsegkit.artifacts import load_tree
+    from gsegkit.tensors import load_tree
 
     assert load_tree(tmp_path / CHECKPOINT_FILE)["done"] == 4
 

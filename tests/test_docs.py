@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gsegkit import cli
+from gsegkit.cli import main as cli
 from gsegkit.plugins import KNOWN_PLUGINS, HookSpec, installed
 
 ROOT = Path(__file__).parents[1]

@@ -11,9 +11,9 @@ import yaml
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset, Sample
 from gsegkit.errors import ConfigError, DataError, InterruptedRunError, MissingDependencyError
-from gsegkit.export_dataset import WRITERS, export_dataset
+from gsegkit.exports.datasets import WRITERS, export_dataset
+from gsegkit.exports.rle import decode_rle
 from gsegkit.images import read_image, read_mask
-from gsegkit.rle import decode_rle
 
 
 def pairs(count=5, names=None, classes=("background", "cell", "nucleus")):
@@ -204,6 +204,6 @@ def test_unknown_format_and_empty_set(tmp_path):
 
 
 def test_the_api_offers_exactly_these_formats():
-    from gsegkit.api import DATASET_FORMATS
+    from gsegkit.api.results import DATASET_FORMATS
 
     assert set(DATASET_FORMATS) == set(WRITERS)

@@ -10,7 +10,7 @@ from torch import nn
 
 from gsegkit.config import Config
 from gsegkit.errors import ConfigError, ContractError, MissingDependencyError
-from gsegkit.export_model import PixelsToProbs, export_model
+from gsegkit.exports.networks import PixelsToProbs, export_model
 from gsegkit.interfaces import Segmenter
 
 
@@ -138,7 +138,7 @@ def test_what_cannot_be_traced_is_one_error_and_no_file(tmp_path):
 
 def test_an_export_that_computes_something_else_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "gsegkit.export_model._store_torch", lambda program, path: lambda batch: program.module()(255 - batch)
+        "gsegkit.exports.networks._store_torch", lambda program, path: lambda batch: program.module()(255 - batch)
     )
     with pytest.raises(ContractError, match="probabilities differ by"):
         export_model(Tiny(), tmp_path, "torch", dynamic=False)

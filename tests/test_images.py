@@ -7,15 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
+from gsegkit.colours import class_palette, overlay
 from gsegkit.errors import DataError
 from gsegkit.images import (
     centre_crop,
-    class_palette,
     fit_pixels,
     grid,
     image_size,
     list_images,
-    overlay,
     png_bytes,
     read_image,
     read_mask,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gsegkit.artifacts import load_tree, read_safetensors
-from gsegkit.dataset import shard_record
+from gsegkit.engine.shards import shard_record
+from gsegkit.tensors import load_tree, read_safetensors
 
 SCRIPT = """
 import sys, torch
@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
 import parts
 from gsegkit import builtin, pipeline
-from gsegkit.plan import Plan
+from gsegkit.engine.plan import Plan
 from gsegkit.plugins import Registry
 registry = Registry()
 registry.add(builtin, "gsegkit", "0", "builtin")

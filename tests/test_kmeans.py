@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from gsegkit.clustering.config import KMeansConfig
+from gsegkit.clustering.kmeans import TorchKMeans, squared_distances
 from gsegkit.errors import ContractError, DataError
-from gsegkit.kmeans import TorchKMeans, squared_distances
-from gsegkit.kmeans_config import KMeansConfig
 
 
 def blobs(count=3000, dims=17, groups=12, spread=0.6, seed=0):

@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from gsegkit import api
-from gsegkit.classmap import (
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.native import Native
+from gsegkit.builtin.toy import Toy
+from gsegkit.classes.class_map import (
     ClassMap,
     class_map_yaml,
     cluster_ids,
@@ -19,26 +22,24 @@ from gsegkit.classmap import (
     read_class_map,
     stored_class_map,
 )
-from gsegkit.clusters import ClusterExtractor, Clustering, Level, centroid_classifiers
-from gsegkit.clusters_config import ClusterConfig
+from gsegkit.classes.held_out import leave_out
+from gsegkit.classes.match import parents, predicted_clusters
+from gsegkit.classes.named import Named, Renamed, fingerprint
+from gsegkit.clustering.config import ClusterConfig, KMeansConfig
+from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Level, centroid_classifiers
+from gsegkit.clustering.kmeans import TorchKMeans
 from gsegkit.config import Config
 from gsegkit.context import RunContext
 from gsegkit.dataset import MemoryDataset
+from gsegkit.engine.pipeline import run
+from gsegkit.engine.plan import Plan
+from gsegkit.engine.preflight import check
+from gsegkit.engine.synthesis import label_samples
 from gsegkit.errors import ArtifactError, ConfigError, ContractError, DataError
 from gsegkit.images import read_image, to_pixels, write_png
 from gsegkit.interfaces import MaskExtractor
-from gsegkit.kmeans import TorchKMeans
-from gsegkit.kmeans_config import KMeansConfig
-from gsegkit.naming import Named, Renamed, fingerprint, leave_out, parents, predicted_clusters
-from gsegkit.native import Native
-from gsegkit.pipeline import run
-from gsegkit.plan import Plan
 from gsegkit.plugins import Component, hookimpl
-from gsegkit.preflight import check
 from gsegkit.progress import Progress
-from gsegkit.synthesis import label_samples
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
 from gsegkit.types import MaskBatch
 
 # ---- a small tree of clusters ----------------------------------------------------------------------------------------
@@ -73,7 +74,7 @@ class Tree(ClusterExtractor):
 class TreePlugin:
     @hookimpl
     def gsegkit_components(self):
-        return [Component("extractor", "tree", f"{__name__}:Tree", "gsegkit.clusters_config:ClusterConfig")]
+        return [Component("extractor", "tree", f"{__name__}:Tree", "gsegkit.clustering.config:ClusterConfig")]
 
 
 @pytest.fixture
@@ -550,7 +551,7 @@ def _plain_matching(finished, annotated, used, session):
     import numpy as np
     from gsegkit_eval.matching import greedy
 
-    from gsegkit.matching import contingency
+    from gsegkit.classes.matching import contingency
 
     segmenter = api.load(finished, session=session)
     data = api.open_labelled(annotated, session)
@@ -608,8 +609,9 @@ def call(monkeypatch, capsys, full_session):
     """Run the command in this process with the tests' own parts; (exit code, standard output, standard error)."""
     import sys
 
-    from gsegkit import cli
-    from gsegkit.commands import common, work
+    from gsegkit.cli import main as cli
+    from gsegkit.cli import options as common
+    from gsegkit.cli import work
 
     for module in (cli, common, work):
         monkeypatch.setattr(module, "installed", lambda: full_session.registry)

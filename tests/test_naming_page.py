@@ -15,23 +15,23 @@ import pytest
 import torch
 from PIL import Image
 
-from gsegkit.classmap import parse_class_map, read_class_map
-from gsegkit.clusters import ClusterExtractor, Clustering, Level
-from gsegkit.clusters_config import ClusterConfig
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.native import Native
+from gsegkit.builtin.toy import Toy
+from gsegkit.classes.class_map import parse_class_map, read_class_map
+from gsegkit.classes.named import Named, fingerprint
+from gsegkit.classes.page import look, render_page
+from gsegkit.classes.page.look import choose_pictures
+from gsegkit.classes.page.render import grey_png, palette
+from gsegkit.classes.page.sheet import CELL, GAP, LABEL, draw_sheet
+from gsegkit.clustering.config import ClusterConfig
+from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Level
 from gsegkit.config import Config
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError
 from gsegkit.images import to_pixels
-from gsegkit.naming import Named, fingerprint
-from gsegkit.naming_page import look, render_page
-from gsegkit.naming_page.look import choose_pictures
-from gsegkit.naming_page.render import grey_png, palette
-from gsegkit.naming_page.sheet import CELL, GAP, LABEL, draw_sheet
-from gsegkit.native import Native
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
 
-SCRIPT = files("gsegkit.naming_page").joinpath("page.js")
+SCRIPT = files("gsegkit.classes.page").joinpath("page.js")
 NODE = shutil.which("node")
 
 

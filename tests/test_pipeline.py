@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from gsegkit import api
+from gsegkit.engine.pipeline import run
+from gsegkit.engine.plan import Plan, differences
+from gsegkit.engine.preflight import PreflightError, check
 from gsegkit.errors import ArtifactError, ConfigError, DataError, RunLockedError, StorageError
 from gsegkit.images import write_png
-from gsegkit.pipeline import run
-from gsegkit.plan import Plan, differences
 from gsegkit.plugins import hookimpl
-from gsegkit.preflight import PreflightError, check
 from gsegkit.progress import Progress
 from gsegkit.rundir import RunFolder
 
@@ -76,7 +76,7 @@ def test_a_disk_that_fills_up_at_any_write_loses_nothing(plan, registry, tmp_pat
     """The n-th flush to disk fails; the run says so, and the same run again finishes with the same files."""
     import errno
 
-    from gsegkit import artifacts
+    from gsegkit import tensors as artifacts
 
     whole = run(plan, tmp_path / "whole", registry=registry)
     real, calls = artifacts.os.fsync, 0

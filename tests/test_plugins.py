@@ -5,12 +5,7 @@ from importlib import metadata
 import pytest
 
 from gsegkit import plugins
-from gsegkit.errors import (
-    MissingDependencyError,
-    PluginConflictError,
-    PluginLoadError,
-    UnknownPluginError,
-)
+from gsegkit.errors import MissingDependencyError, PluginConflictError, PluginLoadError, UnknownPluginError
 from gsegkit.plugins import Component, Registry, hookimpl
 
 

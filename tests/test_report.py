@@ -10,16 +10,16 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from gsegkit.artifacts import atomic_write_json
-from gsegkit.dataset import Manifest, shard_path, write_shard
+from gsegkit.engine.shards import Manifest, shard_path, write_shard
 from gsegkit.errors import ArtifactError
-from gsegkit.figures import histogram, line_chart, number
+from gsegkit.exports.predictions import write_predictions
 from gsegkit.images import write_png
 from gsegkit.report import render_report
+from gsegkit.report.charts import histogram, line_chart, number
 from gsegkit.report.pictures import funnel
 from gsegkit.rundir import RunFolder
+from gsegkit.storage import atomic_write_json
 from gsegkit.types import LabelledBatch
-from gsegkit.writers import write_predictions
 
 CONFIG = {
     "gen": {"name": "toy", "options": {"size": 64}},

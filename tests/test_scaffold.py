@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gsegkit.builtin.toy import Toy, ToyConfig
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError, DataError, StorageError
 from gsegkit.images import to_pixels, write_png
@@ -21,7 +22,6 @@ from gsegkit.plugins import Registry, installed
 from gsegkit.scaffold import KINDS, new_plugin
 from gsegkit.seeds import sample_seeds
 from gsegkit.testing import run_checks
-from gsegkit.toy import Toy, ToyConfig
 
 RUFF = Path(sys.executable).with_name("ruff")
 

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from gsegkit.context import RunContext
-from gsegkit.dataset import MANIFEST_FILE, MemoryDataset, ShardDataset, Subset, UnlabelledImages, shard_path
+from gsegkit.dataset import MemoryDataset, Subset, UnlabelledImages
+from gsegkit.engine.shards import MANIFEST_FILE, ShardDataset, shard_path
+from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import ArtifactError, ContractError, DataError, InterruptedRunError, StorageError
 from gsegkit.images import write_png
 from gsegkit.interfaces import Refiner
 from gsegkit.progress import Progress
-from gsegkit.synthesis import synthesize
 from gsegkit.types import GeneratedBatch
 
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from pydantic import ConfigDict, Field
 
+from gsegkit.builtin.native import Native
+from gsegkit.builtin.toy import Toy, ToyConfig
 from gsegkit.config import Config
 from gsegkit.interfaces import KMeans, MaskExtractor, Refiner
-from gsegkit.native import Native
 from gsegkit.plugins import Component, Entry, Registry, hookimpl, installed
 from gsegkit.testing import (
     CheckFailedError,
@@ -24,7 +25,6 @@ from gsegkit.testing import (
     checks_for,
     run_checks,
 )
-from gsegkit.toy import Toy, ToyConfig
 
 TOY = ("latent-grad", "features", "feature-edit", "masks", "classes", "truth")
 
@@ -144,17 +144,19 @@ def test_a_heavy_config_module_is_caught(tmp_path, monkeypatch) -> None:
     text = 'import scipy\nfrom gsegkit.config import Config\nclass Heavy(Config):\n    """Options."""\n'
     (tmp_path / "gsegkit_heavy_options.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    component = Component("extractor", "heavy", "gsegkit.native:Native", "gsegkit_heavy_options:Heavy", summary="x")
+    component = Component(
+        "extractor", "heavy", "gsegkit.builtin.native:Native", "gsegkit_heavy_options:Heavy", summary="x"
+    )
     check = dict(checks_for(Entry(component, "gsegkit-heavy", "1")))["light-import"]
     with pytest.raises(CheckFailedError, match="importing gsegkit_heavy_options imports scipy"):
         check()
 
 
 def test_a_wrong_record_is_caught() -> None:
-    component = Component("refiner", "Not_Good", "gsegkit.native:Native", summary="x")
+    component = Component("refiner", "Not_Good", "gsegkit.builtin.native:Native", summary="x")
     results = {result.check: result.message for result in run_checks(Entry(component, "d", "1"))}
     assert "name 'Not_Good' is not like-this" in results["record"]
-    component = Component("refiner", "native", "gsegkit.native:Native", summary="x")
+    component = Component("refiner", "native", "gsegkit.builtin.native:Native", summary="x")
     results = {result.check: result.message for result in run_checks(Entry(component, "d", "1"))}
     assert "not a subclass of gsegkit.interfaces.Refiner" in results["record"]
 

@@ -7,16 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gsegkit.builtin.native import Config, Native
+from gsegkit.builtin.toy import CLASSES, LIGHT, Toy, ToyConfig
+from gsegkit.clustering.config import KMeansConfig
+from gsegkit.clustering.kmeans import TorchKMeans
 from gsegkit.config import build_config
 from gsegkit.context import RunContext
 from gsegkit.errors import CapabilityError, ConfigError, ContractError
 from gsegkit.images import to_pixels
-from gsegkit.kmeans import TorchKMeans
-from gsegkit.kmeans_config import KMeansConfig
-from gsegkit.native import Config, Native
 from gsegkit.plugins import installed
 from gsegkit.seeds import sample_seeds
-from gsegkit.toy import CLASSES, LIGHT, Toy, ToyConfig
 
 SEEDS = sample_seeds(0, "test", 0, 48)
 LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)

@@ -6,13 +6,14 @@ import pytest
 import torch
 from PIL import Image
 
+from gsegkit.colours import class_palette
 from gsegkit.config import Config
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError, DataError, InterruptedRunError, StorageError
-from gsegkit.images import class_palette, read_image, read_mask, write_png
+from gsegkit.exports.predictions import find_inputs, output_names, predict_files, write_predictions
+from gsegkit.exports.rle import decode_rle
+from gsegkit.images import read_image, read_mask, write_png
 from gsegkit.interfaces import Segmenter
-from gsegkit.rle import decode_rle
-from gsegkit.writers import find_inputs, output_names, predict_files, write_predictions
 
 
 class Threshold(Segmenter):

@@ -15,13 +15,15 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from gsegkit_stylegan.config import StyleGAN2Arch, StyleGAN2Config
-from gsegkit_stylegan.networks_stylegan2 import StyleGAN2Network
+from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
 from gsegkit_stylegan.stylegan2 import StyleGAN2
 
 from gsegkit import __version__
-from gsegkit.artifacts import STATE_FILE, atomic_write_json, file_hash, load_tree, save_part
 from gsegkit.images import grid, to_pixels, write_png
+from gsegkit.parts import STATE_FILE, save_part
 from gsegkit.seeds import sample_seeds
+from gsegkit.storage import atomic_write_json, file_hash
+from gsegkit.tensors import load_tree
 
 W_SAMPLES = 4096  # of the mean w that truncation pulls to
 

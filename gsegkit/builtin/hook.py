@@ -14,23 +14,23 @@ def gsegkit_components() -> Iterable[Component]:
         Component(
             kind="generator",
             name="toy",
-            target="gsegkit.toy:Toy",
-            config="gsegkit.toy_config:ToyConfig",
+            target="gsegkit.builtin.toy:Toy",
+            config="gsegkit.builtin.config:ToyConfig",
             summary="pictures drawn by formulas with exact masks, to try and test methods on",
             provides=("latent-grad", "features", "feature-edit", "masks", "classes", "truth"),
         ),
         Component(
             kind="extractor",
             name="native",
-            target="gsegkit.native:Native",
+            target="gsegkit.builtin.native:Native",
             summary="the masks that the generator itself emits",
             requires=("masks",),
         ),
         Component(
             kind="kmeans",
             name="torch",
-            target="gsegkit.kmeans:TorchKMeans",
-            config="gsegkit.kmeans_config:KMeansConfig",
+            target="gsegkit.clustering.kmeans:TorchKMeans",
+            config="gsegkit.clustering.config:KMeansConfig",
             summary="k-means in torch, in chunks, on CPU and GPU",
         ),
     ]

@@ -25,11 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gsegkit.builtin.config import ToyConfig
 from gsegkit.errors import ContractError
 from gsegkit.interfaces import Edit, Generator
 from gsegkit.seeds import normals
 from gsegkit.taps import TapPoint, Taps
-from gsegkit.toy_config import ToyConfig
 from gsegkit.types import FeatureSpec, GeneratedBatch, GeneratorInfo
 
 CLASSES = ("background", "body", "spot", "rim")

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from gsegkit.commands.common import AsJson, console, print_json
+from gsegkit.cli.options import AsJson, console, print_json
+from gsegkit.cli.terminal import make_table, size
 from gsegkit.config import option_table
 from gsegkit.errors import GsegkitError
 from gsegkit.plugins import KIND_ALIASES, KINDS, KNOWN_PLUGINS, Entry, Registry, installed
 from gsegkit.rundir import environment
-from gsegkit.terminal import make_table, size
 
 PACKAGES = ("torch", "torchvision", "timm", "segmentation_models_pytorch", "kornia", "faiss", "sklearn", "onnxruntime")
 

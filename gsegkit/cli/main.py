@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from gsegkit import __version__
-from gsegkit.commands import build, look, naming, work
-from gsegkit.commands.common import console
+from gsegkit.cli import look, names, plugins, work
+from gsegkit.cli.options import console
+from gsegkit.cli.terminal import show_error
 from gsegkit.errors import GsegkitError
 from gsegkit.plugins import installed
-from gsegkit.terminal import show_error
 
 app = typer.Typer(
     name="gsegkit",
@@ -30,8 +30,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "check": work.check,
     "plan": work.plan,
     "run": work.run,
-    "name": naming.name,
-    "match": naming.match,
+    "name": names.name,
+    "match": names.match,
     "synthesize": work.synthesize,
     "train": work.train,
     "train-generator": work.train_generator,
@@ -41,8 +41,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": work.export,
     "report": work.report,
     "doctor": look.doctor,
-    "new-plugin": build.new_plugin,
-    "test-plugin": build.check_plugin,
+    "new-plugin": plugins.new_plugin,
+    "test-plugin": plugins.check_plugin,
 }
 for _name, _function in COMMANDS.items():
     app.command(_name)(_function)

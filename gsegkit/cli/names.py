@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from gsegkit.classmap import next_command
-from gsegkit.commands import common as c
-from gsegkit.commands.common import console, print_json
+from gsegkit.classes.class_map import next_command
+from gsegkit.cli import options as c
+from gsegkit.cli.options import console, print_json
+from gsegkit.cli.terminal import make_table
 from gsegkit.errors import ConfigError
-from gsegkit.terminal import make_table
 
 
 def name(

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from gsegkit.cli.terminal import make_progress
 from gsegkit.config import parse_assignments
+from gsegkit.engine.plan import Plan
 from gsegkit.errors import ConfigError
-from gsegkit.plan import Plan
 from gsegkit.plugins import KIND_ALIASES, installed
-from gsegkit.terminal import make_progress
 
 if TYPE_CHECKING:
     from gsegkit.api import Session

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from gsegkit.commands.common import AsJson, console, print_json
+from gsegkit.cli.options import AsJson, console, print_json
+from gsegkit.cli.terminal import make_table
 from gsegkit.errors import UnknownPluginError
 from gsegkit.plugins import KIND_ALIASES, Entry, installed
-from gsegkit.terminal import make_table
 
 
 def new_plugin(

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from gsegkit.commands import common as c
-from gsegkit.commands.common import console, print_json
+from gsegkit.cli import options as c
+from gsegkit.cli.options import console, print_json
+from gsegkit.cli.terminal import duration, make_table, size
 from gsegkit.errors import ConfigError
 from gsegkit.plugins import installed
-from gsegkit.terminal import duration, make_table, size
 
 
 def run(
@@ -45,7 +45,7 @@ def run(
         device=device, smoke=smoke,
     )  # fmt: skip
     session = c.session(quiet)
-    from gsegkit.pipeline import run as run_plan
+    from gsegkit.engine.pipeline import run as run_plan
 
     result = run_plan(
         plan,
@@ -85,7 +85,7 @@ def check(
     as_json: c.AsJson = False,
 ) -> None:
     """Check everything before anything is computed, and print ALL problems."""
-    from gsegkit.preflight import check as check_light
+    from gsegkit.engine.preflight import check as check_light
 
     plan = c.read_plan(
         config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, eval=evaluator,
@@ -94,7 +94,7 @@ def check(
     folder = out or plan.default_folder()
     problems = check_light(plan, installed(), folder)
     if not problems:
-        from gsegkit.probe import probe
+        from gsegkit.engine.probe import probe
 
         problems = probe(plan, installed(), folder)
     if as_json:
@@ -134,7 +134,7 @@ def plan(
         config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, images=images, data=data,
         num_samples=samples, rounds=rounds, train_generator=train_generator, seed=seed, device=device,
     )  # fmt: skip
-    from gsegkit.probe import estimate
+    from gsegkit.engine.probe import estimate
 
     found = estimate(chosen, installed(), out or chosen.default_folder())
     if as_json:

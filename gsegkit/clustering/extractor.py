@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gsegkit.clusters_config import ClusterConfig
+from gsegkit.clustering.config import ClusterConfig
+from gsegkit.clustering.points import Points, collect_points, linear_scores, points_file, select_layers
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ConfigError, DataError
-from gsegkit.features import Points, collect_points, linear_scores, points_file, select_layers
 from gsegkit.interfaces import Generator, KMeans, MaskExtractor
 from gsegkit.plugins import installed
 from gsegkit.types import GeneratedBatch, GeneratorInfo, MaskBatch

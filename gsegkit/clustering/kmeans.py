@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gsegkit.clustering.config import KMeansConfig
 from gsegkit.errors import DataError
 from gsegkit.interfaces import KMeans
-from gsegkit.kmeans_config import KMeansConfig
 from gsegkit.seeds import child_seed
 from gsegkit.types import check_tensor
 

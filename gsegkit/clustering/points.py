@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gsegkit.clustering.config import FeatureConfig
 from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.errors import CapabilityError, ConfigError, DataError
-from gsegkit.features_config import FeatureConfig
 from gsegkit.interfaces import Generator
-from gsegkit.modes import frozen
 from gsegkit.seeds import child_seed
+from gsegkit.taps import frozen
 from gsegkit.types import FeatureSpec, GeneratorInfo
 
 POINTS_FILE = "points.bin"

@@ -12,24 +12,27 @@ from typing import Any
 
 import torch
 
-from gsegkit.artifacts import atomic_write_json, state_hash
+from gsegkit.classes.held_out import leave_out, with_note
+from gsegkit.classes.named import Named, fingerprint
 from gsegkit.context import RunContext
-from gsegkit.data import check_readable, open_images, open_test_set, truth_set
-from gsegkit.dataset import LabelledDataset, ShardDataset, UnlabelledImages
-from gsegkit.devices import pick_device
+from gsegkit.dataset import LabelledDataset, UnlabelledImages
+from gsegkit.engine.devices import pick_device
+from gsegkit.engine.plan import PART_KINDS, Plan, differences
+from gsegkit.engine.preflight import PreflightError, check
+from gsegkit.engine.shards import ShardDataset
+from gsegkit.engine.sources import check_readable, open_images, open_test_set, truth_set
+from gsegkit.engine.stages import StageRunner
+from gsegkit.engine.synthesis import NamedRefiner, synthesize
 from gsegkit.errors import ConfigError, DataError, InterruptedRunError
+from gsegkit.exports.predictions import write_predictions
 from gsegkit.interfaces import Evaluator, Generator, MaskExtractor, Predictor, Segmenter, TrainableGenerator
-from gsegkit.naming import Named, fingerprint, leave_out, with_note
-from gsegkit.plan import PART_KINDS, Plan, differences
 from gsegkit.plugins import Registry, installed
-from gsegkit.preflight import PreflightError, check
 from gsegkit.progress import Journal, Progress
 from gsegkit.report import render_report
 from gsegkit.rundir import RunFolder, environment, stage_key
-from gsegkit.stages import StageRunner
-from gsegkit.synthesis import NamedRefiner, synthesize
+from gsegkit.storage import atomic_write_json
+from gsegkit.tensors import state_hash
 from gsegkit.types import Report
-from gsegkit.writers import write_predictions
 
 SHOWN_PREDICTIONS = 16
 

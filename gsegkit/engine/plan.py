@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from gsegkit.classmap import ClassMap, as_class_map
+from gsegkit.classes.class_map import ClassMap, as_class_map
 from gsegkit.config import Config, build_config, parse_assignments
 from gsegkit.errors import ConfigError
 from gsegkit.plugins import Entry, Registry

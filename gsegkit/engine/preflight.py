@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gsegkit.config import build_config
+from gsegkit.engine.plan import Plan
 from gsegkit.errors import GsegkitError
-from gsegkit.plan import Plan
 from gsegkit.plugins import Entry, Registry
 
 

@@ -17,14 +17,14 @@ import torch
 
 from gsegkit.api import Session, synthesize
 from gsegkit.context import RunContext
-from gsegkit.data import open_images, open_test_set
-from gsegkit.devices import pick_device
+from gsegkit.engine.devices import pick_device
+from gsegkit.engine.pipeline import run
+from gsegkit.engine.plan import Plan
+from gsegkit.engine.preflight import Problem, check
+from gsegkit.engine.sources import open_images, open_test_set
 from gsegkit.errors import GsegkitError
 from gsegkit.interfaces import Generator, MaskExtractor
-from gsegkit.pipeline import run
-from gsegkit.plan import Plan
 from gsegkit.plugins import Registry
-from gsegkit.preflight import Problem, check
 from gsegkit.progress import Progress
 
 PROBE_SAMPLES = 2

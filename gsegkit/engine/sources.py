@@ -6,10 +6,10 @@ import torch
 
 from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset, UnlabelledImages
+from gsegkit.engine.plan import Plan
 from gsegkit.errors import CapabilityError, DataError, GsegkitError
 from gsegkit.images import to_pixels
 from gsegkit.interfaces import DatasetReader, Generator
-from gsegkit.plan import Plan
 from gsegkit.plugins import Registry
 
 TRUTH_SAMPLES = 200

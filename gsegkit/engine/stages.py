@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gsegkit.artifacts import load_part, save_part
 from gsegkit.context import CHECKPOINT_FILE, RunContext
 from gsegkit.interfaces import ModulePart
+from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import Registry
 from gsegkit.rundir import RunFolder
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gsegkit.context import SMOKE_SAMPLES, RunContext
-from gsegkit.dataset import Manifest, ShardDataset, shard_record, write_shard
+from gsegkit.engine.shards import Manifest, ShardDataset, shard_record, write_shard
 from gsegkit.errors import ContractError, DataError, StorageError
 from gsegkit.images import to_pixels
 from gsegkit.interfaces import Generator, MaskExtractor, Refiner

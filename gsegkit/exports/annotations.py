@@ -5,22 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from gsegkit.artifacts import storage_errors
-from gsegkit.images import class_palette
-from gsegkit.polygons import mask_polygons
-from gsegkit.rle import encode_rle
+from gsegkit.exports.polygons import mask_polygons
+from gsegkit.exports.rle import encode_rle
+from gsegkit.storage import storage_errors
 
 BACKGROUND_NAMES = ("background", "bg", "void")
-#: Colours of classes 1 .. 12 in pictures: bright, and neighbours in the list far apart.
-BRIGHT: tuple[str, ...] = ("ff3b5c", "2f8cff", "ffd21f", "1ecb7b", "b45cff", "ff8a1f")
-BRIGHT += ("19d3e6", "ff6bd6", "9be22d", "8b5a2b", "7f8cff", "00897b")
 
 
 def object_classes(classes: Sequence[str]) -> dict[int, str]:
@@ -31,27 +26,6 @@ def object_classes(classes: Sequence[str]) -> dict[int, str]:
     """
     has_background = bool(classes) and (len(classes) == 2 or classes[0].lower() in BACKGROUND_NAMES)
     return {value: name for value, name in enumerate(classes) if value > 0 or not has_background}
-
-
-def voc_palette() -> Tensor:
-    """[256, 3] uint8: VOC's colours; 255 (ignore) is its cream."""
-    palette = class_palette()
-    palette[255] = torch.tensor([224, 224, 192], dtype=torch.uint8)
-    return palette
-
-
-def display_palette(colours: Mapping[int, str] | None = None) -> Tensor:
-    """[256, 3] uint8: what overlays and reports colour classes with; 0 is black, 255 (ignore) white.
-
-    Args:
-        colours: mask value -> "#rrggbb" for classes whose colours were chosen.
-    """
-    palette = class_palette()
-    palette[1 : len(BRIGHT) + 1] = torch.tensor([list(bytes.fromhex(colour)) for colour in BRIGHT], dtype=torch.uint8)
-    for value, colour in (colours or {}).items():
-        palette[value] = torch.tensor(list(bytes.fromhex(colour.removeprefix("#"))), dtype=torch.uint8)
-    palette[255] = 255
-    return palette
 
 
 def yolo_lines(mask: Tensor, classes: Sequence[str]) -> list[str]:

@@ -16,12 +16,13 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from gsegkit.annotations import CocoFile, object_classes, unique_name, voc_palette, yolo_lines
-from gsegkit.artifacts import storage_errors
+from gsegkit.colours import voc_palette
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, Sample
 from gsegkit.errors import ConfigError, DataError, MissingDependencyError
+from gsegkit.exports.annotations import CocoFile, object_classes, unique_name, yolo_lines
 from gsegkit.images import png_bytes
+from gsegkit.storage import storage_errors
 
 CLASSES_FILE = "classes.yaml"
 TAR_PAIRS = 1000  # pairs in one webdataset shard
@@ -81,7 +82,7 @@ class PngWriter(DatasetWriter):
 
 
 class CocoWriter(DatasetWriter):
-    """images/NAME.png and annotations.json: one RLE per image and class; see `gsegkit.annotations`."""
+    """images/NAME.png and annotations.json: one RLE per image and class; see `gsegkit.exports.annotations`."""
 
     def __init__(self, folder: Path, dataset: LabelledDataset) -> None:
         super().__init__(folder, dataset)
@@ -102,7 +103,7 @@ class CocoWriter(DatasetWriter):
 
 
 class YoloWriter(DatasetWriter):
-    """images/train/NAME.png, labels/train/NAME.txt and data.yaml; polygons as in `gsegkit.annotations.yolo_lines`."""
+    """images/train/NAME.png, labels/train/NAME.txt and data.yaml; polygons as in `gsegkit.exports.annotations.yolo_lines`."""
 
     def add(self, name: str, sample: Sample) -> None:
         """See `DatasetWriter.add`."""

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gsegkit.artifacts import atomic_write_json, file_hash, storage_errors
 from gsegkit.errors import ConfigError, ContractError, GsegkitError, MissingDependencyError
 from gsegkit.images import to_images
 from gsegkit.interfaces import Segmenter
+from gsegkit.storage import atomic_write_json, file_hash, storage_errors
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 TOLERANCE = 1e-3  # largest difference of a probability that counts as rounding

@@ -13,12 +13,13 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-from gsegkit.annotations import CocoFile, display_palette, object_classes, unique_name, voc_palette, yolo_lines
-from gsegkit.artifacts import atomic_write, atomic_write_json
+from gsegkit.colours import display_palette, overlay, voc_palette
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError, DataError
-from gsegkit.images import list_images, overlay, read_image, write_png
+from gsegkit.exports.annotations import CocoFile, object_classes, unique_name, yolo_lines
+from gsegkit.images import list_images, read_image, write_png
 from gsegkit.interfaces import Segmenter
+from gsegkit.storage import atomic_write, atomic_write_json
 from gsegkit.types import check_tensor
 
 SUMMARY_FILE = "predictions.json"
@@ -87,7 +88,7 @@ class VocWriter(PredictionWriter):
 
 
 class YoloWriter(PredictionWriter):
-    """yolo/NAME.txt: one polygon per region, see `gsegkit.annotations.yolo_lines`; names in yolo/classes.txt."""
+    """yolo/NAME.txt: one polygon per region, see `yolo_lines`; names in yolo/classes.txt."""
 
     def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
         """See `PredictionWriter.write`."""
@@ -101,7 +102,7 @@ class YoloWriter(PredictionWriter):
 
 
 class CocoWriter(PredictionWriter):
-    """coco.json: one RLE per image and class, see `gsegkit.annotations.coco_annotations`."""
+    """coco.json: one RLE per image and class, see `gsegkit.exports.annotations.coco_annotations`."""
 
     def __init__(self, out: Path, classes: Sequence[str], palette: Tensor | None = None) -> None:
         super().__init__(out, classes, palette)

@@ -14,14 +14,15 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from gsegkit.annotations import display_palette
-from gsegkit.classmap import stored_class_map
-from gsegkit.dataset import MANIFEST_FILE, Sample, ShardDataset
+from gsegkit.classes.class_map import stored_class_map
+from gsegkit.colours import display_palette
+from gsegkit.dataset import Sample
+from gsegkit.engine.shards import MANIFEST_FILE, ShardDataset
 from gsegkit.errors import GsegkitError
+from gsegkit.exports.predictions import INDEX_FILE
 from gsegkit.images import read_image, read_mask, resize_pixels
 from gsegkit.report.read import HEADLINES, Source, as_dict, latest, show, stage_folders
 from gsegkit.types import IGNORE
-from gsegkit.writers import INDEX_FILE
 
 SHEET_SIZE = 24  # generated pairs shown
 PREDICTIONS = 24
@@ -192,7 +193,7 @@ def _spread(length: int, count: int) -> list[int]:
 
 
 def predictions(source: Source, per_image: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Pictures that `gsegkit.writers.write_predictions` left, with their scores."""
+    """Pictures that `gsegkit.exports.predictions.write_predictions` left, with their scores."""
     folder = source.folder / "report" / "predictions"
     names = source.json("report", "predictions", INDEX_FILE)
     palette = run_palette(source)

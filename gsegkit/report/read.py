@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from gsegkit.context import METRICS_FILE, read_metrics
-from gsegkit.figures import number
-from gsegkit.plan import PART_KINDS
+from gsegkit.engine.plan import PART_KINDS
+from gsegkit.report.charts import number
 from gsegkit.rundir import CONFIG_FILE, RUN_FILE, STAGE_FILE, RunFolder
 
 STAGE_ORDER = ("generator", "extractor", "dataset", "segmenter", "report")

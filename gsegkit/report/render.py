@@ -14,9 +14,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from gsegkit import __version__
-from gsegkit.artifacts import atomic_write
-from gsegkit.figures import histogram, line_chart, number
 from gsegkit.report import pictures, read
+from gsegkit.report.charts import histogram, line_chart, number
+from gsegkit.storage import atomic_write
 
 PAGE = Path("report") / "index.html"
 

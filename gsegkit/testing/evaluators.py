@@ -8,13 +8,13 @@ import math
 import torch
 from torch import Tensor
 
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
 from gsegkit.dataset import LabelledDataset, Sample
 from gsegkit.images import to_pixels
 from gsegkit.interfaces import Evaluator, Predict
 from gsegkit.testing import fixtures
 from gsegkit.testing.subject import CheckFailedError, Subject
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
 from gsegkit.types import IGNORE, Report
 
 

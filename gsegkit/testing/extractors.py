@@ -7,17 +7,17 @@ import functools
 import torch
 from torch import Tensor
 
-from gsegkit.artifacts import load_part, save_part
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
 from gsegkit.config import build_config
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import CapabilityError, ContractError, InterruptedRunError
 from gsegkit.interfaces import Generator, MaskExtractor
+from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import installed
 from gsegkit.testing import fixtures
 from gsegkit.testing.generators import check_probs
 from gsegkit.testing.subject import CheckSkippedError, Subject
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
 from gsegkit.types import GeneratedBatch, MaskBatch, check_tensor
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
 from gsegkit.context import RunContext
 from gsegkit.dataset import MemoryDataset, UnlabelledImages
 from gsegkit.errors import CapabilityError
@@ -18,8 +20,6 @@ from gsegkit.images import to_pixels, write_png
 from gsegkit.interfaces import Edit, Generator
 from gsegkit.seeds import sample_seeds
 from gsegkit.taps import Taps
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
 from gsegkit.types import IGNORE, GeneratedBatch, LabelledBatch
 
 NUM = 7  # samples

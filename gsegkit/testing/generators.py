@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gsegkit.artifacts import load_part, save_part
 from gsegkit.errors import CapabilityError, ContractError, InterruptedRunError
 from gsegkit.interfaces import Generator, TrainableGenerator
+from gsegkit.parts import load_part, save_part
 from gsegkit.testing import fixtures
 from gsegkit.testing.subject import Subject
 from gsegkit.types import GeneratedBatch, check_tensor

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gsegkit.artifacts import COMPONENT_FILE, STATE_FILE, load_part, read_json
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import DataError, GsegkitError
 from gsegkit.images import read_image
 from gsegkit.interfaces import DatasetReader, KMeans
+from gsegkit.parts import COMPONENT_FILE, STATE_FILE, load_part
 from gsegkit.plugins import installed
+from gsegkit.storage import read_json
 from gsegkit.testing import fixtures
 from gsegkit.testing.subject import CheckSkippedError, Subject
 from gsegkit.types import check_tensor

@@ -7,11 +7,11 @@ import functools
 import torch
 from torch import Tensor
 
-from gsegkit.artifacts import load_part, save_part
 from gsegkit.dataset import LabelledDataset, MemoryDataset
 from gsegkit.errors import InterruptedRunError
 from gsegkit.images import FIT_RULES
 from gsegkit.interfaces import Segmenter
+from gsegkit.parts import load_part, save_part
 from gsegkit.testing import fixtures
 from gsegkit.testing.generators import check_probs
 from gsegkit.testing.subject import Subject

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from kit_defects import Defects
 
+from gsegkit.builtin.native import Native
 from gsegkit.config import Config
 from gsegkit.errors import CapabilityError
 from gsegkit.interfaces import MaskExtractor
-from gsegkit.native import Native
 from gsegkit.seeds import isolated_rng
 from gsegkit.testing import check_extractor
 from gsegkit.types import MaskBatch

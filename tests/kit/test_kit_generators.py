@@ -10,10 +10,10 @@ import pytest
 import torch
 from kit_defects import TOY, Defects
 
+from gsegkit.builtin.toy import Toy, ToyConfig
 from gsegkit.images import to_images
 from gsegkit.interfaces import TrainableGenerator
 from gsegkit.testing import check_generator
-from gsegkit.toy import Toy, ToyConfig
 from gsegkit.types import GeneratedBatch
 
 defects = Defects("generator", ToyConfig(size=20), (*TOY, "trainable"))

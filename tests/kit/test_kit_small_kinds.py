@@ -9,16 +9,16 @@ import pytest
 import torch
 from kit_defects import Defects
 
-from gsegkit.artifacts import save_part
+from gsegkit.builtin.toy import Toy, ToyConfig
+from gsegkit.clustering.config import KMeansConfig
+from gsegkit.clustering.kmeans import TorchKMeans
 from gsegkit.config import Config
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import DataError
 from gsegkit.images import list_images
 from gsegkit.interfaces import DatasetReader, Evaluator, GeneratorEvaluator, Weights
-from gsegkit.kmeans import TorchKMeans
-from gsegkit.kmeans_config import KMeansConfig
+from gsegkit.parts import save_part
 from gsegkit.testing import check_component
-from gsegkit.toy import Toy, ToyConfig
 from gsegkit.types import Report
 
 evaluators = Defects("evaluator")

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsegkit.clusters import ClusterExtractor
+from gsegkit.classes.named import fingerprint
+from gsegkit.clustering.extractor import ClusterExtractor
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError
 from gsegkit.images import to_pixels
 from gsegkit.interfaces import Generator, MaskExtractor
-from gsegkit.naming import fingerprint
 
 MAP_SIDE = 128  # longer side of the index maps: what a cluster is can be seen at this size
 MAX_IMAGES = 128

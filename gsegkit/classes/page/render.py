@@ -16,10 +16,10 @@ from markupsafe import Markup
 from torch import Tensor
 
 from gsegkit import __version__
-from gsegkit.annotations import BRIGHT
-from gsegkit.classmap import ClassMap, next_command
+from gsegkit.classes.class_map import ClassMap, next_command
+from gsegkit.classes.page.look import Shown, View
+from gsegkit.colours import BRIGHT
 from gsegkit.images import png_bytes, resize_pixels
-from gsegkit.naming_page.look import Shown, View
 
 PICTURE_SIDE = 192  # longer side of the embedded pictures
 GREY = "#8d939b"  # first class, which is not coloured in the end
@@ -106,4 +106,4 @@ def _uri(data: bytes) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("gsegkit.naming_page").joinpath(name).read_text(encoding="utf-8")
+    return files("gsegkit.classes.page").joinpath(name).read_text(encoding="utf-8")

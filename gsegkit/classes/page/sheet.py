@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from gsegkit.classes.page.look import Shown
 from gsegkit.images import resize_pixels, write_png
-from gsegkit.naming_page.look import Shown
 
 CELL = 128  # longer side of a picture
 LABEL = 120  # width of the first column

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
-from gsegkit.clusters import ClusterExtractor, Clustering, Level, check_count
+from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Level, check_count
+from gsegkit.clustering.points import Points, map_size, select_layers
 from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ConfigError, DataError
-from gsegkit.features import Points, map_size, select_layers
 from gsegkit.interfaces import Generator
 from gsegkit_clustering.config import AhcConfig
 from gsegkit_clustering.kmeans import mean_length

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import spectral_clustering
 from sklearn.neighbors import kneighbors_graph
 
-from gsegkit.clusters import (
+from gsegkit.clustering.extractor import (
     ClusterExtractor,
     Clustering,
     Level,
@@ -23,8 +23,8 @@ from gsegkit.clusters import (
     centroid_classifiers,
     check_count,
 )
+from gsegkit.clustering.points import Points
 from gsegkit.context import RunContext
-from gsegkit.features import Points
 from gsegkit.seeds import child_seed
 from gsegkit_clustering.config import KaspConfig
 from gsegkit_clustering.kmeans import mean_squared_distance, precision

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsegkit.clusters import (
+from gsegkit.clustering.extractor import (
     ClusterExtractor,
     Clustering,
     Level,
@@ -18,8 +18,8 @@ from gsegkit.clusters import (
     centroid_classifiers,
     check_count,
 )
+from gsegkit.clustering.points import Points
 from gsegkit.context import RunContext
-from gsegkit.features import Points
 from gsegkit_clustering.config import KMeansClusterConfig
 from gsegkit_clustering.points import as_float32
 

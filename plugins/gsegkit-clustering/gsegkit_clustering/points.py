@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gsegkit.clustering.points import Points
 from gsegkit.errors import ConfigError, DataError
-from gsegkit.features import Points
 
 
 def as_float32(points: Points, unit: bool, memory_mib: int) -> Tensor:

@@ -2,12 +2,12 @@ import gsegkit_clustering
 import pytest
 import torch
 
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
+from gsegkit.clustering.config import FeatureConfig
+from gsegkit.clustering.points import Points, collect_points, upsample
 from gsegkit.context import RunContext
-from gsegkit.features import Points, collect_points, upsample
-from gsegkit.features_config import FeatureConfig
 from gsegkit.plugins import Registry
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
 
 REGISTRY = Registry()
 REGISTRY.add(gsegkit_clustering, "gsegkit-clustering")

@@ -72,7 +72,7 @@ def test_the_sphere_is_left_at_a_fixed_point(collect):
 
 
 def test_the_option_kmeans_chooses_the_backend(fit, monkeypatch):
-    from gsegkit.kmeans import TorchKMeans
+    from gsegkit.clustering.kmeans import TorchKMeans
 
     seen = []
     whole = TorchKMeans.fit

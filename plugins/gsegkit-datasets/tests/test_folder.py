@@ -6,8 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
+from gsegkit.colours import class_palette
 from gsegkit.errors import ConfigError, DataError
-from gsegkit.images import class_palette, write_png
+from gsegkit.images import write_png
 from gsegkit.plugins import Registry
 from gsegkit.testing.data import benchmark_data
 

@@ -9,17 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gsegkit.artifacts import COMPONENT_FILE, STATE_FILE, file_hash, load_state, read_json, read_safetensors
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ArtifactError, ConfigError, ContractError
 from gsegkit.interfaces import Edit, Segmenter, TrainableGenerator
+from gsegkit.parts import COMPONENT_FILE, STATE_FILE
 from gsegkit.seeds import normals, uniforms
+from gsegkit.storage import file_hash, read_json
 from gsegkit.taps import Taps
+from gsegkit.tensors import load_state, read_safetensors
 from gsegkit.types import FeatureSpec, GeneratedBatch, GeneratorInfo
 from gsegkit_dcgan.config import DCGANArch, DCGANConfig
-from gsegkit_dcgan.layouts import FILES_HINT, Found, radford_files, read_file, read_radford
 from gsegkit_dcgan.networks import GeneratorNet, image_size
+from gsegkit_dcgan.readers.layouts import FILES_HINT, Found, radford_files, read_file, read_radford
 from gsegkit_dcgan.training import train
 
 NONE = "none"

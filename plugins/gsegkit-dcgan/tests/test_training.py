@@ -5,11 +5,11 @@ import torch
 from gsegkit_dcgan.config import DCGANConfig
 from gsegkit_dcgan.dcgan import DCGAN
 
-from gsegkit.artifacts import save_part
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ConfigError, DataError
 from gsegkit.images import to_pixels, write_png
+from gsegkit.parts import save_part
 
 SMALL = {"resolution": 16, "z_dim": 8, "channels": 8, "batch": 16}
 

@@ -18,19 +18,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gsegkit.artifacts import load_tree, save_tree
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ArtifactError, ConfigError, DataError
 from gsegkit.interfaces import Generator, MaskExtractor
-from gsegkit.modes import frozen
 from gsegkit.seeds import child_seed, isolated_rng
+from gsegkit.taps import frozen
+from gsegkit.tensors import load_tree, save_tree
 from gsegkit.types import GeneratedBatch, MaskBatch
 from gsegkit_directions.candidates import Candidate, candidates
 from gsegkit_directions.config import ColourMapsConfig
+from gsegkit_directions.figures import SHOWN, write_masks
 from gsegkit_directions.latents import SPREAD_SAMPLES, EditSpace, check_shape, measure_latents, spread_of
 from gsegkit_directions.losses import code_prior, luma
-from gsegkit_directions.pictures import SHOWN, write_masks
 from gsegkit_directions.scores import histogram_peaks
 
 CLASSES = ("background", "foreground")

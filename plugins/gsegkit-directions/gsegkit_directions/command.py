@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from gsegkit.commands.common import AsJson, Options, Quiet, console, print_json, session
+from gsegkit.cli.options import AsJson, Options, Quiet, console, print_json, session
+from gsegkit.cli.terminal import make_table
 from gsegkit.config import build_config, parse_assignments
 from gsegkit.errors import ConfigError
-from gsegkit.terminal import make_table
 from gsegkit_directions.config import ColourMapsConfig
 
 directions = typer.Typer(name="directions", help="Latent directions of a generator.", no_args_is_help=True)

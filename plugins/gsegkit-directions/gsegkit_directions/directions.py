@@ -21,12 +21,12 @@ from gsegkit.context import RunContext, Steps
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ArtifactError, CapabilityError, DataError, DivergedError
 from gsegkit.interfaces import Generator, MaskExtractor
-from gsegkit.modes import frozen
+from gsegkit.taps import frozen
 from gsegkit.types import GeneratedBatch, MaskBatch
 from gsegkit_directions.config import DirectionsConfig
+from gsegkit_directions.figures import write_directions
 from gsegkit_directions.latents import SPREAD_SAMPLES, EditSpace, check_shape, measure_latents, spread_of
 from gsegkit_directions.losses import Terms, luma, terms
-from gsegkit_directions.pictures import write_directions
 from gsegkit_directions.scores import cleaned_coverage, histogram_peaks, otsu_levels
 
 CLASSES = ("background", "foreground")

@@ -15,14 +15,14 @@ from gsegkit.context import RunContext
 from gsegkit.errors import CapabilityError
 from gsegkit.images import grid, to_pixels, write_png
 from gsegkit.interfaces import Generator
-from gsegkit.modes import frozen
 from gsegkit.seeds import child_seed
+from gsegkit.taps import frozen
 from gsegkit_directions.candidates import Candidate, candidates
 from gsegkit_directions.colour_maps import rank, shift, write_direction
 from gsegkit_directions.config import ColourMapsConfig
 from gsegkit_directions.directions import NAMES, Directions
+from gsegkit_directions.figures import SHOWN
 from gsegkit_directions.latents import EditSpace, check_shape, measure_latents, spread_of
-from gsegkit_directions.pictures import SHOWN
 
 
 def score_generator(

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
 from gsegkit.context import RunContext
 from gsegkit.interfaces import Generator
 from gsegkit.progress import Progress
 from gsegkit.seeds import normals
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
 from gsegkit.types import GeneratedBatch, GeneratorInfo
 
 

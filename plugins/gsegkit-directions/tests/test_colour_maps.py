@@ -3,10 +3,10 @@ import torch
 from gsegkit_directions.colour_maps import MapFit, fit_maps, map_errors, read_direction, write_direction
 from gsegkit_directions.config import ColourMapsConfig
 
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
 from gsegkit.errors import ArtifactError, ConfigError, ContractError, DataError
 from gsegkit.plugins import installed
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
 
 CONFIG = ColourMapsConfig()
 SMALL = {"num_random": 2, "num_pca": 0, "images": 8, "fit_images": 16}

@@ -6,10 +6,10 @@ import pytest
 from gsegkit_directions.colour_maps import read_direction
 from typer.testing import CliRunner
 
-from gsegkit.artifacts import save_part
-from gsegkit.cli import app
+from gsegkit.cli.main import app
 from gsegkit.errors import CapabilityError, ConfigError
 from gsegkit.images import read_image
+from gsegkit.parts import save_part
 from gsegkit.plugins import installed
 
 SMALL = ["-o", "gen.size=32", "-o", "gen.num_classes=0", "-o", "extractor.num_random=2", "-o", "extractor.num_pca=0"]

@@ -6,13 +6,13 @@ from gsegkit_directions.directions import GRACE, Search
 from gsegkit_directions.latents import SPREAD_SAMPLES
 from gsegkit_directions.losses import luma, terms
 
-from gsegkit.artifacts import load_part, save_part
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
 from gsegkit.context import read_metrics
+from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import ArtifactError, CapabilityError, ContractError, DataError, DivergedError, InterruptedRunError
+from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import installed
-from gsegkit.synthesis import synthesize
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
 
 QUICK = {"steps": 60, "batch": 8}
 

@@ -4,7 +4,7 @@ from gsegkit_directions.candidates import candidates
 from gsegkit_directions.latents import EditSpace, measure_latents, spread_of
 
 from gsegkit.errors import ConfigError, DataError
-from gsegkit.modes import frozen
+from gsegkit.taps import frozen
 
 
 def test_spread_of_normals_is_about_the_root_of_their_number():

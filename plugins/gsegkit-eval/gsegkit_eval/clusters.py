@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
+from gsegkit.classes.matching import contingency
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset
 from gsegkit.errors import DataError
 from gsegkit.interfaces import Evaluator, Predict
-from gsegkit.matching import contingency
 from gsegkit.seeds import child_seed
 from gsegkit.types import IGNORE, Report
 from gsegkit_eval.config import ClustersConfig

@@ -21,8 +21,8 @@ from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ConfigError, DataError
 from gsegkit.images import to_images
 from gsegkit.interfaces import Generator, GeneratorEvaluator
-from gsegkit.modes import frozen
 from gsegkit.seeds import isolated_rng
+from gsegkit.taps import frozen
 from gsegkit.types import Report
 from gsegkit_eval.config import FrechetConfig
 

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gsegkit.classes.held_out import leave_out
+from gsegkit.classes.matching import choose_images, contingency
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, Sample, Subset
 from gsegkit.errors import ConfigError, DataError
 from gsegkit.interfaces import Evaluator, Predict
-from gsegkit.matching import choose_images, contingency
-from gsegkit.naming import leave_out
 from gsegkit.types import IGNORE, Report
 from gsegkit_eval.baselines import CentrePrior, foreground_iou, otsu_foreground
 from gsegkit_eval.config import MasksConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gsegkit.matching import Floats, ratio
+from gsegkit.classes.matching import Floats, ratio
 
 
 def precision(tp: ArrayLike, fp: ArrayLike) -> Floats:

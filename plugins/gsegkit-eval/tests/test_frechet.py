@@ -4,14 +4,14 @@ import pytest
 import torch
 from gsegkit_eval.frechet import Backbone, frechet_distance
 
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ConfigError, DataError
 from gsegkit.images import to_pixels, write_png
 from gsegkit.plugins import Registry
 from gsegkit.seeds import sample_seeds
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
 
 REGISTRY = Registry()
 REGISTRY.add(gsegkit_eval, "gsegkit-eval")

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gsegkit.clustering.config import KMeansConfig
+from gsegkit.clustering.kmeans import TorchKMeans, check_points
 from gsegkit.errors import DataError, MissingDependencyError
 from gsegkit.interfaces import KMeans
-from gsegkit.kmeans import TorchKMeans, check_points
-from gsegkit.kmeans_config import KMeansConfig
 from gsegkit.seeds import child_seed
 from gsegkit_faiss.config import FaissConfig
 

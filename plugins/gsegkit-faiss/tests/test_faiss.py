@@ -8,9 +8,9 @@ import torch
 from gsegkit_faiss.config import FaissConfig
 from gsegkit_faiss.kmeans import FaissKMeans
 
+from gsegkit.clustering.config import KMeansConfig
+from gsegkit.clustering.kmeans import TorchKMeans
 from gsegkit.errors import DataError, MissingDependencyError
-from gsegkit.kmeans import TorchKMeans
-from gsegkit.kmeans_config import KMeansConfig
 from gsegkit.plugins import Registry
 
 

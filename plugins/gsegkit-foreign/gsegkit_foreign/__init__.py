@@ -6,8 +6,8 @@ shapes (tensors, arrays, dicts) is turned into data. Damaged, hostile or foreign
 `ArtifactError`, which says what was found.
 """
 
-from gsegkit.foreign.limits import Limits, printable
-from gsegkit.foreign.nodes import Opaque, Record, describe
-from gsegkit.foreign.reader import ForeignFile, inspect, read_foreign
+from gsegkit_foreign.limits import Limits, printable
+from gsegkit_foreign.nodes import Opaque, Record, describe
+from gsegkit_foreign.reader import ForeignFile, inspect, read_foreign
 
 __all__ = ["ForeignFile", "Limits", "Opaque", "Record", "describe", "inspect", "printable", "read_foreign"]

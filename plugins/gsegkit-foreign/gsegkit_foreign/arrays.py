@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from gsegkit.foreign.limits import HOSTILE, Budget, refuse
-from gsegkit.foreign.nodes import describe
+from gsegkit_foreign.limits import HOSTILE, Budget, refuse
+from gsegkit_foreign.nodes import describe
 
 Bytes = bytes | memoryview
 

@@ -2,7 +2,7 @@
 
 An audit hook cannot be taken back, so the reader runs in a child process:
 
-    python -m gsegkit.testing.audit package.module:function GOOD.pt -- HOSTILE.pkl ...
+    python -m gsegkit_foreign.audit package.module:function GOOD.pt -- HOSTILE.pkl ...
 
 The function is called with each path; the files before `--` only warm it up (lazy imports). One
 JSON line a file comes back.
@@ -55,7 +55,7 @@ def audit(target: str, warm: Sequence[Path], files: Sequence[Path], timeout: flo
 
     A file that kills the child ends the list there: the files after it are missing from the result.
     """
-    command = [sys.executable, "-m", "gsegkit.testing.audit", target, *map(str, warm), "--", *map(str, files)]
+    command = [sys.executable, "-m", "gsegkit_foreign.audit", target, *map(str, warm), "--", *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     if not done.stdout:
         raise RuntimeError(f"the child wrote nothing: {done.stderr[-2000:]}")

@@ -12,9 +12,9 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from gsegkit.foreign.limits import DAMAGED, HOSTILE, Budget, refuse
-from gsegkit.foreign.names import check_global
-from gsegkit.foreign.nodes import Call, Global, LongText, Persistent, describe
+from gsegkit_foreign.limits import DAMAGED, HOSTILE, Budget, refuse
+from gsegkit_foreign.names import check_global
+from gsegkit_foreign.nodes import Call, Global, LongText, Persistent, describe
 
 _VIEW_FROM = 4096  # byte strings from this size on are views of the file, not copies
 _LONG_TEXT_FROM = 1 << 20  # text from this size on is decoded only when it is asked for

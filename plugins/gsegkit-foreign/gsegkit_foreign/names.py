@@ -6,7 +6,7 @@ only lets an attack be told to the user as what it is, instead of being passed o
 
 from __future__ import annotations
 
-from gsegkit.foreign.limits import HOSTILE, refuse
+from gsegkit_foreign.limits import HOSTILE, refuse
 
 _MODULES = frozenset(
     """

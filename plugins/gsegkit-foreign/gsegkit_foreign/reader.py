@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from gsegkit.errors import ArtifactError
-from gsegkit.foreign.arrays import read_npy, read_safetensors
-from gsegkit.foreign.limits import HOSTILE, Budget, Limits, printable, refuse
-from gsegkit.foreign.nodes import describe
-from gsegkit.foreign.shapes import Evaluator
-from gsegkit.foreign.sniff import container
-from gsegkit.foreign.torchzip import Parsed, read_legacy, read_pickle, read_zip
+from gsegkit_foreign.arrays import read_npy, read_safetensors
+from gsegkit_foreign.limits import HOSTILE, Budget, Limits, printable, refuse
+from gsegkit_foreign.nodes import describe
+from gsegkit_foreign.shapes import Evaluator
+from gsegkit_foreign.sniff import container
+from gsegkit_foreign.torchzip import Parsed, read_legacy, read_pickle, read_zip
 
 _DATA_ERRORS = (ValueError, KeyError, IndexError, OverflowError, RecursionError, MemoryError)
 

@@ -12,16 +12,10 @@ from typing import Any
 
 import torch
 
-from gsegkit.foreign.arrays import (
-    Bytes,
-    array_tensor,
-    numpy_dtype,
-    numpy_scalar,
-    strided_tensor,
-)
-from gsegkit.foreign.limits import HOSTILE, Budget, refuse
-from gsegkit.foreign.nodes import Call, Global, LongText, Opaque, Persistent, Record, describe
-from gsegkit.foreign.torchzip import read_legacy, storage_fields, storage_tensor
+from gsegkit_foreign.arrays import Bytes, array_tensor, numpy_dtype, numpy_scalar, strided_tensor
+from gsegkit_foreign.limits import HOSTILE, Budget, refuse
+from gsegkit_foreign.nodes import Call, Global, LongText, Opaque, Persistent, Record, describe
+from gsegkit_foreign.torchzip import read_legacy, storage_fields, storage_tensor
 
 _MODULE_STATE = ("_parameters", "_buffers", "_modules")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import struct
 
-from gsegkit.foreign.limits import refuse
-from gsegkit.foreign.torchzip import LEGACY_START
+from gsegkit_foreign.limits import refuse
+from gsegkit_foreign.torchzip import LEGACY_START
 
 _FETCH = "fetch the file again; a browser or a drive service often saves a page instead of the file"
 _STARTS: tuple[tuple[bytes, str, str], ...] = (

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from gsegkit.foreign.arrays import STORAGE_DTYPES, flat_tensor
-from gsegkit.foreign.limits import HOSTILE, Budget, refuse
-from gsegkit.foreign.machine import Machine
-from gsegkit.foreign.nodes import Global, Persistent, describe
+from gsegkit_foreign.arrays import STORAGE_DTYPES, flat_tensor
+from gsegkit_foreign.limits import HOSTILE, Budget, refuse
+from gsegkit_foreign.machine import Machine
+from gsegkit_foreign.nodes import Global, Persistent, describe
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_START = b"\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little") + b"."

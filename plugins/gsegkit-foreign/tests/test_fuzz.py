@@ -3,10 +3,10 @@
 import random
 
 import pytest
+from gsegkit_foreign.limits import Limits
+from gsegkit_foreign.reader import ForeignFile
 
 from gsegkit.errors import ArtifactError
-from gsegkit.foreign.limits import Limits
-from gsegkit.foreign.reader import ForeignFile
 
 MUTANTS = 1_000
 

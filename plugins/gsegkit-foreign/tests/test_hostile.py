@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
+from gsegkit_foreign.audit import audit
 
-from gsegkit.testing.audit import audit
-
-READER = "gsegkit.foreign:inspect"
+READER = "gsegkit_foreign:inspect"
 MEMORY = 300 << 20  # bytes; the largest hostile file has 64 MB
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from gsegkit_foreign import Limits, Opaque, Record, inspect, read_foreign
 
 from gsegkit.errors import ArtifactError
-from gsegkit.foreign import Limits, Opaque, Record, inspect, read_foreign
 
 DTYPES = (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,

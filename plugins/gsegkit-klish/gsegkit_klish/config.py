@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from gsegkit.clusters_config import ClusterConfig
+from gsegkit.clustering.config import ClusterConfig
 from gsegkit.testing.settings import KitSettings
 
 

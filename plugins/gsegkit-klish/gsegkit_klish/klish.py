@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsegkit.artifacts import load_tree, save_tree
-from gsegkit.clusters import (
+from gsegkit.clustering.extractor import (
     ClusterExtractor,
     Clustering,
     Level,
@@ -29,11 +28,12 @@ from gsegkit.clusters import (
     centroid_classifiers,
     check_count,
 )
+from gsegkit.clustering.points import Points
 from gsegkit.config import Config
 from gsegkit.context import CHECKPOINT_FILE, RunContext
 from gsegkit.errors import ConfigError, DataError, InterruptedRunError
-from gsegkit.features import Points
 from gsegkit.seeds import child_seed
+from gsegkit.tensors import load_tree, save_tree
 from gsegkit_klish.config import KlishConfig
 from gsegkit_klish.svm import SVMSolver, signs
 

@@ -11,16 +11,16 @@ from gsegkit_klish.config import KlishConfig
 from gsegkit_klish.klish import Klish, cut_by_iou, fit_softmax, snowball_share, unusual
 from gsegkit_klish.svm import SVMSolver, cholesky, lower_gram, signs
 
-from gsegkit.artifacts import load_part, save_part
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
+from gsegkit.clustering.config import KMeansConfig
+from gsegkit.clustering.kmeans import TorchKMeans
+from gsegkit.clustering.points import Points
 from gsegkit.config import build_config
 from gsegkit.context import CHECKPOINT_FILE, RunContext
 from gsegkit.errors import CapabilityError, ConfigError, DataError, InterruptedRunError
-from gsegkit.features import Points
-from gsegkit.kmeans import TorchKMeans
-from gsegkit.kmeans_config import KMeansConfig
+from gsegkit.parts import load_part, save_part
 from gsegkit.testing import fixtures, parametrize_with_checks
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
 
 spec = importlib.util.spec_from_file_location("klish_plain", Path(__file__).with_name("plain.py"))
 plain = importlib.util.module_from_spec(spec)

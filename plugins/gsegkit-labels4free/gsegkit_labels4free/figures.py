@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gsegkit.artifacts import atomic_write
 from gsegkit.context import RunContext
 from gsegkit.images import grid, to_pixels, write_png
 from gsegkit.interfaces import Generator
+from gsegkit.storage import atomic_write
 
 if TYPE_CHECKING:
     from gsegkit_labels4free.labels4free import Labels4Free

@@ -24,14 +24,14 @@ from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ArtifactError, ContractError, DataError, DivergedError
 from gsegkit.interfaces import Generator, MaskExtractor
-from gsegkit.modes import frozen
 from gsegkit.seeds import isolated_rng
+from gsegkit.taps import frozen
 from gsegkit.types import GeneratedBatch, GeneratorInfo, MaskBatch
 from gsegkit_labels4free.background import MEASURED, Background, area_of, choose, difference, separation
 from gsegkit_labels4free.config import Labels4FreeConfig
+from gsegkit_labels4free.figures import write_composites
 from gsegkit_labels4free.grounds import Bank, load_bank, sample_bank
 from gsegkit_labels4free.networks import AlphaNetwork, Discriminator, Level
-from gsegkit_labels4free.pictures import write_composites
 from gsegkit_labels4free.taps import levels_of, select_levels
 
 CLASSES = ("background", "foreground")

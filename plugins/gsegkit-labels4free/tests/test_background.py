@@ -14,13 +14,13 @@ from gsegkit_labels4free.background import (
     rim_median,
     separation,
     zero,
-)  # fmt: skip
+)
 
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
 from gsegkit.context import RunContext
 from gsegkit.errors import CapabilityError, ConfigError
 from gsegkit.testing.fixtures import LimitedToy
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ from gsegkit_labels4free.grounds import Bank, load_bank
 from gsegkit_labels4free.labels4free import Best, Labels4Free, Training
 from gsegkit_labels4free.networks import AlphaNetwork, Discriminator, Level
 
-from gsegkit.artifacts import read_json
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
 from gsegkit.config import build_config
 from gsegkit.context import RunContext, read_metrics
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ArtifactError, ConfigError, ContractError, DataError, DivergedError
 from gsegkit.images import to_pixels, write_png
 from gsegkit.progress import Progress
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
+from gsegkit.storage import read_json
 from gsegkit.types import GeneratedBatch
 
 SMALL = {"disc_base": 256, "disc_max": 16}  # too small to learn anything, but fast
@@ -243,7 +243,7 @@ def test_the_generator_is_never_moved(toy, ctx):
 
 
 def test_emptied_pictures_are_the_background_generators_after_loading_too(toy, ctx, tmp_path):
-    from gsegkit.artifacts import load_part, save_part
+    from gsegkit.parts import load_part, save_part
 
     smoke = RunContext(ctx.folder, seed=0, smoke=True)
     extractor = fitted(toy, smoke, steps=1, background="object", background_edit="zero")
@@ -365,7 +365,7 @@ def test_a_bank_mirrors_half_of_what_it_draws():
 
 
 def test_facts_are_json_and_name_what_was_chosen(toy, ctx):
-    from gsegkit.artifacts import save_part
+    from gsegkit.parts import save_part
 
     smoke = RunContext(ctx.folder, seed=0, smoke=True)
     extractor = fitted(toy, smoke, steps=1)

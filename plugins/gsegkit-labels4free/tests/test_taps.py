@@ -4,11 +4,11 @@ import pytest
 import torch
 from gsegkit_labels4free.taps import levels_of, select_levels
 
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
 from gsegkit.context import RunContext
 from gsegkit.errors import CapabilityError
 from gsegkit.taps import TapPoint, Taps
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
 from gsegkit.types import FeatureSpec, GeneratorInfo
 
 

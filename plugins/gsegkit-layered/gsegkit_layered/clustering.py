@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gsegkit.api import Session, open_generator
-from gsegkit.artifacts import atomic_write
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.devices import pick_device
+from gsegkit.engine.devices import pick_device
 from gsegkit.errors import CapabilityError, DataError
 from gsegkit.images import grid, to_images, write_png
+from gsegkit.storage import atomic_write
 from gsegkit_layered.generator import Layered
 
 BATCH = 64

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from gsegkit.commands.common import AsJson, Options, Quiet, console, only, print_json, session
-from gsegkit.terminal import make_table
+from gsegkit.cli.options import AsJson, Options, Quiet, console, only, print_json, session
+from gsegkit.cli.terminal import make_table
 
 layered = typer.Typer(name="layered", help="What a layered GAN knows beside its masks.", no_args_is_help=True)
 

@@ -9,12 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gsegkit.artifacts import COMPONENT_FILE, load_part, read_json, save_part
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ArtifactError, ConfigError, ContractError, DivergedError
 from gsegkit.interfaces import Edit, Segmenter, TrainableGenerator
+from gsegkit.parts import COMPONENT_FILE, load_part, save_part
 from gsegkit.seeds import child_seed, integers, isolated_rng, normals
+from gsegkit.storage import read_json
 from gsegkit.taps import Taps
 from gsegkit.types import FeatureSpec, GeneratedBatch, GeneratorInfo
 from gsegkit_layered.codes import Prior

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from gsegkit.context import RunContext, Stateful
 from gsegkit.errors import DivergedError
 from gsegkit.interfaces import Segmenter
-from gsegkit.modes import frozen
+from gsegkit.taps import frozen
 from gsegkit_layered.codes import Prior
 from gsegkit_layered.composition import Perturbation, perturbed
 from gsegkit_layered.config import TrainConfig

@@ -9,13 +9,13 @@ from gsegkit_layered.config import LayeredConfig, PerturbGANConfig
 from gsegkit_layered.generator import Layered, PerturbGAN
 from typer.testing import CliRunner
 
-from gsegkit.artifacts import save_part
-from gsegkit.cli import app
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
+from gsegkit.cli.main import app
 from gsegkit.errors import CapabilityError, ConfigError, DataError
 from gsegkit.images import read_image, to_images, to_pixels, write_png
+from gsegkit.parts import save_part
 from gsegkit.plugins import installed
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
 
 pytest.importorskip("gsegkit_datasets")
 

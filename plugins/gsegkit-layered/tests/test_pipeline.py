@@ -5,14 +5,14 @@ import threading
 import pytest
 import torch
 
-from gsegkit.artifacts import read_safetensors
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
+from gsegkit.engine.pipeline import run
+from gsegkit.engine.plan import Plan
 from gsegkit.errors import InterruptedRunError
 from gsegkit.images import to_pixels, write_png
-from gsegkit.pipeline import run
-from gsegkit.plan import Plan
 from gsegkit.progress import Progress
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
+from gsegkit.tensors import read_safetensors
 
 pytest.importorskip("gsegkit_smp")
 

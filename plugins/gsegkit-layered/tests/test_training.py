@@ -13,16 +13,17 @@ from gsegkit_layered.photos import Photos
 from gsegkit_layered.training import background_loss, binarisation, excess, missing_area, outline, ramp, settle
 from gsegkit_layered.watch import LastGood, Watch, spread_distance
 
-from gsegkit.artifacts import load_part, save_part, state_hash
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
 from gsegkit.config import Config
 from gsegkit.context import RunContext, read_metrics
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ArtifactError, ConfigError, DataError, DivergedError, InterruptedRunError
 from gsegkit.images import to_pixels, write_png
 from gsegkit.interfaces import Segmenter
+from gsegkit.parts import load_part, save_part
 from gsegkit.progress import Progress
-from gsegkit.toy import Toy
-from gsegkit.toy_config import ToyConfig
+from gsegkit.tensors import state_hash
 
 SMALL = {"z_dim": 4, "num_codes": 6, "group_size": 3, "batch": 4, "num_images": 24, "round_images": 16,
          "min_images": 2, "settle_batches": 2, "precision": "float32", "centre": 0.0}  # fmt: skip

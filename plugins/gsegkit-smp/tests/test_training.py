@@ -6,10 +6,10 @@ from gsegkit_smp.config import UnetConfig
 from gsegkit_smp.loader import Loader, split
 from gsegkit_smp.training import learning_rate
 
-from gsegkit.artifacts import load_part, save_part
 from gsegkit.context import read_metrics
 from gsegkit.dataset import MemoryDataset, Subset
 from gsegkit.errors import ConfigError, DataError, InterruptedRunError
+from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import installed
 from gsegkit.progress import Progress
 

@@ -15,7 +15,7 @@ from gsegkit.seeds import normals
 from gsegkit.taps import Taps
 from gsegkit.types import FeatureSpec, GeneratedBatch, GeneratorInfo
 from gsegkit_stylegan.config import Arch, SampleOptions
-from gsegkit_stylegan.networks_stylegan2 import NoiseSource, stored_noise
+from gsegkit_stylegan.networks.stylegan2 import NoiseSource, stored_noise
 from gsegkit_stylegan.weights import NONE, Stored, find_weights
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -63,7 +63,7 @@ class FamilyGenerator(Generator):
 
     def load_stored(self, stored: Stored) -> None:
         """Take tensors; ArtifactError names those that do not fit."""
-        from gsegkit.artifacts import load_state
+        from gsegkit.tensors import load_state
 
         load_state(self, stored.state, stored.source)
 

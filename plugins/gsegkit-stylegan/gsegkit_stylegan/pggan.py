@@ -6,7 +6,7 @@ from torch import Tensor
 
 from gsegkit_stylegan.config import PGGANArch, PGGANConfig
 from gsegkit_stylegan.generator import FamilyGenerator
-from gsegkit_stylegan.networks_pggan import PGGANNetwork
+from gsegkit_stylegan.networks.pggan import PGGANNetwork
 
 
 class PGGAN(FamilyGenerator):

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from gsegkit_stylegan.config import StyleGANArch, StyleGANConfig
 from gsegkit_stylegan.generator import FamilyGenerator
-from gsegkit_stylegan.networks_stylegan import StyleGANNetwork
-from gsegkit_stylegan.networks_stylegan2 import truncate
+from gsegkit_stylegan.networks.stylegan import StyleGANNetwork
+from gsegkit_stylegan.networks.stylegan2 import truncate
 
 
 class StyleGAN(FamilyGenerator):

@@ -9,9 +9,9 @@ from gsegkit.dataset import UnlabelledImages
 from gsegkit.interfaces import Segmenter, TrainableGenerator
 from gsegkit_stylegan.config import StyleGAN2Arch, StyleGAN2Config
 from gsegkit_stylegan.generator import FamilyGenerator
-from gsegkit_stylegan.networks_stylegan2 import StyleGAN2Network, truncate
-from gsegkit_stylegan.stylegan2_train import StyleGAN2Trainer
-from gsegkit_stylegan.train_data import RealImages
+from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network, truncate
+from gsegkit_stylegan.training.photographs import RealImages
+from gsegkit_stylegan.training.stylegan2 import StyleGAN2Trainer
 
 
 class StyleGAN2(FamilyGenerator, TrainableGenerator):

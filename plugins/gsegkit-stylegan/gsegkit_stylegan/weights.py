@@ -9,9 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
-from gsegkit.artifacts import COMPONENT_FILE, STATE_FILE, file_hash, read_json, read_safetensors
 from gsegkit.errors import ArtifactError, UnknownPluginError
+from gsegkit.parts import COMPONENT_FILE, STATE_FILE
 from gsegkit.plugins import installed
+from gsegkit.storage import file_hash, read_json
+from gsegkit.tensors import read_safetensors
 from gsegkit_stylegan.config import Arch, SampleOptions
 
 AUTO, NONE = "auto", "none"

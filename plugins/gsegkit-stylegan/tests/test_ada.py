@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from gsegkit_stylegan import ada
-from gsegkit_stylegan.ada import MAX_P, AdaController, augment
+from gsegkit_stylegan.training import ada
+from gsegkit_stylegan.training.ada import MAX_P, AdaController, augment
 
 KINDS = ("blit", "geometry", "colour")
 

@@ -9,11 +9,12 @@ from gsegkit_stylegan.pggan import PGGAN
 from gsegkit_stylegan.stylegan import StyleGAN
 from gsegkit_stylegan.stylegan2 import StyleGAN2
 
-from gsegkit.artifacts import save_part, state_hash
+from gsegkit.engine.plan import Plan, _resolve
 from gsegkit.errors import ArtifactError, CapabilityError, ConfigError, ContractError, UnknownPluginError
-from gsegkit.plan import Plan, _resolve
+from gsegkit.parts import save_part
 from gsegkit.plugins import installed
 from gsegkit.seeds import sample_seeds
+from gsegkit.tensors import state_hash
 
 SMALL = {"resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 10}
 STYLED = {**SMALL, "w_dim": 9, "mapping_layers": 2}

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from gsegkit_stylegan.config import PGGANArch, StyleGAN2Arch, StyleGANArch
-from gsegkit_stylegan.layers import blur, down_conv, filter_2d, normalize, up_conv, upsample
-from gsegkit_stylegan.networks_pggan import PGGANNetwork
-from gsegkit_stylegan.networks_stylegan import StyleGANNetwork, nearest_up_conv
-from gsegkit_stylegan.networks_stylegan2 import StyleGAN2Network, truncate
+from gsegkit_stylegan.networks.layers import blur, down_conv, filter_2d, normalize, up_conv, upsample
+from gsegkit_stylegan.networks.pggan import PGGANNetwork
+from gsegkit_stylegan.networks.stylegan import StyleGANNetwork, nearest_up_conv
+from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network, truncate
 
 spec = importlib.util.spec_from_file_location("plain", Path(__file__).parent / "plain.py")
 plain = importlib.util.module_from_spec(spec)

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from gsegkit_stylegan.config import StyleGAN2Arch, StyleGAN2Config
 from gsegkit_stylegan.config_train import TrainOptions
-from gsegkit_stylegan.discriminator import Discriminator, minibatch_std
-from gsegkit_stylegan.networks_stylegan2 import StyleGAN2Network
+from gsegkit_stylegan.networks.discriminator import Discriminator, minibatch_std
+from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
 from gsegkit_stylegan.stylegan2 import StyleGAN2
-from gsegkit_stylegan.stylegan2_train import StyleGAN2Trainer, _adam
-from gsegkit_stylegan.train_data import RealImages
-from gsegkit_stylegan.train_watch import WARM_UP, Watch
+from gsegkit_stylegan.training.photographs import RealImages
+from gsegkit_stylegan.training.stylegan2 import StyleGAN2Trainer, _adam
+from gsegkit_stylegan.training.watch import WARM_UP, Watch
 
 from gsegkit.context import RunContext, read_metrics
 from gsegkit.dataset import UnlabelledImages

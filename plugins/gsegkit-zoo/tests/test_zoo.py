@@ -6,10 +6,11 @@ import pytest
 from gsegkit_zoo import gsegkit_components
 from gsegkit_zoo.weights import ZooWeights
 
-from gsegkit.artifacts import file_hash, read_safetensors
 from gsegkit.errors import ArtifactError
 from gsegkit.images import read_image
 from gsegkit.plugins import installed
+from gsegkit.storage import file_hash
+from gsegkit.tensors import read_safetensors
 
 NAMES = [component.name for component in gsegkit_components()]
 CARD = {

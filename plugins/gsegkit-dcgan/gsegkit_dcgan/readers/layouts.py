@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from gsegkit_foreign import read_foreign
 from torch import Tensor
 
 from gsegkit.errors import ArtifactError
-from gsegkit.foreign import read_foreign
 from gsegkit_dcgan.config import DCGANArch, LayerSpec
 
 FILES_HINT = "a generator checkpoint of a supported DCGAN layout was expected; see the plugin's README"

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gsegkit_stylegan.config import StyleGAN2Arch
-from gsegkit_stylegan.layers import SQRT2, Conv, Dense, blur, down_conv, filter_2d, leaky
+from gsegkit_stylegan.networks.layers import SQRT2, Conv, Dense, blur, down_conv, filter_2d, leaky
 
 STD_GROUP = 4
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from gsegkit.taps import TapPoint
 from gsegkit_stylegan.config import PGGANArch
-from gsegkit_stylegan.layers import SLOPE, SQRT2, Conv, normalize
-from gsegkit_stylegan.networks_stylegan import nearest_up_conv
-from gsegkit_stylegan.networks_stylegan2 import NoiseSource, named_taps, stored_noise
+from gsegkit_stylegan.networks.layers import SLOPE, SQRT2, Conv, normalize
+from gsegkit_stylegan.networks.stylegan import nearest_up_conv
+from gsegkit_stylegan.networks.stylegan2 import NoiseSource, named_taps, stored_noise
 
 
 class Layer(nn.Module):

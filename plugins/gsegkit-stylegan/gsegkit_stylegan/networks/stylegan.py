@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from gsegkit.taps import TapPoint
 from gsegkit_stylegan.config import StyleGANArch
-from gsegkit_stylegan.layers import SLOPE, SQRT2, Conv, Dense, blur, filter_2d, normalize
-from gsegkit_stylegan.networks_stylegan2 import NoiseSource, named_taps, stored_noise
+from gsegkit_stylegan.networks.layers import SLOPE, SQRT2, Conv, Dense, blur, filter_2d, normalize
+from gsegkit_stylegan.networks.stylegan2 import NoiseSource, named_taps, stored_noise
 
 EPS = 1e-8
 BLUR = (1, 2, 1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gsegkit.taps import TapPoint
 from gsegkit_stylegan.config import StyleGAN2Arch
-from gsegkit_stylegan.layers import SQRT2, Conv, Dense, filter_2d, leaky, normalize, up_conv, upsample
+from gsegkit_stylegan.networks.layers import SQRT2, Conv, Dense, filter_2d, leaky, normalize, up_conv, upsample
 
 #: Noise of a layer: (layer name, resolution) -> [N or 1, 1, r, r] float32, or None for the stored one.
 NoiseSource = Callable[[str, int], Tensor | None]

@@ -1,6 +1,6 @@
 """Readers of checkpoints made by other software, and the import into gsegkit's own format.
 
-Nothing in a file is executed: see `gsegkit.foreign`.
+Nothing in a file is executed: see `gsegkit_foreign`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def import_file(
     look: Annotated[bool, typer.Option("--look", help="Say what the file is, and write nothing.")] = False,
 ) -> None:
     """Convert a StyleGAN or PGGAN checkpoint to safetensors, once, executing nothing of it."""
-    from gsegkit.artifacts import read_json
+    from gsegkit.storage import read_json
     from gsegkit_stylegan.readers.importer import CARD_FILE, import_checkpoint, sniff
 
     if look:

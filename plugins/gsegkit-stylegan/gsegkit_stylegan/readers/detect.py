@@ -8,10 +8,10 @@ from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
+from gsegkit_foreign import ForeignFile, Limits, Record, describe, printable, read_foreign
 from torch import Tensor
 
 from gsegkit.errors import ArtifactError
-from gsegkit.foreign import ForeignFile, Limits, Record, describe, printable, read_foreign
 from gsegkit_stylegan.readers import grown, stylegan2
 from gsegkit_stylegan.readers.found import Found
 from gsegkit_stylegan.readers.modules import is_module, read_modules

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from gsegkit.errors import ArtifactError
 from gsegkit_stylegan.config import MAX_RESOLUTION, PGGANArch, StyleGANArch
-from gsegkit_stylegan.networks_pggan import PGGANNetwork
-from gsegkit_stylegan.networks_stylegan import StyleGANNetwork
+from gsegkit_stylegan.networks.pggan import PGGANNetwork
+from gsegkit_stylegan.networks.stylegan import StyleGANNetwork
 from gsegkit_stylegan.readers.found import Found
 from gsegkit_stylegan.readers.layouts_grown import (
     FUSED_FROM,

@@ -7,8 +7,9 @@ from typing import Any
 
 import safetensors.torch
 
-from gsegkit.artifacts import STATE_FILE, atomic_write, atomic_write_json, file_hash, read_json
 from gsegkit.errors import ArtifactError
+from gsegkit.parts import STATE_FILE
+from gsegkit.storage import atomic_write, atomic_write_json, file_hash, read_json
 from gsegkit_stylegan.readers.detect import read_generator
 from gsegkit_stylegan.readers.own import CARD_FILE
 

@@ -7,8 +7,9 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from gsegkit_foreign import ForeignFile
+
 from gsegkit.errors import ArtifactError
-from gsegkit.foreign import ForeignFile
 from gsegkit_stylegan.readers import stylegan2
 from gsegkit_stylegan.readers.found import Found
 from gsegkit_stylegan.readers.modules import ModuleTree

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gsegkit_foreign import ForeignFile
 from torch import Tensor, nn
 
-from gsegkit.artifacts import COMPONENT_FILE, STATE_FILE, read_json
 from gsegkit.errors import ArtifactError
-from gsegkit.foreign import ForeignFile
+from gsegkit.parts import COMPONENT_FILE, STATE_FILE
+from gsegkit.storage import read_json
 from gsegkit_stylegan.config import Arch, PGGANArch, StyleGAN2Arch, StyleGANArch
-from gsegkit_stylegan.networks_pggan import PGGANNetwork
-from gsegkit_stylegan.networks_stylegan import StyleGANNetwork
-from gsegkit_stylegan.networks_stylegan2 import StyleGAN2Network
+from gsegkit_stylegan.networks.pggan import PGGANNetwork
+from gsegkit_stylegan.networks.stylegan import StyleGANNetwork
+from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
 from gsegkit_stylegan.readers.found import Found
 from gsegkit_stylegan.readers.rules import SAME, Rule, read_layout
 from gsegkit_stylegan.readers.shapes import check_fits, make_arch

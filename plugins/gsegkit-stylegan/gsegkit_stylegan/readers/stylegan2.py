@@ -11,8 +11,8 @@ from torch import Tensor
 from gsegkit.errors import ArtifactError
 from gsegkit.seeds import normals
 from gsegkit_stylegan.config import MAX_RESOLUTION, StyleGAN2Arch
-from gsegkit_stylegan.networks_stylegan2 import Mapping as MappingNetwork
-from gsegkit_stylegan.networks_stylegan2 import StyleGAN2Network
+from gsegkit_stylegan.networks.stylegan2 import Mapping as MappingNetwork
+from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
 from gsegkit_stylegan.readers.found import Found
 from gsegkit_stylegan.readers.layouts_stylegan2 import (
     Skeleton,

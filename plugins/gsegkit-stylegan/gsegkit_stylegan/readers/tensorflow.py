@@ -6,10 +6,10 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gsegkit_foreign import ForeignFile, Record, describe
 from torch import Tensor
 
 from gsegkit.errors import ArtifactError
-from gsegkit.foreign import ForeignFile, Record, describe
 from gsegkit_stylegan.readers import grown, stylegan2
 from gsegkit_stylegan.readers.found import Found
 

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from gsegkit.context import RunContext
 from gsegkit.images import grid, to_pixels, write_png
 from gsegkit.seeds import child_seed
-from gsegkit_stylegan.ada import AdaController, augment
 from gsegkit_stylegan.config_train import TrainOptions
-from gsegkit_stylegan.discriminator import Discriminator
-from gsegkit_stylegan.networks_stylegan2 import NoiseSource, StyleGAN2Network
-from gsegkit_stylegan.train_data import RealImages
-from gsegkit_stylegan.train_watch import Watch
+from gsegkit_stylegan.networks.discriminator import Discriminator
+from gsegkit_stylegan.networks.stylegan2 import NoiseSource, StyleGAN2Network
+from gsegkit_stylegan.training.ada import AdaController, augment
+from gsegkit_stylegan.training.photographs import RealImages
+from gsegkit_stylegan.training.watch import Watch
 
 ADAM_BETAS = (0.0, 0.99)
 W_AVG_BETA = 0.995

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from gsegkit_stylegan.config import StyleGAN2Arch
-from gsegkit_stylegan.networks_stylegan2 import StyleGAN2Network
+from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ import random
 
 import pytest
 from gsegkit_stylegan.config import PGGANArch, StyleGAN2Arch, StyleGANArch
-from gsegkit_stylegan.networks_pggan import PGGANNetwork
-from gsegkit_stylegan.networks_stylegan import StyleGANNetwork
-from gsegkit_stylegan.networks_stylegan2 import StyleGAN2Network
+from gsegkit_stylegan.networks.pggan import PGGANNetwork
+from gsegkit_stylegan.networks.stylegan import StyleGANNetwork
+from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
 from gsegkit_stylegan.readers import read_generator
 
 from gsegkit.errors import ArtifactError

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from gsegkit_stylegan.config import PGGANArch, StyleGANArch
-from gsegkit_stylegan.networks_pggan import PGGANNetwork
-from gsegkit_stylegan.networks_stylegan import StyleGANNetwork
+from gsegkit_stylegan.networks.pggan import PGGANNetwork
+from gsegkit_stylegan.networks.stylegan import StyleGANNetwork
 from gsegkit_stylegan.readers import layouts_grown as layouts
 from gsegkit_stylegan.readers import read_generator
 from gsegkit_stylegan.readers.detect import Extras, from_names

@@ -7,13 +7,13 @@ import pytest
 import safetensors.torch
 import torch
 import typer
+from gsegkit_foreign import read_foreign
 from gsegkit_stylegan.config import StyleGAN2Arch
 from gsegkit_stylegan.readers import import_checkpoint, importer, sniff
 from gsegkit_stylegan.readers.command import add_import_command
 from typer.testing import CliRunner
 
 from gsegkit.errors import ArtifactError, StorageError
-from gsegkit.foreign import read_foreign
 
 TINY = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 6, "w_dim": 6, "mapping_layers": 2}
 

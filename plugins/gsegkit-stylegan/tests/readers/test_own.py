@@ -11,8 +11,8 @@ from gsegkit_stylegan.readers import import_checkpoint, read_generator
 from gsegkit_stylegan.stylegan import StyleGAN
 from gsegkit_stylegan.stylegan2 import StyleGAN2
 
-from gsegkit.artifacts import save_part
 from gsegkit.errors import ArtifactError
+from gsegkit.parts import save_part
 
 SMALL = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 6}
 PARTS = {

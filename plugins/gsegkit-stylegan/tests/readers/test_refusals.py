@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from gsegkit_foreign.audit import audit
 from gsegkit_stylegan.readers import layouts_stylegan2 as layouts
 from gsegkit_stylegan.readers import read_generator
 from gsegkit_stylegan.readers.detect import Extras, from_names
 from gsegkit_stylegan.readers.rules import write_layout
 
 from gsegkit.errors import ArtifactError
-from gsegkit.testing.audit import audit
 
 TINY = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 6, "w_dim": 6, "mapping_layers": 2}
 TARGET = "gsegkit_stylegan.readers.importer:sniff"

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from gsegkit_stylegan.networks_stylegan2 import StyleGAN2Network
+from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
 from gsegkit_stylegan.readers import layouts_stylegan2 as layouts
 from gsegkit_stylegan.readers import read_generator
 from gsegkit_stylegan.readers.rules import read_layout, write_layout

@@ -1,0 +1,203 @@
+"""Names for the clusters of a run: on a page, by command, by a few labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gsegkit.api.results import _plan_of, load, open_labelled
+from gsegkit.api.session import Session
+from gsegkit.classes.class_map import (
+    ClassMap,
+    check_target,
+    class_map_yaml,
+    parse_class_map,
+    parse_classes,
+    stored_class_map,
+)
+from gsegkit.classes.match import Match, match_clusters, predicted_clusters
+from gsegkit.classes.matching import choose_images
+from gsegkit.classes.named import check_fits, clusters_of, fingerprint
+from gsegkit.clustering.extractor import ClusterExtractor
+from gsegkit.dataset import Subset
+from gsegkit.errors import ConfigError
+from gsegkit.interfaces import (
+    Generator,
+    MaskExtractor,
+    Predictor,
+    Segmenter,
+)
+from gsegkit.storage import atomic_write
+
+if TYPE_CHECKING:
+    from gsegkit.classes.page import Shown, View
+
+
+CANDIDATES = 8  # pictures looked at for each one shown, so that rare clusters are seen
+
+NAMES_FOLDER = "names"  # of a run: the page and the sheet of its clusters
+
+
+def name_page(
+    run_folder: str | Path,
+    out: str | Path | None = None,
+    *,
+    images: int = 12,
+    max_clusters: int = 30,
+    device: str = "auto",
+    session: Session | None = None,
+) -> Path:
+    """Make the page on which people merge, name and colour the clusters of a run's extractor.
+
+    Args:
+        run_folder: the run.
+        out: the page, one HTML file that needs nothing else; None = `RUN/names/index.html`.
+        images: generated images to show.
+        max_clusters: finest level to show; the present cut is always there.
+        device: where to compute.
+        session: see `run`.
+    """
+    from gsegkit.classes.page import render_page
+
+    out = Path(out) if out is not None else Path(run_folder) / NAMES_FOLDER / "index.html"
+    candidates = min(images * CANDIDATES, 128)
+    shown = _look(run_folder, images, None, max_clusters, device, session or Session.default(), candidates)
+    atomic_write(out, render_page(shown, str(run_folder), stored_class_map(run_folder)).encode())
+    return out
+
+
+def list_clusters(
+    run_folder: str | Path,
+    cut: int | None = None,
+    *,
+    images: int = 8,
+    sheet: str | Path | None = None,
+    device: str = "auto",
+    session: Session | None = None,
+) -> tuple[View, Path]:
+    """The clusters of a cut with their shares, and a contact sheet of them.
+
+    Args:
+        run_folder: the run.
+        cut: number of clusters; None = the present cut.
+        images: generated images in a row of the sheet: those that show most of the row's cluster.
+        sheet: the sheet, a PNG; None = `RUN/names/sheet.png`.
+        device: where to compute.
+        session: see `run`.
+    """
+    from gsegkit.classes.page import write_sheet
+
+    sheet = Path(sheet) if sheet is not None else Path(run_folder) / NAMES_FOLDER / "sheet.png"
+    shown = _look(run_folder, min(images * CANDIDATES, 128), cut, None, device, session or Session.default())
+    write_sheet(shown, sheet, images)
+    return shown.levels[0], sheet
+
+
+def name(
+    run_folder: str | Path,
+    classes: Sequence[str] = (),
+    *,
+    cut: int | None = None,
+    ignore: str = "",
+    save: str | Path | None = None,
+    session: Session | None = None,
+) -> ClassMap:
+    """Give the clusters of a run's extractor names.
+
+    Args:
+        run_folder: the run.
+        classes: `"NAME=3,0"`, `"NAME#44aa22=1,2"` or `"NAME=*"` (all others), in mask order, the background first;
+            none = every cluster is a class of its own, to be edited in the file.
+        cut: number of clusters; None = the present cut.
+        ignore: clusters whose pixels become 255, `"7,8"`.
+        save: classes.yaml to write; None = do not write one.
+        session: see `run`.
+
+    Raises:
+        ConfigError: a cluster is unknown, named twice or left out, or two classes have one name.
+    """
+    if save is not None:
+        check_target(save)
+    extractor: MaskExtractor = load(run_folder, "extractor", session=session)
+    ids = clusters_of(extractor, cut)
+    rows, ignored = parse_classes(classes, ignore, ids)
+    if not classes:
+        rows = [{"name": f"cluster-{i}", "clusters": [i]} for i in ids if i not in ignored]
+    level = (cut or extractor.k) if isinstance(extractor, ClusterExtractor) else None
+    values = {"extractor": fingerprint(extractor), "cut": level, "classes": rows, "ignore": ignored}
+    class_map = parse_class_map(values, "the class names")
+    check_fits(class_map, extractor)
+    if save is not None:
+        atomic_write(Path(save), class_map_yaml(class_map).encode())
+    return class_map
+
+
+def match(
+    run_folder: str | Path,
+    data: str | Path,
+    *,
+    images: int = 20,
+    cut: int | None = None,
+    save: str | Path | None = None,
+    seed: int = 0,
+    reader_options: dict[str, Any] | None = None,
+    device: str = "auto",
+    session: Session | None = None,
+) -> Match:
+    """Name a run's clusters by the labels of a few annotated photographs (KLiSH's greedy rule).
+
+    The run's segmenter predicts the photographs. This uses labels: the images are recorded in `labels_used`, and
+    `evaluate` leaves them out.
+
+    Args:
+        run_folder: a finished run.
+        data: annotated folder.
+        images: at most this many of its images, chosen by `seed`.
+        cut: match the clusters of a coarser cut than the run's; None = the run's.
+        save: classes.yaml to write; None = do not write one.
+        seed: chooses the images.
+        reader_options: options of the folder's reader.
+        device: where to compute.
+        session: see `run`.
+
+    Raises:
+        ConfigError: the segmenter's classes are not this run's clusters, or (with `save`) one class got all of them.
+    """
+    session = session or Session.default()
+    if images < 1:
+        raise ConfigError(f"matching needs at least one annotated image, got images={images}", "the paper's rule: 20")
+    if save is not None:
+        check_target(save)
+    segmenter: Segmenter = load(run_folder, "segmenter", session=session, device=device)
+    extractor: MaskExtractor = load(run_folder, "extractor", session=session)
+    predicted = predicted_clusters(segmenter.classes, extractor, stored_class_map(run_folder), cut)
+    dataset = open_labelled(data, session, reader_options)
+    chosen = Subset(dataset, choose_images(len(dataset), images, seed))
+    ctx = session.context(Path(run_folder), device)
+    found = match_clusters(Predictor(segmenter), predicted, extractor, chosen, ctx)
+    if len(chosen) == len(dataset):
+        ctx.warn(f"all {len(dataset)} images were used for the matching: none is left to score")
+    if save is not None:
+        atomic_write(Path(save), class_map_yaml(found.class_map()).encode())
+    return found
+
+
+def _look(
+    run_folder: str | Path,
+    images: int,
+    cut: int | None,
+    max_clusters: int | None,
+    device: str,
+    session: Session,
+    candidates: int = 0,
+) -> Shown:
+    """A run's clusters on generated pictures: of one cut, or (with `max_clusters`) of all levels up to that."""
+    from gsegkit.classes.page import look
+
+    plan = _plan_of(Path(run_folder))
+    extractor: MaskExtractor = load(run_folder, "extractor", session=session, device=device)
+    clusters_of(extractor, cut)
+    generator: Generator = load(run_folder, "generator", session=session, device=device)
+    ctx = session.context(Path(run_folder), device, plan.seed, batch_size=plan.batch_size)
+    return look(generator, extractor, ctx, images, cut, max_clusters, candidates)

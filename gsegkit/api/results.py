@@ -1,0 +1,226 @@
+"""What a run left: its parts, loaded, scored, applied and exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gsegkit.api.session import Session
+from gsegkit.classes.class_map import (
+    is_class_map,
+    parse_class_map,
+    read_values,
+    stored_class_map,
+)
+from gsegkit.classes.held_out import leave_out, with_note
+from gsegkit.classes.named import check_origin, fingerprint
+from gsegkit.colours import display_palette
+from gsegkit.dataset import LabelledDataset
+from gsegkit.engine.devices import pick_device
+from gsegkit.engine.plan import Plan
+from gsegkit.engine.shards import MANIFEST_FILE, ShardDataset
+from gsegkit.errors import ArtifactError, ConfigError, DataError
+from gsegkit.interfaces import (
+    DatasetReader,
+    Evaluator,
+    Generator,
+    GeneratorEvaluator,
+    Predictor,
+)
+from gsegkit.parts import COMPONENT_FILE, load_part
+from gsegkit.plugins import KIND_ALIASES
+from gsegkit.rundir import RunFolder
+from gsegkit.storage import read_json
+from gsegkit.types import Report
+
+if TYPE_CHECKING:
+    pass
+
+
+DATASET_FORMATS = ("png", "coco", "yolo", "voc", "webdataset", "huggingface")
+
+MODEL_FORMATS = ("onnx", "torch")
+
+
+def load(folder: str | Path, kind: str = "segmenter", *, session: Session | None = None, device: str = "cpu") -> Any:
+    """A fitted part of a run folder: its "segmenter" (default), "extractor" or "generator", of the last round.
+
+    A folder that holds one part alone, such as `train_generator` makes, is read too.
+
+    Raises:
+        ArtifactError: the folder holds no such part, or it is damaged.
+    """
+    session = session or Session.default()
+    kind = KIND_ALIASES.get(kind, kind)
+    if kind == "generator" and not (Path(folder) / COMPONENT_FILE).exists():
+        return _load_generator(Path(folder), session, device)
+    found = _part_folder(Path(folder), kind)
+    record = read_json(found / COMPONENT_FILE)
+    if record.get("kind") != kind:
+        raise ArtifactError(f"'{found}' holds a {record.get('kind')}, not a {kind}", f"give a folder with a {kind}")
+    part = session.registry.build(kind, record["name"], record["config"])
+    load_part(part, found)
+    return part.to(pick_device(device)).eval()
+
+
+def evaluate(
+    run_folder: str | Path,
+    data: str | Path,
+    *,
+    evaluator: str = "masks",
+    options: dict[str, Any] | None = None,
+    reader_options: dict[str, Any] | None = None,
+    device: str = "auto",
+    session: Session | None = None,
+) -> Report:
+    """Score a trained segmenter on an annotated folder.
+
+    Images whose labels helped to name its classes (`labels_used` of its class names) are left out, and a note says so.
+    """
+    session = session or Session.default()
+    _check_match_file((options or {}).get("match"), Path(run_folder), session)
+    segmenter = load(run_folder, "segmenter", session=session, device=device)
+    scorer: Evaluator = session.registry.build("evaluator", evaluator, options)
+    ctx = session.context(Path(run_folder), device)
+    names = stored_class_map(run_folder)
+    dataset, note = leave_out(open_labelled(data, session, reader_options), names.labels_used if names else ())
+    return with_note(scorer.evaluate(Predictor(segmenter), dataset, ctx), note)
+
+
+def evaluate_generator(
+    generator: str | Path | Generator,
+    images: str | Path,
+    *,
+    evaluator: str = "frechet",
+    generator_options: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+    reader_options: dict[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    session: Session | None = None,
+) -> Report:
+    """Compare what a generator paints with a folder of photographs; no labels are used.
+
+    Args:
+        generator: a name, a run folder, a folder made by `train_generator`, or a generator (moved to the device).
+        images: photographs, best those that it was not trained on.
+        evaluator: generator evaluator.
+        generator_options: options of a generator that is given by name.
+        options: options of the evaluator.
+        reader_options: options of the folder's reader.
+        seed: of the pictures, and of the choice of photographs.
+        device: where to compute.
+        session: see `run`.
+    """
+    session = session or Session.default()
+    scorer: GeneratorEvaluator = session.registry.build("generator-evaluator", evaluator, options)
+    if not isinstance(generator, Generator):
+        generator = open_generator(generator, session, generator_options)
+    reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
+    photographs = reader.images(Path(images))
+    ctx = session.context(Path(evaluator), device, seed)  # nothing is written there
+    return scorer.evaluate(generator.to(ctx.device), photographs, ctx)
+
+
+def predict(
+    run_folder: str | Path,
+    inputs: str | Path,
+    out: str | Path,
+    *,
+    formats: tuple[str, ...] = ("label", "overlay"),
+    device: str = "auto",
+    session: Session | None = None,
+) -> Any:
+    """Segment a file, a folder or a glob of photographs; writes masks and overlays to `out`."""
+    from gsegkit.exports.predictions import predict_files
+
+    session = session or Session.default()
+    segmenter = load(run_folder, "segmenter", session=session, device=device)
+    names = stored_class_map(run_folder)
+    palette = display_palette(names.colours(segmenter.classes) if names else None)
+    return predict_files(segmenter, inputs, Path(out), formats, session.context(Path(out), device), palette)
+
+
+def export(
+    run_folder: str | Path, out: str | Path, format: str, *, session: Session | None = None, **options: Any
+) -> Any:
+    """Export the segmenter ("onnx", "torch") or the data set ("png", "coco", "yolo", "voc" ...) of a run."""
+    session = session or Session.default()
+    if format in MODEL_FORMATS:
+        from gsegkit.exports.networks import export_model
+
+        return export_model(load(run_folder, "segmenter", session=session), Path(out), format, **options)
+    if format in DATASET_FORMATS:
+        from gsegkit.exports.datasets import export_dataset
+
+        dataset = open_labelled(run_folder, session)
+        return export_dataset(dataset, Path(out), format, session.context(Path(out), "cpu"), **options)
+    raise ConfigError(f"no export format '{format}'", f"formats: {', '.join(MODEL_FORMATS + DATASET_FORMATS)}")
+
+
+def open_labelled(
+    folder: str | Path, session: Session, reader_options: dict[str, Any] | None = None
+) -> LabelledDataset:
+    """Pairs from a run folder, a folder of shards, or an annotated image folder (read with the reader's options)."""
+    folder = Path(folder)
+    if (folder / MANIFEST_FILE).exists():
+        return ShardDataset(folder)
+    if (folder / "config.json").exists():
+        rounds = sorted(folder.glob(f"dataset*/{MANIFEST_FILE}"), key=lambda path: _round_number(path.parent))
+        if not rounds:
+            raise DataError(f"run '{folder}' has no finished data set", "run it to its end first")
+        return ShardDataset(rounds[-1].parent)
+    labelled: LabelledDataset = session.registry.build("dataset", "folder", reader_options).labelled(folder)
+    return labelled
+
+
+def open_generator(given: str | Path, session: Session, options: dict[str, Any] | None = None) -> Generator:
+    """A generator by name (with options), or as a run folder or a folder of `train_generator` holds it.
+
+    Raises:
+        ConfigError: options were given for a stored one.
+    """
+    folder = Path(given)
+    if not any((folder / name).exists() for name in ("config.json", COMPONENT_FILE)):
+        named: Generator = session.registry.build("generator", str(given), options)
+        return named.eval()
+    if options:
+        raise ConfigError(f"the generator in '{folder}' has its options", "leave out -o gen.…, or give a name")
+    stored: Generator = load(folder, "generator", session=session)
+    return stored
+
+
+def _plan_of(folder: Path) -> Plan:
+    return Plan.from_options(RunFolder(folder).read_config())
+
+
+def _load_generator(folder: Path, session: Session, device: str) -> Generator:
+    plan = _plan_of(folder)
+    generator: Generator = session.registry.build("generator", plan.gen.name, plan.gen.options)
+    if plan.train_generator:
+        load_part(generator, _part_folder(folder, "generator"))
+    return generator.to(pick_device(device)).eval()
+
+
+def _part_folder(folder: Path, kind: str) -> Path:
+    if (folder / COMPONENT_FILE).exists():
+        return folder
+    found = sorted((path.parent for path in folder.glob(f"{kind}*/{COMPONENT_FILE}")), key=_round_number)
+    if not found:
+        what = "does not exist" if not folder.exists() else f"holds no trained {kind}"
+        raise ArtifactError(f"'{folder}' {what}", "give a folder made by gsegkit run or gsegkit train")
+    return found[-1]
+
+
+def _round_number(folder: Path) -> int:
+    number = folder.name.rpartition("-")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def _check_match_file(match: Any, folder: Path, session: Session) -> None:
+    """When classes are matched by class names, those must belong to this run's fit."""
+    if not isinstance(match, str) or not Path(match).is_file():
+        return  # a rule, or the evaluator says that there is no such file
+    values = read_values(match)
+    if is_class_map(values) and any(folder.glob(f"extractor*/{COMPONENT_FILE}")):
+        check_origin(parse_class_map(values, match), fingerprint(load(folder, "extractor", session=session)))

@@ -1,0 +1,36 @@
+"""Images whose labels were used are left out of the scoring, and a note says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gsegkit.dataset import LabelledDataset, Subset
+from gsegkit.errors import DataError
+from gsegkit.types import Report
+
+
+def leave_out(dataset: LabelledDataset, names: Sequence[str]) -> tuple[LabelledDataset, str]:
+    """A data set without the images whose labels were used, and a note that says so ("" when no label was used).
+
+    Raises:
+        DataError: nothing would be left.
+    """
+    if not names:
+        return dataset, ""
+    used = set(names)
+    kept = [index for index in range(len(dataset)) if dataset[index].name not in used]
+    count = len(dataset) - len(kept)
+    if not kept:
+        raise DataError(
+            f"all {count} images were used to name the classes: none is left to score", "match on fewer images"
+        )
+    what = f"{len(used)} annotated images were used to name the classes (labels_used)"
+    if not count:
+        return dataset, f"{what}; none of them is in this data set"
+    return Subset(dataset, kept), f"{what}; {count} of this data set's {len(dataset)} images were left out for it"
+
+
+def with_note(report: Report, note: str) -> Report:
+    """The report with one more note; "" adds none."""
+    return replace(report, notes=(*report.notes, note)) if note else report

@@ -1,0 +1,92 @@
+"""Bytes and JSON on disk: atomic writes, hashes, storage errors with a remedy. Imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gsegkit.errors import ArtifactError, StorageError
+
+if TYPE_CHECKING:
+    pass
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a StorageError that names the path and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageError(
+                f"no space left while writing '{path}'",
+                "free some space, then run the same command again: finished work is kept",
+            ) from error
+        raise StorageError(
+            f"cannot write '{path}': {error.strerror or error}",
+            "choose a folder you may write to",
+        ) from error
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write a file so that `path` holds either the old content or all of the new one, whatever happens.
+
+    A temporary file in the same folder is written, flushed to disk and renamed.
+
+    Raises:
+        StorageError: disk full, read-only, no permission; `path` is untouched and the temporary file is gone.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        _sync_folder(path.parent)
+
+
+def atomic_write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, indented, keys in the given order."""
+    atomic_write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; ArtifactError when it is missing or not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ArtifactError(f"'{path}' does not exist", "check the path") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"'{path}' cannot be read: {error}", "it is damaged; make it again") from None
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":  # a folder cannot be opened elsewhere; the rename is still atomic
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # some network file systems refuse; the content is already safe
+        pass
+    finally:
+        os.close(handle)
