@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gsegkit.builtin.hook import hook as builtin
+from gsegkit.builtin import hook as builtin
 from gsegkit.context import RunContext
 from gsegkit.engine.plan import Plan
 from gsegkit.plugins import Registry
