@@ -20,7 +20,8 @@ import sys, torch
 torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
 import parts
-from gsegkit import builtin, pipeline
+from gsegkit.builtin import hook as builtin
+from gsegkit.engine import pipeline
 from gsegkit.engine.plan import Plan
 from gsegkit.plugins import Registry
 registry = Registry()

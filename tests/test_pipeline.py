@@ -76,10 +76,10 @@ def test_a_disk_that_fills_up_at_any_write_loses_nothing(plan, registry, tmp_pat
     """The n-th flush to disk fails; the run says so, and the same run again finishes with the same files."""
     import errno
 
-    from gsegkit import tensors as artifacts
+    from gsegkit import storage
 
     whole = run(plan, tmp_path / "whole", registry=registry)
-    real, calls = artifacts.os.fsync, 0
+    real, calls = storage.os.fsync, 0
 
     def count(handle):
         nonlocal calls
@@ -89,7 +89,7 @@ def test_a_disk_that_fills_up_at_any_write_loses_nothing(plan, registry, tmp_pat
         real(handle)
 
     fail_at = 0
-    monkeypatch.setattr(artifacts.os, "fsync", count)
+    monkeypatch.setattr(storage.os, "fsync", count)
     run(plan, tmp_path / "counted", registry=registry)
     total = calls
     assert total > 20

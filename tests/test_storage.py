@@ -4,7 +4,7 @@ import os
 import pytest
 import torch
 
-from gsegkit import tensors as artifacts
+from gsegkit import storage
 from gsegkit.errors import ArtifactError, StorageError
 from gsegkit.parts import load_part, save_part
 from gsegkit.storage import atomic_write
@@ -72,7 +72,7 @@ class Faults:
     def __init__(self, monkeypatch, n, code):
         self.left, self.code = n, code
         for name in ("fsync", "replace"):
-            monkeypatch.setattr(artifacts.os, name, self.wrap(getattr(os, name)))
+            monkeypatch.setattr(storage.os, name, self.wrap(getattr(os, name)))
         real_open = open
         monkeypatch.setattr("builtins.open", self.wrap(real_open, only_write=True))
 
