@@ -103,7 +103,7 @@ class CocoWriter(DatasetWriter):
 
 
 class YoloWriter(DatasetWriter):
-    """images/train/NAME.png, labels/train/NAME.txt and data.yaml; polygons as in `gsegkit.exports.annotations.yolo_lines`."""
+    """images/train/NAME.png, labels/train/NAME.txt and data.yaml; see `yolo_lines`."""
 
     def add(self, name: str, sample: Sample) -> None:
         """See `DatasetWriter.add`."""
