@@ -21,11 +21,15 @@ class Config(BaseModel):
 
     A method with several sets of constants declares a field `profile: Literal["default", "paper"]` and fills
     `profiles`; the values of the chosen profile replace the defaults, and options given by the user win over both.
+
+    An option that got another name is listed in `renamed` (old name -> new name). Old names are read in stored records
+    only (config.json of a run, component.json of a part); on the command line they are errors.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    renamed: ClassVar[Mapping[str, str]] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -95,6 +99,11 @@ def build_config(cls: type[ConfigT], options: Mapping[str, Any], where: str) -> 
         raise ConfigError("; ".join(lines), "gsegkit show KIND NAME prints the options") from None
     except TypeError as error:
         raise ConfigError(f"{where}: {error}", "options are name=value pairs") from None
+
+
+def current_names(cls: type[Config], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Options from a stored record, under the names that they have today (see `Config.renamed`)."""
+    return {cls.renamed.get(name, name): value for name, value in stored.items()}
 
 
 def _problem(cls: type[Config], problem: Any, where: str) -> str:

@@ -10,7 +10,7 @@ import difflib
 import importlib
 import importlib.util
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -19,7 +19,7 @@ from typing import Any
 import pluggy
 
 from gsegkit.capabilities import unknown_capabilities
-from gsegkit.config import Config, build_config
+from gsegkit.config import Config, build_config, current_names
 from gsegkit.errors import (
     ConfigError,
     GsegkitError,
@@ -59,6 +59,8 @@ class Component:
         name: the name on the command line, lower case.
         target: `"package.module:Class"`, imported on first use.
         config: `"package.module:ConfigClass"`, a light module; its one instance constructs the target.
+        kit: `"package.kit:SETTINGS"`, a `gsegkit.testing.KitSettings` in a light module of its own; empty = the
+            conformance kit uses the default options.
         summary: one line for `gsegkit list`.
         paper: citation or URL, empty when there is none.
         licence: licence of code and weights when it is not Apache-2.0.
@@ -74,6 +76,7 @@ class Component:
     name: str
     target: str
     config: str = "gsegkit.config:Config"
+    kit: str = ""
     summary: str = ""
     paper: str = ""
     licence: str = "Apache-2.0"
@@ -121,6 +124,10 @@ class Entry:
     def config_class(self) -> type[Config]:
         """Import and return the options model (light)."""
         return self._import(self.component.config)  # type: ignore[no-any-return]
+
+    def kit_settings(self) -> Any:
+        """Import and return what the plugin tells the conformance kit (light); None when it tells nothing."""
+        return self._import(self.component.kit) if self.component.kit else None
 
     def target_class(self) -> type:
         """Import and return the component's class (heavy).
@@ -241,10 +248,19 @@ class Registry:
             groups.setdefault((entry.component.kind, entry.component.name), []).append(entry)
         return {key: group for key, group in groups.items() if len(group) > 1}
 
-    def build(self, kind: str, name: str, options: dict[str, Any] | None = None) -> Any:
-        """Find, configure and construct in one step; `options` are the component's own."""
+    def build(self, kind: str, name: str, options: Mapping[str, Any] | None = None, *, stored: bool = False) -> Any:
+        """Find, configure and construct in one step.
+
+        Args:
+            kind: component kind.
+            name: `name` or `name@distribution`.
+            options: the component's own; None = its defaults.
+            stored: the options come from a stored record, so names that they had in earlier versions are read too.
+        """
         entry = self.find(kind, name)
-        return entry.build(build_config(entry.config_class(), options or {}, where=entry.component.name))
+        cls = entry.config_class()
+        given = current_names(cls, options or {}) if stored else options or {}
+        return entry.build(build_config(cls, given, where=entry.component.name))
 
     def _remedy(self, kind: str, name: str) -> str:
         dist = KNOWN_PLUGINS.get((kind, name))

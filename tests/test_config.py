@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from gsegkit.config import Config, build_config, option_table, parse_assignments, parse_value, read_options_file
+from gsegkit.config import (
+    Config,
+    build_config,
+    current_names,
+    option_table,
+    parse_assignments,
+    parse_value,
+    read_options_file,
+)
 from gsegkit.errors import ConfigError
 
 
@@ -128,3 +136,14 @@ def test_any_options_give_a_config_or_one_config_error(options):
         assert isinstance(build_config(Sample, options, "x"), Sample)
     except ConfigError as error:
         assert error.message
+
+
+def test_old_names_are_read_in_stored_records_and_nowhere_else():
+    class Renamed(Config):
+        renamed = {"batch": "batch_size"}
+        batch_size: int = Field(4, description="images a step")
+
+    assert current_names(Renamed, {"batch": 7}) == {"batch_size": 7}
+    assert build_config(Renamed, current_names(Renamed, {"batch": 7}), "x").batch_size == 7
+    with pytest.raises(ConfigError, match=r"x\.batch: no such option"):
+        build_config(Renamed, {"batch": 7}, "x")

@@ -98,7 +98,7 @@ def test_the_reader_reads_pairs(entry, tmp_path) -> None:
 def test_the_files_are_whole_and_tidy(kind, tmp_path) -> None:
     folder = new_plugin(kind, "abc", tmp_path / "new" / "abc")
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    package = [f"gsegkit_abc/{name}" for name in ("__init__.py", "abc.py", "config.py", "py.typed")]
+    package = [f"gsegkit_abc/{name}" for name in ("__init__.py", "abc.py", "config.py", "kit.py", "py.typed")]
     assert files == ["README.md", *package, "pyproject.toml", "tests/test_contract.py"]
     for path in folder.rglob("*.*"):
         if path.is_file():

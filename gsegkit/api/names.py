@@ -195,7 +195,7 @@ def _look(
     """A run's clusters on generated pictures: of one cut, or (with `max_clusters`) of all levels up to that."""
     from gsegkit.classes.page import look
 
-    plan = _plan_of(Path(run_folder))
+    plan = _plan_of(Path(run_folder), session)
     extractor: MaskExtractor = load(run_folder, "extractor", session=session, device=device)
     clusters_of(extractor, cut)
     generator: Generator = load(run_folder, "generator", session=session, device=device)

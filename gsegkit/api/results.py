@@ -58,7 +58,7 @@ def load(folder: str | Path, kind: str = "segmenter", *, session: Session | None
     record = read_json(found / COMPONENT_FILE)
     if record.get("kind") != kind:
         raise ArtifactError(f"'{found}' holds a {record.get('kind')}, not a {kind}", f"give a folder with a {kind}")
-    part = session.registry.build(kind, record["name"], record["config"])
+    part = session.registry.build(kind, record["name"], record["config"], stored=True)
     load_part(part, found)
     return part.to(pick_device(device)).eval()
 
@@ -190,12 +190,12 @@ def open_generator(given: str | Path, session: Session, options: dict[str, Any] 
     return stored
 
 
-def _plan_of(folder: Path) -> Plan:
-    return Plan.from_options(RunFolder(folder).read_config())
+def _plan_of(folder: Path, session: Session) -> Plan:
+    return Plan.from_record(RunFolder(folder).read_config(), session.registry)
 
 
 def _load_generator(folder: Path, session: Session, device: str) -> Generator:
-    plan = _plan_of(folder)
+    plan = _plan_of(folder, session)
     generator: Generator = session.registry.build("generator", plan.gen.name, plan.gen.options)
     if plan.train_generator:
         load_part(generator, _part_folder(folder, "generator"))

@@ -98,7 +98,7 @@ def synthesize(
         The data set, or None when other workers are still to finish.
     """
     session = session or Session.default()
-    plan = _plan_of(Path(run_folder))
+    plan = _plan_of(Path(run_folder), session)
     if refine is not None:
         plan = plan.model_copy(update={"refine": tuple(PartSpec(name=name) for name in refine)})
     if classes is not None:

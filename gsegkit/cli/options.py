@@ -14,9 +14,10 @@ from rich.console import Console
 
 from gsegkit.cli.terminal import make_progress
 from gsegkit.config import parse_assignments
-from gsegkit.engine.plan import Plan
+from gsegkit.engine.plan import Plan, renew
 from gsegkit.errors import ConfigError
 from gsegkit.plugins import KIND_ALIASES, installed
+from gsegkit.rundir import CONFIG_FILE
 
 if TYPE_CHECKING:
     from gsegkit.api import Session
@@ -71,6 +72,8 @@ def read_plan(config: Path | None, options: list[str] | None, **fields: Any) -> 
     from gsegkit.config import read_options_file
 
     base = read_options_file(config) if config is not None else {}
+    if config is not None and config.name == CONFIG_FILE:  # stored by a run, perhaps of an earlier version
+        base = renew(base, installed())
     if fields.get("refine") == []:
         fields["refine"] = None
     return Plan.from_options(base, options or [], **fields)

@@ -17,7 +17,7 @@ from gsegkit.classes.named import Named, fingerprint
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, UnlabelledImages
 from gsegkit.engine.devices import pick_device
-from gsegkit.engine.plan import PART_KINDS, Plan, differences
+from gsegkit.engine.plan import PART_KINDS, Plan, differences, renew
 from gsegkit.engine.preflight import PreflightError, check
 from gsegkit.engine.shards import ShardDataset
 from gsegkit.engine.sources import check_readable, open_images, open_test_set, truth_set
@@ -79,7 +79,7 @@ def run(
         raise PreflightError(problems)
     plan = plan.resolved(registry)
     with folder.locked():
-        _claim(folder, plan, update)
+        _claim(folder, plan, registry, update)
         journal = Journal(progress or Progress(), folder.path / "log.txt")
         ctx = RunContext(
             folder=folder.path,
@@ -274,11 +274,11 @@ def _component_licences(plan: Plan, registry: Registry) -> list[list[str]]:
     return [[entry.full_name, entry.component.licence] for entry in entries]
 
 
-def _claim(folder: RunFolder, plan: Plan, update: bool) -> None:
+def _claim(folder: RunFolder, plan: Plan, registry: Registry, update: bool) -> None:
     """Write config.json, unless the folder holds a run of another plan."""
     new = plan.model_dump(mode="json")
     if (folder.path / "config.json").exists():
-        changed = differences(folder.read_config(), new)
+        changed = differences(renew(folder.read_config(), registry), new)
         if changed and not update:
             shown = "; ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
             raise ConfigError(

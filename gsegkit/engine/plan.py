@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from gsegkit.classes.class_map import ClassMap, as_class_map
-from gsegkit.config import Config, build_config, parse_assignments
-from gsegkit.errors import ConfigError
+from gsegkit.config import Config, build_config, current_names, parse_assignments
+from gsegkit.errors import ConfigError, PluginConflictError, PluginLoadError, UnknownPluginError
 from gsegkit.plugins import Entry, Registry
 from gsegkit.rundir import stage_key
 
@@ -76,6 +77,11 @@ class Plan(Config):
             _assign(values, _LONG_NAMES.get(part, part), options)
         return build_config(cls, values, where="run")
 
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], registry: Registry) -> Plan:
+        """Read a stored config.json; options that were renamed since then are read under their old names too."""
+        return cls.from_options(renew(record, registry))
+
     def parts(self) -> list[tuple[str, str, PartSpec]]:
         """(where, kind, spec) of every component that the plan uses; the reader only when there is a folder to read."""
         unused = {"data_reader"} if self.data is None and self.images is None else set()
@@ -98,6 +104,13 @@ class Plan(Config):
         key = stage_key(self.model_dump(mode="json", exclude={"device", "classes"}))[:6]
         names = "-".join(spec.name.partition("@")[0] for spec in (self.gen, self.extractor, self.seg))
         return Path("runs") / f"{names}{'-smoke' if self.smoke else ''}-{key}"
+
+
+def renew(record: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """A stored config.json with every option of its parts under the name that it has today."""
+    new = {**record, "refine": [_renewed(registry, "refiner", spec) for spec in record.get("refine", ())]}
+    new.update({part: _renewed(registry, kind, record[part]) for part, kind in PART_KINDS.items() if part in record})
+    return new
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
@@ -126,6 +139,14 @@ def _field(name: str, value: Any) -> Any:
 def _resolve(registry: Registry, kind: str, spec: PartSpec, where: str) -> PartSpec:
     config = build_config(registry.find(kind, spec.name).config_class(), spec.options, where)
     return PartSpec(name=spec.name, options=config.model_dump(mode="json"))
+
+
+def _renewed(registry: Registry, kind: str, spec: Any) -> Any:
+    try:
+        cls = registry.find(kind, spec["name"]).config_class()
+        return {**spec, "options": current_names(cls, spec["options"])}
+    except (UnknownPluginError, PluginConflictError, PluginLoadError, KeyError, TypeError, AttributeError):
+        return spec  # not there, or not of this form: whoever builds the plan says so
 
 
 def _assign(values: dict[str, Any], part: str, options: dict[str, Any]) -> None:

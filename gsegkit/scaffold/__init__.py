@@ -68,7 +68,7 @@ def _render(kind: str, name: str) -> dict[str, str]:
     cls = "".join(word.capitalize() for word in name.split("-"))
     part = (TEMPLATES / kind / "part.py.txt").read_text(encoding="utf-8")
     imported = re.search(rf"^(from|import|class) .*\b{cls}\b", part, re.MULTILINE)
-    if imported or keyword.iskeyword(module) or module in ("config", "tests") or name.startswith("gsegkit"):
+    if imported or keyword.iskeyword(module) or module in ("config", "kit", "tests") or name.startswith("gsegkit"):
         raise ConfigError(f"the name '{name}' is taken by gsegkit or by Python", "choose another, e.g. my-method")
     major, minor = __version__.split(".")[:2]
     values = {
@@ -85,6 +85,7 @@ def _render(kind: str, name: str) -> dict[str, str]:
         "README.md": f"{kind}/README.md.txt",
         f"{package}/__init__.py": "init.py.txt",
         f"{package}/config.py": f"{kind}/config.py.txt",
+        f"{package}/kit.py": f"{kind}/kit.py.txt" if (TEMPLATES / kind / "kit.py.txt").exists() else "kit.py.txt",
         f"{package}/{module}.py": f"{kind}/part.py.txt",
         f"{package}/py.typed": "py.typed.txt",
         "tests/test_contract.py": "test_contract.py.txt",

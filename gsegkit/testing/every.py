@@ -52,12 +52,13 @@ def check_record(subject: Subject) -> None:
 
 
 def check_light_import(subject: Subject) -> None:
-    """Importing the options imports neither torch nor another heavy package, so `gsegkit list` stays fast."""
+    """Importing the options and the kit's settings imports no torch and nothing heavy: `gsegkit list` stays fast."""
     if subject.entry is None:
         raise CheckSkippedError("not registered")
-    module = subject.entry.component.config.partition(":")[0]
-    found = _heavy_imports(module, os.pathsep.join(sys.path))
-    subject.expect(not found, "gsegkit_components", f"importing {module} imports {found}")
+    component = subject.entry.component
+    for module in [path.partition(":")[0] for path in (component.config, component.kit) if path]:
+        found = _heavy_imports(module, os.pathsep.join(sys.path))
+        subject.expect(not found, "gsegkit_components", f"importing {module} imports {found}")
 
 
 @functools.cache

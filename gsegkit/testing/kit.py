@@ -201,7 +201,7 @@ def check_component(
     Args:
         kind: a component kind.
         what: an installed component, or a function (a class of no arguments) that constructs one.
-        settings: see `KitSettings`; by default what its config class declares.
+        settings: see `KitSettings`; by default what its record names.
         provides: capabilities of a component that is not installed.
         requires: what it requires of the generator.
         inputs: what must be given to its fit().

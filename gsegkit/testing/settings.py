@@ -1,4 +1,4 @@
-"""What a plugin tells the conformance kit about itself. Light: a config module may import it."""
+"""What a plugin tells the conformance kit about itself. Light: imports no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class KitSettings:
-    """How the kit should treat one component; a config class declares it as `kit: ClassVar[KitSettings]`.
+    """How the kit should treat one component; its record names it: `Component(kit="package.kit:SETTINGS")`.
 
     Attributes:
         options: options that make the component small; every check but those of the defaults uses them.

@@ -53,7 +53,7 @@ class Subject:
 
     @staticmethod
     def of_entry(entry: Entry, settings: KitSettings | None = None) -> Subject:
-        """An installed component; settings come from its config class when they are not given."""
+        """An installed component; settings come from its record when they are not given."""
         component = entry.component
         config_class = entry.config_class()
         return Subject(
@@ -64,7 +64,7 @@ class Subject:
             provides=component.provides,
             requires=component.requires,
             inputs=component.inputs,
-            settings=settings or _own_settings(config_class),
+            settings=settings or entry.kit_settings() or KitSettings(),
             entry=entry,
         )
 
@@ -90,7 +90,7 @@ class Subject:
             provides=provides,
             requires=requires,
             inputs=inputs,
-            settings=settings or _own_settings(type(config)),
+            settings=settings or KitSettings(),
         )
 
     # ---- making --------------------------------------------------------------------------------------------------
@@ -175,11 +175,6 @@ def preserved_globals() -> Iterator[None]:
         torch.set_num_threads(threads)
         if torch.are_deterministic_algorithms_enabled() != deterministic:  # setting it imports torch's compiler
             torch.use_deterministic_algorithms(deterministic)
-
-
-def _own_settings(config_class: type[Config]) -> KitSettings:
-    settings: KitSettings = getattr(config_class, "kit", KitSettings())
-    return settings
 
 
 def _global_state() -> dict[str, Any]:

@@ -8,12 +8,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from gsegkit.clustering.config import ClusterConfig
-from gsegkit.testing.settings import KitSettings
 
 #: The published setting of k-means and KASP: every pixel of 256 maps of 256 x 256, too many for memory.
 _ALL_PIXELS = {"min_scale": 0.0, "images": 256, "resolution": 256, "pixels_per_image": None, "storage": "disk"}
-#: What the conformance kit fits: some hundred pixels of the toy.
-_SMALL = {"images": 8, "pixels_per_image": 64, "kmeans": "torch"}
 
 _K = "number of clusters; paper 20, 26 and 30 for faces"
 
@@ -22,11 +19,6 @@ class KMeansClusterConfig(ClusterConfig):
     """Options of the extractor `kmeans`."""
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {**_ALL_PIXELS, "k": 30}}
-    kit: ClassVar[KitSettings] = KitSettings(
-        options=_SMALL,
-        quality_options={"kmeans": "torch", "pixels_per_image": 32},
-        iou_floor=0.45,  # 0.56 to 0.84 with seeds 0 to 5
-    )
 
     profile: Literal["default", "paper"] = Field("default", description="set of defaults: a laptop's, or the paper's")
     k: int = Field(10, ge=2, le=255, description=_K)
@@ -50,11 +42,6 @@ class AhcConfig(ClusterConfig):
             "decay": 1e-3,
         }
     }
-    kit: ClassVar[KitSettings] = KitSettings(
-        options={"images": 8, "pixels_per_image": 24, "max_levels": 12},
-        quality_options={"pixels_per_image": 6, "max_levels": 10},
-        iou_floor=0.7,  # 0.81 to 0.90 with seeds 0 to 5
-    )
 
     profile: Literal["default", "paper"] = Field("default", description="set of defaults: a laptop's, or the paper's")
     k: int = Field(10, ge=2, le=255, description=_K)
@@ -86,11 +73,6 @@ class KaspConfig(ClusterConfig):
     """Options of the extractor `kasp`."""
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {**_ALL_PIXELS, "k": 30}}
-    kit: ClassVar[KitSettings] = KitSettings(
-        options={**_SMALL, "centroids": 20},
-        quality_options={"kmeans": "torch", "pixels_per_image": 32, "centroids": 50},
-        iou_floor=0.75,  # 0.84 to 0.97 with seeds 0 to 5
-    )
 
     profile: Literal["default", "paper"] = Field("default", description="set of defaults: a laptop's, or the paper's")
     k: int = Field(10, ge=2, le=255, description=_K)

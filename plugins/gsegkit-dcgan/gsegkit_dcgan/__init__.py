@@ -16,6 +16,7 @@ def gsegkit_components() -> Iterable[Component]:
             name="dcgan",
             target="gsegkit_dcgan.dcgan:DCGAN",
             config="gsegkit_dcgan.config:DCGANConfig",
+            kit="gsegkit_dcgan.kit:SETTINGS",
             summary="small convolutional GAN: trains in minutes, loads files of several DCGAN variants",
             paper="Radford et al., Unsupervised Representation Learning with DCGANs, ICLR 2016, arXiv:1511.06434",
             provides=("latent-grad", "features", "feature-edit", "trainable"),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from gsegkit.config import Config
-from gsegkit.testing.settings import KitSettings
 
 
 class LayerSpec(Config):
@@ -38,10 +37,6 @@ class DCGANArch(Config):
 
 class DCGANConfig(Config):
     """Options of the generator `dcgan`. The shape of the network is read from the weights when there are any."""
-
-    kit: ClassVar[KitSettings] = KitSettings(
-        options={"resolution": 16, "z_dim": 10, "channels": 4, "steps": 3, "batch": 4, "start_steps": 1}
-    )
 
     weights: str = Field("none", description="checkpoint file, folder of one, folder of a run, or none = random")
     resolution: int = Field(32, ge=8, le=256, description="image side in pixels of a new network, a power of two")

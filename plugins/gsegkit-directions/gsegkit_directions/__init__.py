@@ -16,6 +16,7 @@ def gsegkit_components() -> list[Component]:
             name="directions",
             target="gsegkit_directions.directions:Directions",
             config="gsegkit_directions.config:DirectionsConfig",
+            kit="gsegkit_directions.kit:DIRECTIONS",
             summary="foreground: what two latent directions lighten and darken against its surround",
             paper="Melas-Kyriazi et al., Finding an Unsupervised Image Segmenter in Each of Your Deep Generative "
             "Models, ICLR 2022, arXiv:2105.08127",
@@ -26,6 +27,7 @@ def gsegkit_components() -> list[Component]:
             name="colour-maps",
             target="gsegkit_directions.colour_maps:ColourMaps",
             config="gsegkit_directions.config:ColourMapsConfig",
+            kit="gsegkit_directions.kit:COLOUR_MAPS",
             summary="foreground: the pixels that one of two colour maps explains; ranks directions, needs no gradient",
             paper="Voynov et al., Object Segmentation Without Labels with Large-Scale Generative Models, ICML 2021, "
             "arXiv:2006.04988",
@@ -35,6 +37,7 @@ def gsegkit_components() -> list[Component]:
             name="unet-paper",
             target="gsegkit_directions.unet:UnetPaper",
             config="gsegkit_directions.config_unet:UnetPaperConfig",
+            kit="gsegkit_directions.kit:UNET_PAPER",
             summary="the U-Net of both papers, with their training as profiles",
             paper="Ronneberger et al., U-Net, MICCAI 2015, arXiv:1505.04597",
         ),

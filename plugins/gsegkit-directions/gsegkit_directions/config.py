@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from gsegkit.config import Config
-from gsegkit.testing.settings import KitSettings
 
 #: What the released code of Melas-Kyriazi et al. does, value for value.
 _REFERENCE = {
@@ -44,7 +43,6 @@ class DirectionsConfig(Config):
     """Options of the extractor `directions`."""
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": _PAPER, "reference": _REFERENCE}
-    kit: ClassVar[KitSettings] = KitSettings(options={"batch": 4}, quality_options={"batch": 8}, iou_floor=0.9)
 
     profile: Literal["default", "paper", "reference"] = Field(
         "default", description="default = ours, paper = Eq. 1 as printed, reference = all values of the released code"
@@ -105,11 +103,6 @@ class ColourMapsConfig(Config):
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "reference": {"solver": "adam", "mask_shift": 5.0, "shift_unit": "absolute", "rank_by": "residual", "window": 1}
     }
-    kit: ClassVar[KitSettings] = KitSettings(
-        options={"num_random": 2, "num_coordinates": 2, "num_pca": 2, "images": 4, "fit_images": 4},
-        quality_options={"num_random": 0, "num_pca": 2, "images": 8, "fit_images": 16},
-        iou_floor=0.9,
-    )
 
     profile: Literal["default", "reference"] = Field(
         "default", description="default = ours, reference = values of the released code of Voynov et al."

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from gsegkit.config import Config
-from gsegkit.testing.settings import KitSettings
 
 #: Voynov et al. and Melas-Kyriazi et al., as their papers say.
 _PAPER = {
@@ -28,7 +27,6 @@ class UnetPaperConfig(Config):
     """Options of the segmenter `unet-paper`."""
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": _PAPER, "reference": _REFERENCE}
-    kit: ClassVar[KitSettings] = KitSettings(options={"channels": 4, "batch_size": 4})
 
     profile: Literal["default", "paper", "reference"] = Field(
         "default", description="default = 64 px images on 2 CPU cores; the papers' training; their released code's"

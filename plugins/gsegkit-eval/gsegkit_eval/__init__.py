@@ -34,6 +34,7 @@ def gsegkit_components() -> list[Component]:
             name="frechet",
             target="gsegkit_eval.frechet:Frechet",
             config="gsegkit_eval.config:FrechetConfig",
+            kit="gsegkit_eval.kit:SETTINGS",
             summary="Frechet distance of pictures, and of layers such as a bare background, on a named backbone",
             paper="Heusel et al. 2017, NeurIPS (distance); Yang et al. 2022, WACV (of backgrounds)",
             modules=("timm",),

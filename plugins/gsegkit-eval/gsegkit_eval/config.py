@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from gsegkit.config import Config
-from gsegkit.testing.settings import KitSettings
 
 MATCH_RULES = ("auto", "names", "index", "greedy", "hungarian")
 MATCH_FILES = (".yaml", ".yml", ".json", ".toml")
@@ -47,8 +46,6 @@ class ClustersConfig(Config):
 
 class FrechetConfig(Config):
     """Options of the generator evaluator `frechet`."""
-
-    kit: ClassVar[KitSettings] = KitSettings(options={"num_samples": 32})
 
     backbone: str = Field("resnet18", description="network that describes the pictures: any of timm that gives maps")
     pretrained: bool = Field(False, description="timm's weights, downloaded, learned from labels; false = random ones")

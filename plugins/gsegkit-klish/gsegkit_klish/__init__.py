@@ -14,6 +14,7 @@ def gsegkit_components() -> list[Component]:
             name="klish",
             target="gsegkit_klish.klish:Klish",
             config="gsegkit_klish.config:KlishConfig",
+            kit="gsegkit_klish.kit:SETTINGS",
             summary="fine parts: k-means clusters of pixels, merged by linear separability",
             paper="arXiv:2211.16710",
             licence="Apache-2.0",

@@ -8,17 +8,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from gsegkit.clustering.config import ClusterConfig
-from gsegkit.testing.settings import KitSettings
 
 
 class KlishConfig(ClusterConfig):
     """Options of the extractor `klish`."""
 
-    kit: ClassVar[KitSettings] = KitSettings(
-        options={"k0": 8, "images": 8, "pixels_per_image": 64},
-        quality_options={"k0": 40, "images": 64, "pixels_per_image": 128},
-        iou_floor=0.8,
-    )
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # Xu et al., Sec. 3.2 and 4.1: every pixel, all of them to k-means, maps of any size up to 1,000 channels
         "paper": {

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from gsegkit.config import Config
-from gsegkit.testing.settings import KitSettings
 
 #: What the paper and its released code share, and our default does differently.
 _PUBLISHED = {
@@ -80,9 +79,6 @@ class Labels4FreeConfig(Config):
         "one-gpu-horse": _code(2000, 3.0, 1.0, least=6.0, area=0.6),
         "one-gpu-car": _code(750, 20.0, 0.3, 8e-4, adversarial=0.1, least=40.0, area=0.75, edit="b4.const"),
     }
-    kit: ClassVar[KitSettings] = KitSettings(
-        options={"batch": 4, "disc_max": 8}, slow=("finds-the-object",), iou_floor=0.9
-    )
 
     profile: Profile = Field("default", description="ours, or what paper or code gave for a data set")
     steps: int = Field(600, ge=1, description="training iterations")

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from gsegkit.config import Config
-from gsegkit.testing.settings import KitSettings
 
 
 @dataclass(frozen=True)
@@ -87,16 +86,6 @@ _PROFILES: Mapping[str, Mapping[str, Any]] = {
                    "rotation": 5.0},  # not 0, but lost [guess]
     "paper-apc": {**_PAPER, "num_codes": 200, "group_size": 10, "gamma": 2.0, "binary_weight": 0.0},
 }  # fmt: skip
-_KIT = {
-    "resolution": 32,
-    "z_dim": 6,
-    "num_images": 12,
-    "round_images": 8,
-    "batch": 4,
-    "min_images": 2,
-    "precision": "float32",
-    "settle_batches": 2,
-}
 
 
 class TrainConfig(Config):
@@ -170,7 +159,6 @@ class LayeredConfig(TrainConfig):
     """Options of the generator `layered`."""
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = _PROFILES
-    kit: ClassVar[KitSettings] = KitSettings(options={**_KIT, "num_codes": 6, "group_size": 3})
 
     profile: Literal["default", "paper-cub", "paper-dogs", "paper-cars", "paper-apc"] = Field(
         "default", description="default = ours for any folder, or the paper's values for one of its data sets"
@@ -198,8 +186,6 @@ class LayeredConfig(TrainConfig):
 
 class PerturbGANConfig(TrainConfig):
     """Options of the generator `perturbgan`: no private code, a smallest mask instead."""
-
-    kit: ClassVar[KitSettings] = KitSettings(options=_KIT)
 
     centre: float = Field(0.0, ge=0, le=10, description="start of the mask's logits: a bump in the middle; 0 = flat")
     smooth_weight: float = Field(0.0, ge=0, le=1000, description="weight of the masks' outline (total variation)")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from gsegkit.config import Config
-from gsegkit.testing.settings import KitSettings
 from gsegkit_stylegan.config_train import TrainOptions
 
 MAX_RESOLUTION = 2048
@@ -101,13 +100,6 @@ class StyleGAN2Config(StyleGAN2Arch, SampleOptions, TrainOptions):
     means a new network of that shape.
     """
 
-    kit: ClassVar[KitSettings] = KitSettings(
-        options={
-            "resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 10, "w_dim": 9, "mapping_layers": 2,
-            "num_classes": 1, "kimg": 0.012, "batch": 4, "r1_interval": 2, "snapshot_kimg": 0.008,
-        }
-    )  # fmt: skip
-
     weights: str = Field(
         "auto", description="auto = coffee-leaf-64 of the zoo; a zoo name, a folder of weights, or none = random"
     )
@@ -121,20 +113,9 @@ class StyleGAN2Config(StyleGAN2Arch, SampleOptions, TrainOptions):
 class StyleGANConfig(StyleGANArch, SampleOptions):
     """Options of the generator `stylegan`."""
 
-    kit: ClassVar[KitSettings] = KitSettings(
-        options={
-            "resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 10, "w_dim": 9, "mapping_layers": 2,
-            "num_classes": 3,
-        }
-    )  # fmt: skip
-
 
 class PGGANConfig(PGGANArch, SampleOptions):
     """Options of the generator `pggan`; its only latent space is z."""
-
-    kit: ClassVar[KitSettings] = KitSettings(
-        options={"resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 10, "num_classes": 3}
-    )
 
     space: Literal["z"] = Field("z", description="edit space; a PGGAN has no other")
     psi: Literal[1] = Field(1, description="a PGGAN has no truncation")

@@ -1,0 +1,19 @@
+"""What the conformance kit should know about this plugin's components."""
+
+from __future__ import annotations
+
+from gsegkit.testing.settings import KitSettings
+
+STYLEGAN2 = KitSettings(
+    options={
+        "resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 10, "w_dim": 9, "mapping_layers": 2,
+        "num_classes": 1, "kimg": 0.012, "batch": 4, "r1_interval": 2, "snapshot_kimg": 0.008,
+    }
+)  # fmt: skip
+STYLEGAN = KitSettings(
+    options={
+        "resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 10, "w_dim": 9, "mapping_layers": 2,
+        "num_classes": 3,
+    }
+)  # fmt: skip
+PGGAN = KitSettings(options={"resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 10, "num_classes": 3})
