@@ -123,7 +123,7 @@ class Entry:
 
     def config_class(self) -> type[Config]:
         """Import and return the options model (light)."""
-        return self._import(self.component.config)  # type: ignore[no-any-return]
+        return self._import(self.component.config)
 
     def kit_settings(self) -> Any:
         """Import and return what the plugin tells the conformance kit (light); None when it tells nothing."""
@@ -143,7 +143,7 @@ class Entry:
                 f"'{missing[0]}', which is not installed",
                 f"pip install '{self.component.extra or self.dist}'",
             )
-        return self._import(self.component.target)  # type: ignore[no-any-return]
+        return self._import(self.component.target)
 
     def build(self, config: Config | None = None) -> Any:
         """Construct the component from `config`, or from its defaults."""

@@ -101,7 +101,7 @@ def adam(x: Tensor, labels: Tensor, start: Tensor, decay: float, bias: bool) -> 
             before = weight.detach().clone()
             loss = F.cross_entropy(x @ weight.T + biases, labels) + decay * weight.square().mean()
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             if float((weight.detach() - before).abs().max()) < ADAM_TOL:
                 break

@@ -43,7 +43,8 @@ class DCGAN(TrainableGenerator):
 
     def __init__(self, config: DCGANConfig) -> None:
         super().__init__(config)
-        self.licence, self.fit_rule = "", config.fit
+        self.licence = ""
+        self.fit_rule: str = config.fit
         if config.weights == NONE:
             self.set_network(config.new_arch())
         else:

@@ -323,7 +323,7 @@ def _descend(images: Tensor, shifted: Tensor, steps: int, seed: int) -> Tensor:
         for _ in range(steps):
             rows = torch.randint(0, len(images), (ADAM_BATCH,))
             optimizer.zero_grad()
-            map_errors(maps, images[rows], shifted[rows]).amin(dim=1).mean().backward()  # type: ignore[no-untyped-call]
+            map_errors(maps, images[rows], shifted[rows]).amin(dim=1).mean().backward()
             optimizer.step()
     return maps.detach()
 

@@ -142,7 +142,7 @@ class Directions(MaskExtractor):
                     f"the loss of the directions became {float(total.detach())} at step {step + 1}",
                     "the generator makes non-finite pictures there: lower extractor.shift",
                 )
-            total.backward()  # type: ignore[no-untyped-call]
+            total.backward()
             for sum_, part in zip(
                 totals, (edge_change.sum(1), contrast.sum(1), term.edge_energy(edges).sum()), strict=True
             ):

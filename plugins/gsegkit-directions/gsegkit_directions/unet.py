@@ -91,7 +91,7 @@ class UnetPaper(Segmenter):
             with torch.autocast(ctx.device.type, torch.bfloat16, enabled=config.amp == "bf16"):
                 logits = self.logits(images)
             loss = cross_entropy(logits, masks, weights)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             loop.log(loss=loss, lr=float(optimizer.param_groups[0]["lr"]))
         self.eval()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import timm
@@ -58,7 +59,7 @@ class Backbone(nn.Module):
         weights = "timm's pretrained weights" if pretrained else f"random weights of seed {seed}"
         self.title = f"{name}, {weights}, channel means of stages {', '.join(map(str, stages))}"
         # Pretrained networks want their own normalisation; random ones see [-1, 1] as it is
-        facts = network.pretrained_cfg if pretrained else {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+        facts: Any = network.pretrained_cfg if pretrained else {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
         self.register_buffer("mean", 2 * torch.tensor(facts["mean"])[:, None, None] - 1)
         self.register_buffer("std", 2 * torch.tensor(facts["std"])[:, None, None])
 

@@ -230,8 +230,8 @@ class Klish(ClusterExtractor):
             ids = [name for name in ids if name not in (p, q)] + [merged]
             position = [merged if name in (p, q) else name for name in position]
         V = torch.stack(tree.nodes)
-        facts = {"iou": [round(value, 6) for value in tree.node_iou]}
-        return Clustering(leaf=tree.leaf, levels=levels, weight=V[:, :-1], bias=V[:, -1], facts=facts)
+        found = {"iou": [round(value, 6) for value in tree.node_iou]}
+        return Clustering(leaf=tree.leaf, levels=levels, weight=V[:, :-1], bias=V[:, -1], facts=found)
 
     def default_cut(self, found: Clustering) -> int:
         """The number of clusters by min_iou, or automatic."""
@@ -330,7 +330,7 @@ def fit_softmax(x: Tensor, labels: Tensor, weight: Tensor, bias: Tensor) -> tupl
             value.backward()
             return value
 
-        optimiser.step(loss)  # type: ignore[arg-type]
+        optimiser.step(loss)
     return w.detach(), b.detach()
 
 
@@ -339,7 +339,7 @@ def _better_start(tree: Tree, p: int, q: int, share: float, y: Tensor, solver: S
     mean = torch.lerp(tree.V[q], tree.V[p], share), torch.lerp(tree.scores[q], tree.scores[p], share)
     either = tree.V[p] + tree.V[q], tree.scores[p] + tree.scores[q] + 1
     either[0][-1] += 1
-    return min((mean, either), key=lambda guess: solver.value(*guess, y))
+    return min((mean, either), key=lambda guess: solver.value(guess[0], guess[1], y))
 
 
 def _assigned(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:

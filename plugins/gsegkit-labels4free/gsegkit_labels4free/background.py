@@ -85,8 +85,8 @@ def choose(generator: Generator, background: str, edit: str, ctx: RunContext) ->
         names = (background,)
     edits = EDITS if edit == "auto" else (edit,)
     options = [Background(name, e) for name in names for e in edits]
-    scores = dict(zip(options, _unlike_rim(generator, options, seeds, ctx.batch_size), strict=True))
-    return min(options, key=lambda b: scores[b]), {f"{b.point}:{b.edit}": score for b, score in scores.items()}
+    unlike = dict(zip(options, _unlike_rim(generator, options, seeds, ctx.batch_size), strict=True))
+    return min(options, key=lambda b: unlike[b]), {f"{b.point}:{b.edit}": score for b, score in unlike.items()}
 
 
 # ---- ours: what is most like the rims of the pictures --------------------------------------------------------------

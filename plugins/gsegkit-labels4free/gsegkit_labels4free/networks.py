@@ -62,9 +62,8 @@ class AlphaNetwork(nn.Module):
         carried: Tensor | None = None
         last = len(self.levels) - 1
         for i, (level, squeeze) in enumerate(zip(self.levels, self.squeeze, strict=True)):
-            current = torch.cat(
-                [conv(features[name]) for conv, name in zip(squeeze, level.names, strict=True)], dim=1
-            )  # [N,6,h,w]
+            squeezed = [conv(features[name]) for conv, name in zip(squeeze.children(), level.names, strict=True)]
+            current = torch.cat(squeezed, dim=1)  # [N,6,h,w]
             if carried is None:
                 carried = current
             elif i < last:

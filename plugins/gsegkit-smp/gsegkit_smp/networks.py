@@ -151,7 +151,7 @@ def _create(config: SmpConfig, num_classes: int, weights: str | None) -> nn.Modu
         encoder, argument = TIMM + _timm_model(encoder, weights), True  # type: ignore[assignment]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        return smp.create_model(  # type: ignore[no-any-return]
+        return smp.create_model(
             config.architecture,
             encoder_name=encoder,
             encoder_weights=argument,

@@ -58,7 +58,7 @@ class Precision:
     def step(self, loss: Tensor, optimizer: torch.optim.Optimizer, grad_clip: float | None) -> None:
         """Backward, clip, update."""
         optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()
         if grad_clip is not None:
             self.scaler.unscale_(optimizer)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from gsegkit.config import Config
 
-AUGMENTS = ("blit", "geometry", "colour")
+Augment = Literal["blit", "geometry", "colour"]
+AUGMENTS: tuple[Augment, ...] = ("blit", "geometry", "colour")
 
 
 class TrainOptions(Config):
@@ -31,7 +32,7 @@ class TrainOptions(Config):
     ada_kimg: float = Field(100.0, gt=0, le=1e5, description="thousand images in which p may go from 0 to 1")
     ada_interval: int = Field(4, ge=1, le=1024, description="steps between two changes of p")
     ada_start: float = Field(0.0, ge=0, le=0.8, description="p at the start")
-    augment: tuple[Literal["blit", "geometry", "colour"], ...] = Field(AUGMENTS, description="kinds of augmentation")
+    augment: tuple[Augment, ...] = Field(AUGMENTS, description="kinds of augmentation")
     mirror: Literal["none", "x", "xy"] = Field("none", description="flip half of the real images along these axes")
     fit: Literal["squash", "crop", "pad"] = Field("squash", description="how photographs become square")
     grow_from: int = Field(0, ge=0, le=1024, description="first resolution of a growing training, 0 = no growing")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gsegkit.errors import ConfigError, ContractError
 from gsegkit.interfaces import Edit, Generator
@@ -28,7 +28,7 @@ class FamilyGenerator(Generator):
     name: ClassVar[str]
     arch_class: ClassVar[type[Arch]]
     config: SampleOptions
-    network: nn.Module  # what build() made; its children are registered here, so that names stay canonical
+    network: Any  # what build() made; its children are registered here, so that names stay canonical
 
     def __init__(self, config: SampleOptions) -> None:
         super().__init__(config)
@@ -40,7 +40,7 @@ class FamilyGenerator(Generator):
             self.load_stored(stored)
 
     @abstractmethod
-    def build(self, arch: Any) -> nn.Module:
+    def build(self, arch: Any) -> Any:
         """A random network of this shape."""
 
     # ---- network -----------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ class FamilyGenerator(Generator):
         """Take tensors; ArtifactError names those that do not fit."""
         from gsegkit.tensors import load_state
 
-        load_state(self, stored.state, stored.source)
+        load_state(self, dict(stored.state), stored.source)
 
     def facts(self) -> dict[str, Any]:
         """Shape of the network, licence of its weights, and how its photographs were fitted."""
@@ -129,7 +129,7 @@ class FamilyGenerator(Generator):
             rows = [
                 self.network.mapping(z[i : i + 1], None if labels is None else labels[i : i + 1]) for i in range(len(z))
             ]
-        w = torch.cat(rows) if rows else z.new_zeros(0, self.arch.w_dim)
+        w = torch.cat(rows) if rows else z.new_zeros(0, int(getattr(self.arch, "w_dim", 0)))
         return w if self.config.space == "w" else self.network.broadcast(w).contiguous()
 
     def synthesize(

@@ -104,6 +104,6 @@ def _folder(wanted: str) -> Path:
             f"'{path}' is a checkpoint of other software", f"gsegkit import {path}, then use the folder"
         )
     try:
-        return installed().build("weights", wanted).folder()  # type: ignore[no-any-return]
+        return installed().build("weights", wanted).folder()
     except UnknownPluginError as error:
         raise UnknownPluginError(f"no weights '{wanted}': neither a folder nor in the zoo", error.hint) from None

@@ -21,6 +21,8 @@ STD_GROUP = 4
 class DownConv(nn.Module):
     """Equalised convolution that halves the size."""
 
+    filter: Tensor
+
     def __init__(self, inputs: int, outputs: int, kernel: int, taps: tuple[float, ...], *, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
@@ -60,6 +62,8 @@ class DiscriminatorBlock(nn.Module):
 
 class Discriminator(nn.Module):
     """Images [N, 3, R, R] -> logits [N], high for real ones."""
+
+    filter: Tensor
 
     def __init__(self, arch: StyleGAN2Arch, *, image_skips: bool = False) -> None:
         super().__init__()

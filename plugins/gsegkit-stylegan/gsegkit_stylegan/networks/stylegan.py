@@ -24,12 +24,14 @@ BLUR = (1, 2, 1)
 class Mapping(nn.Module):
     """f: z -> w; with labels, z and a row of the label matrix are normalised as one vector."""
 
+    w_avg: Tensor
+
     def __init__(self, arch: StyleGANArch) -> None:
         super().__init__()
         self.arch = arch
         if arch.num_classes:
-            self.embed = nn.Module()
-            self.embed.weight = nn.Parameter(torch.randn(arch.w_dim, arch.num_classes))
+            self.embed = nn.Module()  # named as in the published files
+            self.embed.register_parameter("weight", nn.Parameter(torch.randn(arch.w_dim, arch.num_classes)))
         inputs = arch.z_dim + (arch.w_dim if arch.num_classes else 0)
         for i in range(arch.mapping_layers):
             layer = Dense(inputs if i == 0 else arch.w_dim, arch.w_dim, lr=arch.lr_multiplier, gain=SQRT2)
@@ -41,7 +43,7 @@ class Mapping(nn.Module):
         if self.arch.num_classes:
             if labels is None:
                 raise ValueError("a class-conditional network needs labels")
-            z = torch.cat([z, self.embed.weight.T[labels]], dim=1)
+            z = torch.cat([z, self.embed.get_parameter("weight").T[labels]], dim=1)
         x = normalize(z)
         for i in range(self.arch.mapping_layers):
             x = F.leaky_relu(getattr(self, f"fc{i}")(x), SLOPE)
@@ -50,6 +52,9 @@ class Mapping(nn.Module):
 
 class Layer(nn.Module):
     """Convolution (or none), noise, bias, leaky ReLU, instance normalisation, style."""
+
+    noise_const: Tensor
+    filter: Tensor
 
     def __init__(self, inputs: int, outputs: int, resolution: int, arch: StyleGANArch, kind: str) -> None:
         super().__init__()
@@ -137,6 +142,7 @@ class Synthesis(nn.Module):
         x: Tensor | None = None
         for i, r in enumerate(self.arch.resolutions):
             x = getattr(self, f"b{r}")(x, ws[:, 2 * i : 2 * i + 2], noise, dtype)
+        assert x is not None
         return getattr(self, f"b{self.arch.resolution}").torgb(x.float())
 
 

@@ -31,6 +31,8 @@ def stored_noise(name: str, resolution: int) -> Tensor | None:
 class Mapping(nn.Module):
     """f: z -> w, dense layers with leaky ReLU on the normalised z (and the embedded label)."""
 
+    w_avg: Tensor
+
     def __init__(self, arch: StyleGAN2Arch) -> None:
         super().__init__()
         self.arch = arch
@@ -62,6 +64,9 @@ class Mapping(nn.Module):
 
 class StyleConv(nn.Module):
     """Modulated, demodulated 3x3 convolution with noise, bias and leaky ReLU."""
+
+    noise_const: Tensor
+    filter: Tensor
 
     def __init__(self, inputs: int, outputs: int, resolution: int, arch: StyleGAN2Arch, *, up: bool = False) -> None:
         super().__init__()
@@ -127,6 +132,8 @@ class ToRGB(nn.Module):
 
 class Block(nn.Module):
     """One resolution: two style convolutions (one at 4x4), and the way to the image."""
+
+    filter: Tensor
 
     def __init__(self, resolution: int, arch: StyleGAN2Arch) -> None:
         super().__init__()

@@ -114,7 +114,7 @@ def _fused(option: Any) -> Fused:
 
 def _side(outputs: int) -> int:
     """Resolution of a network with so many toRGB layers."""
-    return 4 * 2 ** min(max(outputs - 1, 0), 16)
+    return 4 << min(max(outputs - 1, 0), 16)
 
 
 def _parts(resolution: int, mapping_layers: int = 0, embed: bool = False) -> Grown:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gsegkit.context import RunContext
+from gsegkit.context import RunContext, Stateful
 from gsegkit.images import grid, to_pixels, write_png
 from gsegkit.seeds import child_seed
 from gsegkit_stylegan.config_train import TrainOptions
@@ -75,7 +75,7 @@ class StyleGAN2Trainer:
 
     def run(self) -> None:
         """Train to the end, or on from the last checkpoint; writes sample grids into the context's folder."""
-        state = {
+        state: dict[str, Stateful] = {
             "G": self.G, "D": self.D, "G_ema": self.G_ema, "adam_G": self.adam_G, "adam_D": self.adam_D,
             "ada": self.ada, "path_mean": self.path_mean, "watch": self.watch,
         }  # fmt: skip
