@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import typer
 
+import gsegkit
 from gsegkit.capabilities import CAPABILITIES
 from gsegkit.cli import main as cli
 from gsegkit.config import option_table
@@ -56,18 +60,69 @@ def _options(config: type) -> str:
 
 
 def commands() -> str:
-    """Every command with its arguments and options."""
+    """Every command with its arguments and options, those of plugins at the end."""
+    installed().manager.hook.gsegkit_commands(app=cli.app)
     group = typer.main.get_command(cli.app)
-    text = HEADER + "# Command line\n\nErrors of the user end with exit code 2, a stop by Ctrl-C with 130.\n"
-    for name in cli.COMMANDS:
-        command = group.commands[name]  # type: ignore[attr-defined]
-        text += f"\n## gsegkit {name}\n\n{command.help}\n\n| argument | meaning |\n| --- | --- |\n"
-        for parameter in command.params:
-            named = parameter.param_type_name == "option"
-            shown = ", ".join(parameter.opts) if named else str(parameter.metavar or parameter.name).upper()
-            if shown != "--help":
-                text += f"| `{shown}` | {getattr(parameter, 'help', '') or ''} |\n"
+    text = HEADER + "# Command line\n\nUser errors end with exit code 2, a stop by Ctrl-C with 130.\n"
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        text += _command(f"gsegkit {name}", command)
     return text
+
+
+def _command(path: str, command: Any) -> str:
+    inner = getattr(command, "commands", {})
+    if inner:
+        return "".join(_command(f"{path} {name}", each) for name, each in inner.items())
+    text = f"\n## {path}\n\n{command.help}\n\n| argument | meaning |\n| --- | --- |\n"
+    for parameter in command.params:
+        named = parameter.param_type_name == "option"
+        shown = ", ".join(parameter.opts) if named else str(parameter.metavar or parameter.name).upper()
+        if shown != "--help":
+            text += f"| `{shown}` | {getattr(parameter, 'help', '') or ''} |\n"
+    return text
+
+
+def python() -> str:
+    """Every verb of the Python API: signature, then its docstring with sections as Markdown."""
+    text = HEADER + "# Python API\n\nEvery name is an attribute of `gsegkit`, loaded when it is first used.\n"
+    for name in gsegkit.__all__:
+        thing = getattr(gsegkit, name)
+        if callable(thing):
+            text += f"\n## {name}\n\n```python\n{_signature(name, thing)}\n```\n\n{_docstring(thing)}\n"
+    return text
+
+
+def _signature(name: str, thing: Any) -> str:
+    if inspect.isclass(thing):
+        return f"class gsegkit.{name}"
+    signature = inspect.signature(thing)
+    rows = [re.sub(r"""^(\**\w+): (['"])(.*?)\2""", r"\1: \3", str(each)) for each in signature.parameters.values()]
+    kinds = [each.kind for each in signature.parameters.values()]
+    if inspect.Parameter.KEYWORD_ONLY in kinds:
+        rows.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "*")
+    returns = "" if signature.return_annotation is signature.empty else f" -> {signature.return_annotation}"
+    flat = f"gsegkit.{name}({', '.join(rows)}){returns}"
+    return flat if len(flat) <= 100 else f"gsegkit.{name}(\n" + "".join(f"    {row},\n" for row in rows) + f"){returns}"
+
+
+def _docstring(thing: Any) -> str:
+    """Google sections as Markdown: a list for arguments and errors, a code block for an example."""
+    lines, section = [], ""
+    for line in (inspect.getdoc(thing) or "").splitlines():
+        if re.fullmatch(r"(Args|Raises|Returns|Attributes|Example|Examples):", line):
+            section = line[:-1]
+            lines += [f"**{section}**", ""] + (["```python"] if section.startswith("Example") else [])
+        elif section.startswith("Example"):
+            lines.append(line.removeprefix("    ").replace("  # doctest: +SKIP", ""))
+        elif section and (entry := re.fullmatch(r"    (\S[^:]*): (.*)", line)):
+            lines.append(f"- `{entry[1]}`: {entry[2]}")
+        elif section and line.startswith("        "):
+            lines.append("  " + line.strip())
+        else:
+            lines.append(line.strip() if section else line)
+    while section.startswith("Example") and not lines[-1]:
+        lines.pop()
+    return "\n".join(lines + (["```"] if section.startswith("Example") else []))
 
 
 def plan() -> str:
@@ -84,7 +139,7 @@ def plan() -> str:
     return text
 
 
-PAGES = {"components.md": components, "commands.md": commands, "plan.md": plan}
+PAGES = {"components.md": components, "commands.md": commands, "python.md": python, "plan.md": plan}
 
 
 def main() -> int:

@@ -1,53 +1,75 @@
 """gsegkit: turn any generative image model into a segmenter, without a single label.
 
-Importing this package does not import torch; the names below are loaded when they are first used.
+Importing this package does not import torch: each name below is loaded when it is first used.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gsegkit.api import evaluate, evaluate_generator, export, load, predict, run, synthesize, train
+    from gsegkit.api import (
+        Session,
+        evaluate,
+        evaluate_generator,
+        export,
+        list_clusters,
+        load,
+        match,
+        name,
+        name_page,
+        open_generator,
+        open_labelled,
+        predict,
+        run,
+        synthesize,
+        train,
+        train_generator,
+    )
     from gsegkit.engine.plan import Plan
+    from gsegkit.errors import GsegkitError
     from gsegkit.plugins import Component, hookimpl, installed
 
-__version__ = "0.1.0"
+__version__ = version("gsegkit")  # of the installed distribution; the number itself is in the file VERSION
 
-_LAZY = {
+#: Where the names are that are not verbs.
+_ELSEWHERE = {
     "Component": "gsegkit.plugins",
+    "GsegkitError": "gsegkit.errors",
     "Plan": "gsegkit.engine.plan",
-    "evaluate": "gsegkit.api",
-    "evaluate_generator": "gsegkit.api",
-    "export": "gsegkit.api",
     "hookimpl": "gsegkit.plugins",
     "installed": "gsegkit.plugins",
-    "load": "gsegkit.api",
-    "predict": "gsegkit.api",
-    "run": "gsegkit.api",
-    "synthesize": "gsegkit.api",
-    "train": "gsegkit.api",
 }
 
 __all__ = [
     "Component",
+    "GsegkitError",
     "Plan",
+    "Session",
     "__version__",
     "evaluate",
     "evaluate_generator",
     "export",
     "hookimpl",
     "installed",
+    "list_clusters",
     "load",
+    "match",
+    "name",
+    "name_page",
+    "open_generator",
+    "open_labelled",
     "predict",
     "run",
     "synthesize",
     "train",
+    "train_generator",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    if name in __all__:
+        return getattr(import_module(_ELSEWHERE.get(name, "gsegkit.api")), name)
     raise AttributeError(f"module 'gsegkit' has no attribute '{name}'")

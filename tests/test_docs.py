@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
+import gsegkit
+import gsegkit.api
 from gsegkit.cli import main as cli
+from gsegkit.engine.plan import Plan
 from gsegkit.plugins import KNOWN_PLUGINS, HookSpec, installed
 
 ROOT = Path(__file__).parents[1]
 FIRST_PARTY = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "pyproject.toml").exists())
+
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "plugins").glob("*/*.md")]
 
 pytestmark = pytest.mark.skipif(
     not set(FIRST_PARTY) <= {entry.dist for entry in installed().entries}, reason="needs every first-party plugin"
@@ -33,6 +38,58 @@ def test_every_command_hook_and_component_is_documented():
         assert f"### {entry.component.name}\n" in text, entry.full_name
 
 
+def test_every_verb_and_every_command_has_a_reference():
+    python = (ROOT / "docs/reference/python.md").read_text(encoding="utf-8")
+    for name in gsegkit.__all__:
+        assert name.startswith("__") or f"\n## {name}\n" in python, name
+    assert set(gsegkit.api.__all__) <= set(gsegkit.__all__)
+    commands = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    for name in [*cli.COMMANDS, "import", "layered cluster", "directions score"]:
+        assert f"\n## gsegkit {name}\n" in commands, name
+
+
+def _sentences(page: Path) -> list[str]:
+    """The sentences of a page's prose, without code, tables and headings; an item of a list ends a sentence."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    prose = re.sub(r"^(    .*|\|.*|#.*|!\[.*)$", "", text, flags=re.M)
+    prose = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", prose)
+    blocks = re.split(r"\n\s*\n|\n\s*[-*] |·", prose)
+    return [one for block in blocks for one in re.split(r"(?<=[.!?:;])\s", block) if one.strip()]
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *(ROOT / "docs/tutorial").glob("*.md")], ids=lambda page: page.name
+)
+def test_sentences_are_short(page):
+    assert [one for one in _sentences(page) if len(one.split()) > 30] == []
+
+
+OPTION = re.compile(r"-o\s+(gen|extractor|refine|seg|eval|data_reader|run)\.([\w.-]+)=")
+
+
+def test_options_in_commands_exist():
+    """`-o part.option=` in a page names an option that some component of that kind has."""
+    kinds = {
+        "gen": "generator",
+        "extractor": "extractor",
+        "refine": "refiner",
+        "seg": "segmenter",
+        "data_reader": "dataset",
+    }
+    for page in PAGES:
+        for part, name in OPTION.findall(page.read_text(encoding="utf-8")):
+            if part == "run":
+                known = set(Plan.model_fields)
+            else:
+                of = (kinds[part],) if part in kinds else ("evaluator", "generator-evaluator")
+                known = {field for kind in of for entry in installed().of_kind(kind) for field in fields(entry)}
+            assert name.split(".")[-1] in known | {"OPTION", "NAME"}, f"{page}: -o {part}.{name}"
+
+
+def fields(entry) -> set[str]:
+    return set(entry.config_class().model_fields) | {"profile"}
+
+
 def test_known_plugins_are_real():
     """What `list --all` promises can be installed from this repository."""
     have = {(entry.component.kind, entry.component.name): entry.dist for entry in installed().entries}
@@ -47,8 +104,7 @@ def test_every_plugin_has_a_card_and_a_changelog_line(dist):
 
 
 def test_links_between_pages_lead_somewhere():
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "plugins").glob("*/README.md")]
-    for page in pages:
+    for page in PAGES:
         for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page}: {target}"
