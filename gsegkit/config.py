@@ -5,15 +5,18 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_origin
+from typing import Any, ClassVar, Self, TypeVar, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from gsegkit.errors import ConfigError
+
+#: Component kind -> names of the installed components that can run here.
+Available = Callable[[str], Set[str]]
 
 
 class Config(BaseModel):
@@ -30,6 +33,14 @@ class Config(BaseModel):
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     renamed: ClassVar[Mapping[str, str]] = {}
+
+    def resolved(self, available: Available) -> Self:
+        """These options with automatic choices written out, so that a replay does not depend on what is installed.
+
+        Args:
+            available: component kind -> names of the installed components that can run here.
+        """
+        return self
 
     @model_validator(mode="before")
     @classmethod

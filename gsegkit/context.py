@@ -17,12 +17,11 @@ from torch import Tensor
 
 from gsegkit.errors import DivergedError, InterruptedRunError
 from gsegkit.progress import Progress
+from gsegkit.rundir import CHECKPOINT_FILE, METRICS_FILE, stage_name
 from gsegkit.seeds import child_seed, isolated_rng, sample_seeds
 from gsegkit.storage import storage_errors
 from gsegkit.tensors import load_tree, save_tree
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
-METRICS_FILE = "metrics.jsonl"
 SMOKE_STEPS = 3
 SMOKE_SAMPLES = 8
 LOG_EVERY = 10  # steps between two lines of metrics.jsonl; reading a loss stalls a GPU
@@ -74,7 +73,7 @@ class RunContext:
 
     def stage(self, name: str, round: int = 0) -> RunContext:
         """The context of a stage: its own folder and seed. Round 0 lives in `name`, round r in `name-r`."""
-        folder = self.folder / (name if round == 0 else f"{name}-{round}")
+        folder = self.folder / stage_name(name, round)
         return replace(self, folder=folder, seed=child_seed(self.seed, name, round))
 
     # ---- samples -----------------------------------------------------------------------------------------------

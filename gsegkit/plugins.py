@@ -10,7 +10,7 @@ import difflib
 import importlib
 import importlib.util
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -29,7 +29,8 @@ from gsegkit.errors import (
     UnknownPluginError,
 )
 
-PLUGIN_API = 1
+PLUGIN_API = 1  # of this gsegkit; raised when a plugin could notice a change
+OLDEST_API = 1  # the oldest that it still understands
 ENTRY_POINT_GROUP = "gsegkit"
 DISABLE_VARIABLE = "GSEGKIT_DISABLE_PLUGINS"  # comma-separated distributions or entry points; `*` = all
 
@@ -69,7 +70,7 @@ class Component:
         inputs: `"images"` when an image folder must be given.
         modules: importable packages that the target needs; checked before anything runs.
         extra: what to install when one of `modules` is missing, e.g. `"gsegkit-faiss[cpu]"`.
-        api: plugin interface version that the component was written for.
+        api: plugin interface version that the component was written for, `OLDEST_API` to `PLUGIN_API`.
     """
 
     kind: str
@@ -188,6 +189,25 @@ class Failure:
         return f"{type(self.error).__name__}: {text[0] if text else 'no message'}"
 
 
+@dataclass(frozen=True)
+class HookCaller:
+    """A hook of one plugin. Calling it returns the failure, None when all went well; nothing is raised."""
+
+    dist: str
+    entry_point: str
+    hook: Callable[..., list[Any]]
+
+    def __call__(self, **arguments: Any) -> Failure | None:
+        """Call the hook."""
+        try:
+            for result in self.hook(**arguments):
+                if isinstance(result, Iterator):  # the hook is a generator: run it to its end
+                    list(result)
+        except (Exception, SystemExit) as error:
+            return Failure(self.dist, self.entry_point, error)
+        return None
+
+
 @dataclass
 class Registry:
     """Everything that discovery found: entries, failures, and the plugin manager for the other hooks."""
@@ -206,13 +226,30 @@ class Registry:
             self.manager.register(plugin, name=key)
             self.manager.check_pending()
             hook = getattr(plugin, "gsegkit_components", None)
-            for component in hook() if hook is not None else ():
+            components = list(hook()) if hook is not None else []
+            for component in components:
                 _check_component(component)
-                self.entries.append(Entry(component, dist, version))
         except (Exception, SystemExit) as error:
             if self.manager.get_plugin(key) is not None:
                 self.manager.unregister(name=key)
             self.failures.append(Failure(dist, entry_point, error))
+        else:
+            self.entries += [Entry(component, dist, version) for component in components]
+
+    def call(self, hook: str, **arguments: Any) -> list[Failure]:
+        """Call a hook of every plugin, each on its own; returns, and keeps in `failures`, what went wrong."""
+        failures = [failure for one in self.callers(hook) if (failure := one(**arguments)) is not None]
+        self.failures += failures
+        return failures
+
+    def callers(self, hook: str) -> list[HookCaller]:
+        """One caller for each plugin that has the hook."""
+        callers = []
+        for plugin in [impl.plugin for impl in getattr(self.manager.hook, hook).get_hookimpls()]:
+            others = [other for other in self.manager.get_plugins() if other is not plugin]
+            dist, _, entry_point = (self.manager.get_name(plugin) or "").partition(":")
+            callers.append(HookCaller(dist, entry_point, self.manager.subset_hook_caller(hook, others)))
+        return callers
 
     def find(self, kind: str, name: str) -> Entry:
         """Return the one entry called `name` or `name@distribution`.
@@ -240,6 +277,10 @@ class Registry:
         kind = KIND_ALIASES.get(kind, kind)
         found = [entry for entry in self.entries if entry.component.kind == kind]
         return sorted(found, key=lambda entry: (entry.component.name, entry.dist))
+
+    def available(self, kind: str) -> frozenset[str]:
+        """Names of the components of one kind whose packages are all installed."""
+        return frozenset(entry.component.name for entry in self.of_kind(kind) if not entry.missing_modules())
 
     def conflicts(self) -> dict[tuple[str, str], list[Entry]]:
         """Names that more than one distribution offers: (kind, name) -> entries."""
@@ -336,11 +377,12 @@ def _module_exists(name: str) -> bool:
 def _check_component(component: Component) -> None:
     if not isinstance(component, Component):
         raise TypeError(f"gsegkit_components() must yield Component, got {type(component).__name__}")
-    if component.api != PLUGIN_API:
+    if not OLDEST_API <= component.api <= PLUGIN_API:
+        older = "gsegkit" if component.api > PLUGIN_API else "the plugin"
         raise ConfigError(
             f"component '{component.name}' was written for plugin interface {component.api}, "
-            f"this gsegkit has {PLUGIN_API}",
-            "upgrade the older of the two",
+            f"this gsegkit understands {OLDEST_API} to {PLUGIN_API}",
+            f"upgrade {older}",
         )
     if component.kind not in KINDS:
         raise ConfigError(f"component '{component.name}' has the unknown kind '{component.kind}'")

@@ -3,24 +3,65 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from gsegkit.errors import ArtifactError, RunLockedError, StorageError
-from gsegkit.storage import atomic_write_json
+from filelock import FileLock, Timeout
+
+from gsegkit.errors import ArtifactError, InterruptedRunError, RunLockedError, StorageError
+from gsegkit.storage import atomic_write_json, storage_errors
 
 STAGE_FILE = "stage.json"
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
+
+
+RECIPE_FILE = "recipe.json"
+SCORES_FILE = "metrics.json"  # of the stage `report`: the evaluator's numbers
+CHECKPOINT_FILE = "checkpoint.safetensors"  # of a stage: its training loop's state
+METRICS_FILE = "metrics.jsonl"  # of a stage: its training loop's numbers
+STAGES = ("generator", "extractor", "dataset", "segmenter", "report")  # in the order they run
+
+
+def stage_name(stage: str, round: int = 0) -> str:
+    """Folder name of a stage: round 0 has no number, round r is `stage-r`."""
+    return stage if round == 0 else f"{stage}-{round}"
+
+
+def split_round(name: str) -> tuple[str, int]:
+    """`"segmenter-2"` -> `("segmenter", 2)`; the inverse of `stage_name`."""
+    match = re.fullmatch(r"(.+?)-(\d+)", name)
+    return (match[1], int(match[2])) if match else (name, 0)
+
+
+def stage_folders(run: Path) -> list[Path]:
+    """Sub-folders of a run that are stages, in the order they ran."""
+    marks = (STAGE_FILE, f"{STAGE_FILE}.started", METRICS_FILE)
+    found = [path for path in run.iterdir() if path.is_dir() and any((path / mark).exists() for mark in marks)]
+    return sorted(found, key=_stage_order)
+
+
+def last_round(run: Path, stage: str, holding: str) -> Path | None:
+    """Folder of the last round of a stage that holds the file `holding`; None when there is none."""
+    found = [path.parent for path in run.glob(f"{stage}*/{holding}") if split_round(path.parent.name)[0] == stage]
+    return max(found, key=lambda path: split_round(path.name)[1], default=None)
+
+
+def _stage_order(path: Path) -> tuple[bool, int, int, str]:
+    base, round = split_round(path.name)
+    position = STAGES.index(base) if base in STAGES else len(STAGES)
+    return base == "report", round, position, path.name
 
 
 class RunFolder:
@@ -39,30 +80,40 @@ class RunFolder:
 
         Raises:
             RunLockedError: another process holds it; names the process.
-            StorageError: the folder cannot be made or written.
+            StorageError: the folder cannot be made or written, or its file system has no locks.
         """
         path = self.path / LOCK_FILE
+        lock = FileLock(path, timeout=0, fallback_to_soft=False)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (closed below; lives as long as the lock)
-        except OSError as error:
-            raise StorageError(
-                f"run folder '{self.path}' cannot be used: {error.strerror}",
-                "choose another with --out",
+            lock.acquire()
+        except Timeout:
+            raise RunLockedError(
+                f"run folder '{self.path}' is in use by {_holder(path)}",
+                "wait for it, or choose another folder with --out",
             ) from None
-        with handle:
-            if not _try_lock(handle):
-                handle.seek(0)
-                raise RunLockedError(
-                    f"run folder '{self.path}' is in use by {handle.read().strip() or 'another process'}",
-                    "wait for it, or choose another folder with --out",
-                )
-            handle.seek(0)
-            handle.truncate()
-            handle.write(f"process {os.getpid()} on {socket.gethostname()} since {_now()}")
-            handle.flush()
+        except (OSError, NotImplementedError) as error:
+            raise _unusable(self.path, error) from None
+        try:
+            with storage_errors(path):
+                path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {_now()}", encoding="utf-8")
             _remove_temporaries(self.path)
             yield
+        finally:
+            lock.release()
+
+    @contextlib.contextmanager
+    def recorded(self, warnings: Sequence[str], **facts: Any) -> Iterator[None]:
+        """Keep run.json while a run works: facts, then how it ended, how long it took, and the warnings so far."""
+        started = time.time()
+        self.write_status("running", **facts)
+        try:
+            yield
+        except BaseException as error:
+            stopped = isinstance(error, InterruptedRunError | KeyboardInterrupt)
+            self.write_status("interrupted" if stopped else "failed", error=str(error), warnings=list(warnings))
+            raise
+        self.write_status("done", error=None, seconds=round(time.time() - started, 1), warnings=list(warnings))
 
     # ---- stages ------------------------------------------------------------------------------------------------
 
@@ -149,19 +200,23 @@ def _now() -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _try_lock(handle: IO[str]) -> bool:
+def _holder(path: Path) -> str:
+    """What the process that holds the lock wrote into it."""
     try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return path.read_text(encoding="utf-8").strip() or "another process"
     except OSError:
-        return False
-    return True
+        return "another process"
+
+
+def _unusable(folder: Path, error: Exception) -> StorageError:
+    number = error.errno if isinstance(error, OSError) else errno.ENOSYS
+    if number in (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP):
+        return StorageError(
+            f"the file system of run folder '{folder}' cannot lock files, so two runs could overwrite each other there",
+            "choose a folder on a local disk with --out",
+        )
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return StorageError(f"run folder '{folder}' cannot be used: {reason}", "choose another with --out")
 
 
 def _remove_temporaries(folder: Path) -> None:

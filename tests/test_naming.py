@@ -31,6 +31,7 @@ from gsegkit.clustering.kmeans import TorchKMeans
 from gsegkit.config import Config
 from gsegkit.context import RunContext
 from gsegkit.dataset import MemoryDataset
+from gsegkit.engine.choices import choose
 from gsegkit.engine.pipeline import run
 from gsegkit.engine.plan import Plan
 from gsegkit.engine.preflight import check
@@ -40,6 +41,7 @@ from gsegkit.images import read_image, to_pixels, write_png
 from gsegkit.interfaces import MaskExtractor
 from gsegkit.plugins import Component, hookimpl
 from gsegkit.progress import Progress
+from gsegkit.report import render_report
 from gsegkit.types import MaskBatch
 
 # ---- a small tree of clusters ----------------------------------------------------------------------------------------
@@ -388,7 +390,7 @@ def test_a_run_that_is_named_keeps_its_extractor_and_replays(finished, tree_plan
     merged = Renamed(_kept(raw, finished, session, tmp_path), made)
     agree = [(merged[i].mask == pairs[i].mask).float().mean() for i in range(len(pairs))]
     assert torch.stack(agree).mean() > 0.9, "the pairs are those of the run before, with clusters added up"
-    assert "a &lt;- " in result.page.read_text() or "a <- " in result.page.read_text()
+    assert "a &lt;- " in render_report(result.folder).read_text() or "a <- " in render_report(result.folder).read_text()
     # the file's content counts, not its name; and the stored content replays without the file
     (tmp_path / "renamed.yaml").write_text(file.read_text() + "\n# a comment\n")
     file.unlink()
@@ -431,12 +433,12 @@ def test_another_fits_names_stop_a_run_after_its_extractor(finished, tree_plan, 
     said = Said()
     smoke = run(other.model_copy(update={"smoke": True}), tmp_path / "smoke", registry=registry, progress=said)
     assert any("class names are left out" in line for line in said.lines)
-    assert smoke.page.exists()
+    assert render_report(smoke.folder).exists()
 
 
 def test_preflight_refuses_names_over_several_rounds(tree, tree_plan, registry):
     plan = tree_plan.model_copy(update={"classes": names_for(tree), "rounds": 2})
-    assert [p.where for p in check(plan, registry)] == ["classes"]
+    assert [p.where for p in check(choose(plan, registry))] == ["classes"]
 
 
 def test_synthesize_and_train_take_names(finished, session, tmp_path):
@@ -688,12 +690,10 @@ def test_bad_commands(call, finished, tmp_path):
 
 
 def test_the_report_shows_chosen_colours_and_survives_damaged_names(finished, registry, session):
-    from gsegkit.report import render_report
-
     config = json.loads((finished / "config.json").read_text())
     ids = cluster_ids(api.load(finished, session=session).classes)
     made = api.name(finished, ["ground=*", f"leaf#0a1b2c={ids[1]}"], session=session)
-    page = run(Plan.from_options(config, classes=made), finished, registry=registry, update=True).page
+    page = render_report(run(Plan.from_options(config, classes=made), finished, registry=registry, update=True).folder)
     assert "rgb(10, 27, 44)" in page.read_text()
     damaged = json.loads((finished / "config.json").read_text())
     damaged["classes"]["classes"][1]["colour"] = "blue"

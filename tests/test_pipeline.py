@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from gsegkit import api
+from gsegkit.engine.choices import PreflightError, choose
 from gsegkit.engine.pipeline import run
 from gsegkit.engine.plan import Plan, differences
-from gsegkit.engine.preflight import PreflightError, check
+from gsegkit.engine.preflight import check
 from gsegkit.errors import ArtifactError, ConfigError, DataError, RunLockedError, StorageError
 from gsegkit.images import write_png
 from gsegkit.plugins import hookimpl
@@ -35,7 +36,7 @@ def test_from_generator_to_report(plan, registry, tmp_path):
     assert (
         json.loads((tmp_path / "run/report/metrics.json").read_text())["accuracy"] == result.report.metrics["accuracy"]
     )
-    assert "<html" in result.page.read_text()
+    assert result.folder == tmp_path / "run"
     status = json.loads((tmp_path / "run/run.json").read_text())
     assert status["status"] == "done"
     assert status["device"] == "cpu"
@@ -218,7 +219,7 @@ def test_two_runs_from_python_share_nothing(registry, session, tmp_path):
 
 def problems(registry, tmp_path, options=(), **fields):
     base = {"gen": "toy", "extractor": "native", "seg": "tiny", "eval": "count"} | fields
-    return {p.where: p for p in check(Plan.from_options(base, options), registry, tmp_path / "out")}
+    return {p.where: p for p in check(choose(Plan.from_options(base, options), registry), tmp_path / "out")}
 
 
 def test_preflight_finds_all_problems_at_once(registry, tmp_path):
@@ -251,7 +252,7 @@ def _without(component, capability):
 def test_preflight_refuses_a_run_folder_below_a_file(registry, tmp_path):
     (tmp_path / "out").write_text("x")
     plan = Plan.from_options({"gen": "toy", "extractor": "native", "seg": "tiny", "eval": "count"})
-    assert check(plan, registry, tmp_path / "out" / "run")[0].where == "out"
+    assert check(choose(plan, registry), tmp_path / "out" / "run")[0].where == "out"
     with pytest.raises(PreflightError, match="is a file"):
         run(plan, tmp_path / "out" / "run", registry=registry)
 
@@ -278,3 +279,85 @@ def test_plan_merging():
 
 def test_differences():
     assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == ["a.c: 2 -> 3", "d: None -> 4"]
+
+
+# ---- choose once -----------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_run_asks_the_registry_once_for_each_part(plan, registry, session, tmp_path, monkeypatch):
+    """Preflight, run, report: five parts, one question and one config each."""
+    from gsegkit import plugins
+    from gsegkit.engine import choices
+
+    asked, built = [], []
+    find, build = plugins.Registry.find, choices.build_config
+
+    def counted_find(self, kind, name):
+        asked.append((kind, name))
+        return find(self, kind, name)
+
+    def counted_build(cls, options, where):
+        built.append(where)
+        return build(cls, options, where)
+
+    monkeypatch.setattr(plugins.Registry, "find", counted_find)
+    monkeypatch.setattr(choices, "build_config", counted_build)
+    monkeypatch.setattr(plugins, "build_config", counted_build)
+    api.run_plan(plan, tmp_path / "run", session=session)
+    parts = [(kind, spec.name) for _, kind, spec in plan.parts()]
+    assert sorted(asked) == sorted(parts)
+    assert sorted(built) == sorted(where for where, _, _ in plan.parts())
+
+
+def test_automatic_choices_are_stored(registry):
+    from gsegkit.clustering.config import ClusterConfig
+
+    assert ClusterConfig().resolved(lambda kind: {"faiss", "torch"}).kmeans == "faiss"
+    assert ClusterConfig().resolved(lambda kind: {"torch"}).kmeans == "torch"
+    assert ClusterConfig(kmeans="mine").resolved(lambda kind: {"faiss"}).kmeans == "mine"
+
+
+def test_options_renamed_since_a_run_was_stored_are_read(plan, registry, session, tmp_path, monkeypatch):
+    run(plan, tmp_path / "run", registry=registry)
+    path = tmp_path / "run/config.json"
+    stored = json.loads(path.read_text())
+    stored["seg"]["options"]["learning_rate"] = stored["seg"]["options"].pop("lr")
+    path.write_text(json.dumps(stored))
+    part = tmp_path / "run/segmenter/component.json"
+    record = json.loads(part.read_text())
+    record["config"]["learning_rate"] = record["config"].pop("lr")
+    part.write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match="no such option"):
+        api.load(tmp_path / "run", session=session)
+    cls = registry.find("segmenter", plan.seg.name).config_class()
+    monkeypatch.setattr(cls, "renamed", {"learning_rate": "lr"})
+    assert api.load(tmp_path / "run", session=session).config.lr == 0.01
+    said = Said()
+    run(plan, tmp_path / "run", registry=registry, progress=said)
+    assert "segmenter: reused" in said.lines
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(3)])
+def test_a_stage_done_hook_that_fails_is_told_and_the_run_continues(plan, registry, tmp_path, error):
+    class Bad:
+        @hookimpl
+        def gsegkit_stage_done(self, stage):
+            if stage == "dataset":
+                raise error
+            yield 1
+            raise ValueError("second item")
+
+    told = []
+
+    class Good:
+        @hookimpl
+        def gsegkit_stage_done(self, stage):
+            told.append(stage)
+
+    registry.add(Good(), "good")
+    registry.add(Bad(), "bad")
+    said = Said()
+    assert run(plan, tmp_path / "run", registry=registry, progress=said).report is not None
+    assert len(told) == 4
+    warnings = [line for line in said.lines if "plugin bad failed after stage" in line]
+    assert len(warnings) == 4

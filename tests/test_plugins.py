@@ -6,7 +6,7 @@ import pytest
 
 from gsegkit import plugins
 from gsegkit.errors import MissingDependencyError, PluginConflictError, PluginLoadError, UnknownPluginError
-from gsegkit.plugins import Component, Registry, hookimpl
+from gsegkit.plugins import OLDEST_API, PLUGIN_API, Component, Registry, hookimpl
 
 
 class Plugin:
@@ -165,3 +165,168 @@ def test_listing_imports_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+# ---- isolation of hooks ------------------------------------------------------------------------------------------------
+
+
+class HalfWay:
+    """Its hook fails after a first good component."""
+
+    @hookimpl
+    def gsegkit_components(self):
+        yield component("first")
+        raise RuntimeError("second item")
+
+
+class WrongSignature:
+    @hookimpl
+    def gsegkit_components(self, registry):
+        return [component("first")]
+
+
+@pytest.mark.parametrize("plugin", [HalfWay(), WrongSignature(), Plugin(component("first"), component(kind="painter"))])
+def test_a_plugin_that_fails_half_way_leaves_nothing(plugin):
+    registry = Registry()
+    registry.add(plugin, "bad")
+    assert registry.entries == []
+    assert [failure.dist for failure in registry.failures] == ["bad"]
+    assert registry.manager.get_plugins() == set()
+
+
+@pytest.mark.parametrize(("api", "remedy"), [(0, "upgrade the plugin"), (99, "upgrade gsegkit")])
+def test_another_plugin_interface_is_refused_and_both_are_named(api, remedy):
+    registry = Registry()
+    registry.add(Plugin(component(api=api)), "x")
+    error = registry.failures[0].error
+    assert f"plugin interface {api}, this gsegkit understands {OLDEST_API} to {PLUGIN_API}" in str(error)
+    assert remedy in error.hint
+
+
+def test_every_interface_of_the_range_is_accepted(monkeypatch):
+    monkeypatch.setattr(plugins, "PLUGIN_API", 3)
+    registry = Registry()
+    registry.add(Plugin(*(component(f"c{api}", api=api) for api in (1, 2, 3))), "x")
+    assert len(registry.entries) == 3
+
+
+def command_names(app):
+    from typer.main import get_group
+
+    return set(get_group(app).commands)
+
+
+def commands_of(*plugins):
+    """Add plugins' commands to a small application: its names afterwards, and the failures."""
+    import typer
+
+    from gsegkit.cli.extensions import add_commands
+
+    app, registry = typer.Typer(), Registry()
+    app.command("run")(lambda: None)
+    app.callback()(lambda: None)
+    for number, plugin in enumerate(plugins):
+        registry.add(plugin, f"dist{number}")
+    failures = add_commands(app, registry, ["run"])
+    assert registry.failures == failures
+    return command_names(app), failures
+
+
+def commander(add):
+    class Commander:
+        @hookimpl
+        def gsegkit_commands(self, app):
+            return add(app)
+
+    return Commander()
+
+
+def raises(error):
+    def add(app):
+        app.command("half")(lambda: None)
+        raise error
+
+    return commander(add)
+
+
+def a_generator(app):
+    app.command("half")(lambda: None)
+    yield
+    raise RuntimeError("second item")
+
+
+def unbuildable(app):
+    @app.command("odd")
+    def odd(value: complex | bytes | dict) -> None: ...
+
+
+good = commander(lambda app: app.command("good")(lambda: None))
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (raises(RuntimeError("boom")), "RuntimeError: boom"),
+        (raises(SystemExit(3)), "SystemExit: 3"),
+        (raises(KeyError("x")), "KeyError"),
+        (commander(a_generator), "second item"),
+        (commander(unbuildable), ""),
+        (commander(lambda app: app.command("run")(lambda: None)), "the command 'run' of dist0 is one of gsegkit's"),
+        (commander(lambda app: app.no_such_thing), "AttributeError"),
+    ],
+)
+def test_commands_that_cannot_be_used_are_left_out_whole_and_the_others_live(bad, reason):
+    names, failures = commands_of(bad, good)
+    assert names == {"run", "good"}
+    assert [failure.dist for failure in failures] == ["dist0"]
+    assert reason in failures[0].reason
+
+
+def test_of_two_plugins_with_one_command_the_later_is_left_out():
+    names, failures = commands_of(good, commander(lambda app: app.command("good")(lambda: None)))
+    assert names == {"run", "good"}
+    assert len(failures) == 1
+
+
+def test_groups_of_commands_are_added_and_may_not_shadow_either():
+    import typer
+
+    group = typer.Typer(name="group")
+    group.command("one")(lambda: None)
+    shadow = typer.Typer(name="run")
+    shadow.command("one")(lambda: None)
+    names, failures = commands_of(
+        commander(lambda app: app.add_typer(group)), commander(lambda app: app.add_typer(shadow))
+    )
+    assert names == {"run", "group"}
+    assert [failure.dist for failure in failures] == ["dist1"]
+
+
+def test_a_commands_hook_with_a_wrong_signature_is_a_failure():
+    class Wrong:
+        @hookimpl
+        def gsegkit_commands(self, application):
+            raise AssertionError
+
+    registry = Registry()
+    registry.add(Wrong(), "bad")
+    assert [failure.dist for failure in registry.failures] == ["bad"]
+    assert registry.callers("gsegkit_commands") == []
+
+
+@pytest.mark.parametrize("completing", [False, True])
+def test_the_command_line_warns_in_one_line_and_never_while_completing(monkeypatch, capsys, completing):
+    from gsegkit.cli import main
+
+    registry = Registry()
+    registry.add(raises(RuntimeError("boom")), "bad")
+    monkeypatch.setattr(main, "installed", lambda: registry)
+    monkeypatch.setattr("sys.argv", ["gsegkit", "--version"])
+    if completing:
+        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "gsegkit ru")
+    with pytest.raises(SystemExit):
+        main.main()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert lines == ([] if completing else [
+        "warning: the commands of plugin bad are left out (RuntimeError: boom); see gsegkit doctor"
+    ])  # fmt: skip

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from gsegkit.errors import ArtifactError, RunLockedError, StorageError
-from gsegkit.rundir import RunFolder, stage_key
+from gsegkit.rundir import RunFolder, last_round, stage_key
 
 
 def test_a_second_process_is_refused_and_told_who_works_there(tmp_path):
@@ -93,3 +93,26 @@ def test_status_and_config(tmp_path):
 def test_stage_keys_depend_on_everything():
     assert stage_key("a", {"x": 1, "y": 2}) == stage_key("a", {"y": 2, "x": 1})
     assert stage_key("a", 1) != stage_key("a", 2)
+
+
+def test_a_file_system_without_locks_is_called_that(tmp_path, monkeypatch):
+    import errno
+    import fcntl
+
+    for number in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+
+        def fail(handle, operation, number=number):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(fcntl, "flock", fail)
+        with pytest.raises(StorageError, match="cannot lock files"), RunFolder(tmp_path / "run").locked():
+            pass
+
+
+def test_the_last_round_of_a_stage(tmp_path):
+    for name in ("generator", "generator-2", "generator-10", "generator-odd", "generators-11"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text("")
+    (tmp_path / "generator-12").mkdir()
+    assert last_round(tmp_path, "generator", "x") == tmp_path / "generator-10"
+    assert last_round(tmp_path, "extractor", "x") is None

@@ -2,10 +2,11 @@
 
 from gsegkit.api.names import list_clusters, match, name, name_page
 from gsegkit.api.results import evaluate, evaluate_generator, export, load, open_generator, open_labelled, predict
-from gsegkit.api.runs import run, synthesize, train, train_generator
+from gsegkit.api.runs import Result, run, run_plan, synthesize, train, train_generator
 from gsegkit.api.session import Session
 
 __all__ = [
+    "Result",
     "Session",
     "evaluate",
     "evaluate_generator",
@@ -19,6 +20,7 @@ __all__ = [
     "open_labelled",
     "predict",
     "run",
+    "run_plan",
     "synthesize",
     "train",
     "train_generator",

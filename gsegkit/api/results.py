@@ -16,10 +16,10 @@ from gsegkit.classes.held_out import leave_out, with_note
 from gsegkit.classes.named import check_origin, fingerprint
 from gsegkit.colours import display_palette
 from gsegkit.dataset import LabelledDataset
+from gsegkit.engine import sources
 from gsegkit.engine.devices import pick_device
 from gsegkit.engine.plan import Plan
-from gsegkit.engine.shards import MANIFEST_FILE, ShardDataset
-from gsegkit.errors import ArtifactError, ConfigError, DataError
+from gsegkit.errors import ArtifactError, ConfigError
 from gsegkit.interfaces import (
     DatasetReader,
     Evaluator,
@@ -162,16 +162,7 @@ def open_labelled(
     folder: str | Path, session: Session, reader_options: dict[str, Any] | None = None
 ) -> LabelledDataset:
     """Pairs from a run folder, a folder of shards, or an annotated image folder (read with the reader's options)."""
-    folder = Path(folder)
-    if (folder / MANIFEST_FILE).exists():
-        return ShardDataset(folder)
-    if (folder / "config.json").exists():
-        rounds = sorted(folder.glob(f"dataset*/{MANIFEST_FILE}"), key=lambda path: _round_number(path.parent))
-        if not rounds:
-            raise DataError(f"run '{folder}' has no finished data set", "run it to its end first")
-        return ShardDataset(rounds[-1].parent)
-    labelled: LabelledDataset = session.registry.build("dataset", "folder", reader_options).labelled(folder)
-    return labelled
+    return sources.open_labelled(folder, session.registry, reader_options)
 
 
 def open_generator(given: str | Path, session: Session, options: dict[str, Any] | None = None) -> Generator:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gsegkit.api.results import _plan_of, load, open_labelled
 from gsegkit.api.session import Session
@@ -14,13 +15,16 @@ from gsegkit.classes.class_map import (
     class_map_yaml,
 )
 from gsegkit.classes.named import Named, Renamed, check_origin
+from gsegkit.config import build_config
 from gsegkit.dataset import LabelledDataset
-from gsegkit.engine.pipeline import Result, build_refiners, recipe_of
-from gsegkit.engine.pipeline import run as run_plan
+from gsegkit.engine import pipeline
+from gsegkit.engine.choices import choose
+from gsegkit.engine.claim import claim_dataset
+from gsegkit.engine.identity import recipe_of
 from gsegkit.engine.plan import PartSpec, Plan
 from gsegkit.engine.shards import ShardDataset
 from gsegkit.engine.synthesis import synthesize as make_pairs
-from gsegkit.errors import CapabilityError, ConfigError, DataError
+from gsegkit.errors import CapabilityError, ConfigError
 from gsegkit.interfaces import (
     DatasetReader,
     Generator,
@@ -29,11 +33,16 @@ from gsegkit.interfaces import (
     TrainableGenerator,
 )
 from gsegkit.parts import save_part
+from gsegkit.report import render_report
 from gsegkit.rundir import RunFolder
-from gsegkit.storage import atomic_write, atomic_write_json, read_json
+from gsegkit.storage import atomic_write
 
-if TYPE_CHECKING:
-    pass
+
+@dataclass(frozen=True)
+class Result(pipeline.Result):
+    """What a run leaves: its folder, the numbers (None without ground truth), and the report's page."""
+
+    page: Path
 
 
 def run(
@@ -68,7 +77,32 @@ def run(
     session = session or Session.default()
     base = {"gen": gen, "extractor": extractor, "seg": seg, "refine": refine or []}
     plan = Plan.from_options(_dumped(base), options or [], **fields)
-    return run_plan(plan, out, registry=session.registry, progress=session.progress, stop=session.stop, update=update)
+    return run_plan(plan, out, update=update, session=session)
+
+
+def run_plan(
+    plan: Plan,
+    out: str | Path | None = None,
+    *,
+    update: bool = False,
+    command: str = "",
+    session: Session | None = None,
+) -> Result:
+    """Carry out a plan and draw its report.
+
+    Args:
+        plan: what to do.
+        out: run folder; None = `plan.default_folder()`.
+        update: remake what changed in an existing run folder.
+        command: what the user typed, for the report.
+        session: see `run`.
+    """
+    session = session or Session.default()
+    done = pipeline.run(
+        plan, out, registry=session.registry, progress=session.progress, stop=session.stop, update=update,
+        command=command,
+    )  # fmt: skip
+    return Result(done.folder, done.report, render_report(done.folder))
 
 
 def synthesize(
@@ -103,15 +137,16 @@ def synthesize(
         plan = plan.model_copy(update={"refine": tuple(PartSpec(name=name) for name in refine)})
     if classes is not None:
         plan = plan.model_copy(update={"classes": as_class_map(classes)})
+    choices = choose(plan, session.registry)
+    plan = choices.plan
     generator: Generator = load(run_folder, "generator", session=session, device=device)
     extractor: MaskExtractor = load(run_folder, "extractor", session=session, device=device)
     ctx = session.context(Path(out), device, plan.seed, batch_size=plan.batch_size)
     if plan.classes is not None:
         extractor = Named(extractor, plan.classes)
     recipe = recipe_of(plan, extractor)
-    _claim_dataset(Path(out), {**recipe, "num_samples": num_samples})
-    refiners = build_refiners(plan, session.registry)
-    return make_pairs(generator, extractor, refiners, num_samples, ctx, worker=worker, recipe=recipe)
+    claim_dataset(Path(out), {**recipe, "num_samples": num_samples})
+    return make_pairs(generator, extractor, choices.build_refiners(), num_samples, ctx, worker=worker, recipe=recipe)
 
 
 def train(
@@ -165,7 +200,7 @@ def train_generator(
     reader: DatasetReader = session.registry.build("dataset", "folder")
     photographs = reader.images(Path(images))
     with RunFolder(out).locked():
-        generator: TrainableGenerator = session.registry.build("generator", name, options)
+        generator: TrainableGenerator = entry.build(build_config(entry.config_class(), options or {}, "gen"))
         ctx = session.context(out, device, seed)
         fitted = photographs.fitted((generator.info.height, generator.info.width), generator.info.fit_rule)
         generator.to(ctx.device).fit(fitted, ctx)
@@ -191,14 +226,3 @@ def _renamed(pairs: LabelledDataset, class_map: ClassMap) -> LabelledDataset:
         raise ConfigError("these pairs have class names already", "leave out the class names")
     check_origin(class_map, recipe.get("fingerprint", class_map.extractor))
     return Renamed(pairs, class_map)
-
-
-def _claim_dataset(out: Path, recipe: dict[str, Any]) -> None:
-    """Refuse to mix two data sets in one folder."""
-    path = out / "recipe.json"
-    if path.exists():
-        if read_json(path) != recipe:
-            raise ConfigError(f"'{out}' holds a data set made with other options", "choose another --out")
-    elif out.exists() and any(out.iterdir()):
-        raise DataError(f"folder '{out}' is not empty", "choose another --out")
-    atomic_write_json(path, recipe)

@@ -11,6 +11,7 @@ import typer
 
 from gsegkit import __version__
 from gsegkit.cli import look, names, plugins, work
+from gsegkit.cli.extensions import add_commands
 from gsegkit.cli.options import console
 from gsegkit.cli.terminal import show_error
 from gsegkit.errors import GsegkitError
@@ -44,6 +45,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "new-plugin": plugins.new_plugin,
     "test-plugin": plugins.check_plugin,
 }
+#: Set while the shell asks for completions: then nothing else may be printed.
+COMPLETION = ("_GSEGKIT_COMPLETE", "_TYPER_COMPLETE_ARGS")
 for _name, _function in COMMANDS.items():
     app.command(_name)(_function)
 
@@ -63,13 +66,26 @@ def _root(
     """The options of gsegkit itself."""
 
 
+def _with_plugins() -> None:
+    """The core's commands and the plugins'; a plugin whose commands cannot be used is told in one line."""
+    del app.registered_commands[len(COMMANDS) :]
+    app.registered_groups.clear()
+    failures = add_commands(app, installed(), COMMANDS)
+    if not any(variable in os.environ for variable in COMPLETION):
+        for failure in failures:
+            console.print(
+                f"warning: the commands of plugin {failure.dist} are left out ({failure.reason}); see gsegkit doctor",
+                markup=False, highlight=False, soft_wrap=True,
+            )  # fmt: skip
+
+
 def main() -> None:
     """Entry point of the `gsegkit` script."""
     # Before torch is imported: waiting threads must sleep, not spin. On a machine that does other work too, spinning
     # makes everything several times slower; on an idle one no difference was measured.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        installed().manager.hook.gsegkit_commands(app=app)
+        _with_plugins()
         app()
     except GsegkitError as error:
         show_error(console, error.message, error.hint)

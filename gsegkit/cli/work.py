@@ -44,18 +44,10 @@ def run(
         images=images, data=data, num_samples=samples, rounds=rounds, train_generator=train_generator, seed=seed,
         device=device, smoke=smoke,
     )  # fmt: skip
-    session = c.session(quiet)
-    from gsegkit.engine.pipeline import run as run_plan
+    from gsegkit import api
 
-    result = run_plan(
-        plan,
-        out,
-        registry=session.registry,
-        progress=session.progress,
-        stop=session.stop,
-        update=update,
-        command=shlex.join(["gsegkit", *sys.argv[1:]]),
-    )
+    command = shlex.join(["gsegkit", *sys.argv[1:]])
+    result = api.run_plan(plan, out, update=update, command=command, session=c.session(quiet))
     metrics = result.report.to_json() if result.report is not None else None
     if as_json:
         print_json({"folder": str(result.folder), "page": str(result.page), "metrics": metrics})
@@ -85,6 +77,7 @@ def check(
     as_json: c.AsJson = False,
 ) -> None:
     """Check everything before anything is computed, and print ALL problems."""
+    from gsegkit.engine.choices import choose
     from gsegkit.engine.preflight import check as check_light
 
     plan = c.read_plan(
@@ -92,11 +85,12 @@ def check(
         images=images, data=data, train_generator=train_generator, device=device,
     )  # fmt: skip
     folder = out or plan.default_folder()
-    problems = check_light(plan, installed(), folder)
+    choices = choose(plan, installed())
+    problems = check_light(choices, folder)
     if not problems:
         from gsegkit.engine.probe import probe
 
-        problems = probe(plan, installed(), folder)
+        problems = probe(choices, folder)
     if as_json:
         print_json([vars(problem) for problem in problems])
     else:
@@ -134,7 +128,7 @@ def plan(
         config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, images=images, data=data,
         num_samples=samples, rounds=rounds, train_generator=train_generator, seed=seed, device=device,
     )  # fmt: skip
-    from gsegkit.engine.probe import estimate
+    from gsegkit.engine.estimate import estimate
 
     found = estimate(chosen, installed(), out or chosen.default_folder())
     if as_json:

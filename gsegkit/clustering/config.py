@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
-from gsegkit.config import Config
+from gsegkit.config import Available, Config
 
 
 class FeatureConfig(Config):
@@ -32,6 +32,17 @@ class ClusterConfig(FeatureConfig):
 
     k: int | None = Field(None, ge=2, le=255, description="number of clusters; null = the method's own choice")
     kmeans: str = Field("auto", description="k-means backend; auto = faiss when it is installed, else torch")
+
+    def resolved(self, available: Available) -> Self:
+        """With the backend written out."""
+        return self.model_copy(update={"kmeans": choose_backend(self.kmeans, available)})
+
+
+def choose_backend(name: str, available: Available) -> str:
+    """`auto` becomes `faiss` when its plugin and library are there, else `torch`; other names stay."""
+    if name != "auto":
+        return name
+    return "faiss" if "faiss" in available("kmeans") else "torch"
 
 
 class KMeansConfig(Config):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gsegkit.clustering.config import ClusterConfig
+from gsegkit.clustering.config import ClusterConfig, choose_backend
 from gsegkit.clustering.points import Points, collect_points, linear_scores, points_file, select_layers
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
@@ -254,10 +254,7 @@ def fit_scale(scores: Tensor, labels: Tensor) -> float:
 def build_kmeans(name: str) -> KMeans:
     """The k-means backend of that name; `auto` takes faiss when its plugin and library are there, else the core's."""
     registry = installed()
-    if name == "auto":
-        names = {entry.component.name for entry in registry.of_kind("kmeans") if not entry.missing_modules()}
-        name = "faiss" if "faiss" in names else "torch"
-    backend: KMeans = registry.build("kmeans", name)
+    backend: KMeans = registry.build("kmeans", choose_backend(name, registry.available))
     return backend
 
 

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from gsegkit.classes.class_map import ClassMap, as_class_map
 from gsegkit.config import Config, build_config, current_names, parse_assignments
 from gsegkit.errors import ConfigError, PluginConflictError, PluginLoadError, UnknownPluginError
-from gsegkit.plugins import Entry, Registry
+from gsegkit.plugins import Registry
 from gsegkit.rundir import stage_key
 
 
@@ -88,17 +88,6 @@ class Plan(Config):
         named = [(where, kind, getattr(self, where)) for where, kind in PART_KINDS.items() if where not in unused]
         return named + [(f"refine.{spec.name}", "refiner", spec) for spec in self.refine]
 
-    def resolved(self, registry: Registry) -> Plan:
-        """The same plan with every option of every component written out, so that later defaults cannot change it."""
-        found = [(where, _resolve(registry, kind, spec, where)) for where, kind, spec in self.parts()]
-        update: dict[str, Any] = {where: spec for where, spec in found if where in PART_KINDS}
-        update["refine"] = tuple(spec for where, spec in found if where not in PART_KINDS)
-        return self.model_copy(update=update)
-
-    def config_of(self, entry: Entry, spec: PartSpec, where: str) -> Config:
-        """The validated config object of one component."""
-        return build_config(entry.config_class(), spec.options, where)
-
     def default_folder(self) -> Path:
         """`runs/<gen>-<extractor>-<seg>-<hash>`: the same command finds the same folder again."""
         key = stage_key(self.model_dump(mode="json", exclude={"device", "classes"}))[:6]
@@ -134,11 +123,6 @@ def _field(name: str, value: Any) -> Any:
     if name == "refine" and isinstance(value, list | tuple):
         return [_spec(item) for item in value]
     return _spec(value) if name in PART_KINDS else value
-
-
-def _resolve(registry: Registry, kind: str, spec: PartSpec, where: str) -> PartSpec:
-    config = build_config(registry.find(kind, spec.name).config_class(), spec.options, where)
-    return PartSpec(name=spec.name, options=config.model_dump(mode="json"))
 
 
 def _renewed(registry: Registry, kind: str, spec: Any) -> Any:

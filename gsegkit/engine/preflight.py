@@ -3,54 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
-from gsegkit.config import build_config
+from gsegkit.engine.choices import Choices, Problem
 from gsegkit.engine.plan import Plan
-from gsegkit.errors import GsegkitError
-from gsegkit.plugins import Entry, Registry
+from gsegkit.plugins import Entry
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One thing that keeps a run from starting: where it is, what it is, and the remedy."""
-
-    where: str
-    message: str
-    hint: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.message}" + (f" ({self.hint})" if self.hint else "")
-
-
-class PreflightError(GsegkitError):
-    """One or more problems were found before anything was computed."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
-        first = problems[0]
-        if len(problems) == 1:
-            super().__init__(first.message, first.hint)
-        else:
-            super().__init__("; ".join(str(problem) for problem in problems))
-
-
-def check(plan: Plan, registry: Registry, out: Path | None = None) -> list[Problem]:
+def check(choices: Choices, out: Path | None = None) -> list[Problem]:
     """Run levels 0 (names, capabilities, inputs, folders) and 1 (options); returns ALL problems, not the first."""
-    problems: list[Problem] = []
-    entries: dict[str, Entry] = {}
-    for where, kind, spec in plan.parts():
-        try:
-            entries[where] = entry = registry.find(kind, spec.name)
-        except GsegkitError as error:
-            problems.append(Problem(where, error.message, error.hint))
-            continue
-        problems += _check_modules(where, entry)
-        try:
-            build_config(entry.config_class(), spec.options, where)
-        except GsegkitError as error:
-            problems.append(Problem(where, error.message, f"gsegkit show {kind} {spec.name} lists the options"))
+    plan = choices.plan
+    problems = list(choices.problems)
+    for choice in choices.every:
+        problems += _check_modules(choice.where, choice.entry)
+    entries = {choice.where: choice.entry for choice in choices.every}
     problems += _check_capabilities(plan, entries)
     problems += _check_inputs(plan, entries)
     if plan.classes is not None and plan.classes.cut is not None and plan.rounds > 1:

@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import torch
 
 from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset, UnlabelledImages
-from gsegkit.engine.plan import Plan
+from gsegkit.engine.choices import Choices
+from gsegkit.engine.shards import MANIFEST_FILE, ShardDataset
 from gsegkit.errors import CapabilityError, DataError, GsegkitError
 from gsegkit.images import to_pixels
 from gsegkit.interfaces import DatasetReader, Generator
 from gsegkit.plugins import Registry
+from gsegkit.rundir import CONFIG_FILE, last_round
 
 TRUTH_SAMPLES = 200
 
 
-def open_images(plan: Plan, registry: Registry, generator: Generator) -> UnlabelledImages | None:
+def open_images(choices: Choices, generator: Generator) -> UnlabelledImages | None:
     """The plan's photographs, fitted to the generator's size; None when it names none."""
-    if plan.images is None:
+    folder = choices.plan.images
+    if folder is None:
         return None
-    reader: DatasetReader = registry.build("dataset", plan.data_reader.name, plan.data_reader.options)
+    reader: DatasetReader = choices["data_reader"].build()
     info = generator.info
-    return reader.images(plan.images).fitted((info.height, info.width), info.fit_rule)
+    return reader.images(folder).fitted((info.height, info.width), info.fit_rule)
 
 
-def open_test_set(plan: Plan, registry: Registry) -> LabelledDataset | None:
+def open_test_set(choices: Choices) -> LabelledDataset | None:
     """The plan's annotated photographs at their own sizes; None when it names none."""
-    if plan.data is None:
+    folder = choices.plan.data
+    if folder is None:
         return None
-    reader: DatasetReader = registry.build("dataset", plan.data_reader.name, plan.data_reader.options)
-    return reader.labelled(plan.data)
+    reader: DatasetReader = choices["data_reader"].build()
+    return reader.labelled(folder)
+
+
+def open_labelled(
+    folder: str | Path, registry: Registry, reader_options: Mapping[str, Any] | None = None
+) -> LabelledDataset:
+    """Pairs from a run folder, a folder of shards, or an annotated image folder (read with the reader's options).
+
+    Raises:
+        DataError: a run without a finished data set, or a folder that cannot be read as pairs.
+    """
+    folder = Path(folder)
+    if (folder / MANIFEST_FILE).exists():
+        return ShardDataset(folder)
+    if (folder / CONFIG_FILE).exists():
+        made = last_round(folder, "dataset", MANIFEST_FILE)
+        if made is None:
+            raise DataError(f"run '{folder}' has no finished data set", "run it to its end first")
+        return ShardDataset(made)
+    labelled: LabelledDataset = registry.build("dataset", "folder", reader_options).labelled(folder)
+    return labelled
 
 
 def check_readable(dataset: LabelledDataset, ctx: RunContext) -> None:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gsegkit.context import CHECKPOINT_FILE, RunContext
+from gsegkit.context import RunContext
+from gsegkit.engine.choices import Choice, Choices
 from gsegkit.interfaces import ModulePart
 from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import Registry
-from gsegkit.rundir import RunFolder
+from gsegkit.rundir import CHECKPOINT_FILE, RunFolder
 
 
 @dataclass
@@ -54,7 +55,16 @@ class StageRunner:
         seconds = time.monotonic() - started
         self.run.end_stage(ctx.folder, key, seconds, stage.facts)
         facts = {"seconds": seconds, **stage.facts}
-        self.registry.manager.hook.gsegkit_stage_done(stage=ctx.folder.name, folder=str(ctx.folder), report=facts)
+        for failure in self.registry.call(
+            "gsegkit_stage_done", stage=ctx.folder.name, folder=str(ctx.folder), report=facts
+        ):
+            ctx.warn(f"plugin {failure.dist} failed after stage {ctx.folder.name}: {failure.reason}")
+
+    def record_licence(self, choices: Choices, weights: str) -> None:
+        """Add the licence of the generator's weights, known once it is built, to run.json."""
+        if weights:
+            licences = [*(choice.licence for choice in choices.every), ["generator weights", weights]]
+            self.run.write_status("running", licences=licences)
 
     def fit(
         self,
@@ -62,13 +72,13 @@ class StageRunner:
         round: int,
         key: str,
         part: ModulePart,
-        plugin: tuple[str, str],
+        choice: Choice,
         fit: Callable[..., None],
     ) -> None:
-        """Fit a part (`fit(ctx=...)`) and store it, or load what an earlier run stored; `plugin` = (kind, name)."""
+        """Fit a part (`fit(ctx=...)`) and store it, or load what an earlier run stored."""
         with self.open(name, round, key) as stage:
             if stage.done:
                 load_part(part, stage.folder)
             else:
                 fit(ctx=stage.ctx)
-                save_part(part, stage.folder, *plugin)
+                save_part(part, stage.folder, choice.kind, choice.name)

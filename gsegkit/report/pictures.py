@@ -21,7 +21,8 @@ from gsegkit.engine.shards import MANIFEST_FILE, ShardDataset
 from gsegkit.errors import GsegkitError
 from gsegkit.exports.predictions import INDEX_FILE
 from gsegkit.images import read_image, read_mask, resize_pixels
-from gsegkit.report.read import HEADLINES, Source, as_dict, latest, show, stage_folders
+from gsegkit.report.read import HEADLINES, Source, as_dict, latest, show
+from gsegkit.rundir import stage_folders
 from gsegkit.types import IGNORE
 
 SHEET_SIZE = 24  # generated pairs shown

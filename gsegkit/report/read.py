@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from gsegkit.context import METRICS_FILE, read_metrics
+from gsegkit.context import read_metrics
 from gsegkit.engine.plan import PART_KINDS
 from gsegkit.report.charts import number
-from gsegkit.rundir import CONFIG_FILE, RUN_FILE, STAGE_FILE, RunFolder
+from gsegkit.rundir import CONFIG_FILE, METRICS_FILE, RUN_FILE, STAGE_FILE, RunFolder, split_round, stage_folders
 
-STAGE_ORDER = ("generator", "extractor", "dataset", "segmenter", "report")
 HEADLINES = ("iou_foreground", "miou", "max_matching_miou", "accuracy")  # the first that is there goes to the top
 _BASELINE = re.compile(r"baseline_(.+)_iou")  # foreground IoU of a trivial predictor, shown beside the run's own
 
@@ -133,25 +132,6 @@ def _licences(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 # ---- stages ------------------------------------------------------------------------------------------------------
-
-
-def stage_folders(folder: Path) -> list[Path]:
-    """Sub-folders that are stages, in the order they ran."""
-    marks = (STAGE_FILE, f"{STAGE_FILE}.started", METRICS_FILE)
-    found = [path for path in folder.iterdir() if path.is_dir() and any((path / mark).exists() for mark in marks)]
-    return sorted(found, key=_stage_order)
-
-
-def _stage_order(path: Path) -> tuple[bool, int, int, str]:
-    base, round = split_round(path.name)
-    position = STAGE_ORDER.index(base) if base in STAGE_ORDER else len(STAGE_ORDER)
-    return base == "report", round, position, path.name
-
-
-def split_round(name: str) -> tuple[str, int]:
-    """`"segmenter-2"` -> `("segmenter", 2)`; round 0 has no number."""
-    match = re.fullmatch(r"(.+?)-(\d+)", name)
-    return (match[1], int(match[2])) if match else (name, 0)
 
 
 def latest(folder: Path, base: str) -> Path:

@@ -9,7 +9,8 @@ from gsegkit_stylegan.pggan import PGGAN
 from gsegkit_stylegan.stylegan import StyleGAN
 from gsegkit_stylegan.stylegan2 import StyleGAN2
 
-from gsegkit.engine.plan import Plan, _resolve
+from gsegkit.engine.choices import choose
+from gsegkit.engine.plan import Plan
 from gsegkit.errors import ArtifactError, CapabilityError, ConfigError, ContractError, UnknownPluginError
 from gsegkit.parts import save_part
 from gsegkit.plugins import installed
@@ -258,7 +259,7 @@ def test_a_resolved_plan_has_the_same_weights():
     """What `gsegkit run` builds from its written-out options is what the name alone builds."""
     pytest.importorskip("gsegkit_zoo")
     plan = Plan.from_options({"gen": "stylegan2", "extractor": "native", "seg": "any"})
-    spec = _resolve(installed(), "generator", plan.gen, "gen")
+    spec = choose(plan, installed()).plan.gen
     resolved = installed().build("generator", "stylegan2", spec.options)
     plain = installed().build("generator", "stylegan2")
     assert resolved.licence == plain.licence == "MIT"

@@ -1,0 +1,148 @@
+"""The parts of a plan, chosen once: entry, config, identity and licence of each. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from gsegkit.config import Config, build_config
+from gsegkit.engine.plan import PART_KINDS, PartSpec, Plan
+from gsegkit.errors import GsegkitError
+from gsegkit.plugins import Entry, Registry
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that keeps a run from starting: where it is, what it is, and the remedy."""
+
+    where: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+class PreflightError(GsegkitError):
+    """One or more problems were found before anything was computed."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        first = problems[0]
+        if len(problems) == 1:
+            super().__init__(first.message, first.hint)
+        else:
+            super().__init__("; ".join(str(problem) for problem in problems))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One part of a plan: the component that the registry found, and its validated options.
+
+    Attributes:
+        where: part of the plan, e.g. `"gen"` or `"refine.area"`.
+        kind: component kind.
+        name: its name in the plan, perhaps `name@distribution`.
+        entry: the installed component.
+        config: its options, with automatic choices written out.
+    """
+
+    where: str
+    kind: str
+    name: str
+    entry: Entry
+    config: Config
+
+    @property
+    def spec(self) -> PartSpec:
+        """The part as a plan stores it: every option written out."""
+        return PartSpec(name=self.name, options=self.config.model_dump(mode="json"))
+
+    @property
+    def identity(self) -> list[Any]:
+        """What a result depends on: component, version, options."""
+        return [self.entry.full_name, self.entry.version, self.spec.options]
+
+    @property
+    def licence(self) -> list[str]:
+        """[component, licence of its code]."""
+        return [self.entry.full_name, self.entry.component.licence]
+
+    def build(self) -> Any:
+        """A new part."""
+        return self.entry.build(self.config)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A plan and its parts. A part that cannot be chosen is a problem; asking for it raises.
+
+    Attributes:
+        plan: with every option of every part written out, so that later defaults cannot change it.
+        parts: part of the plan -> its choice.
+        refiners: in the order they run.
+        problems: of the parts that could not be chosen.
+    """
+
+    plan: Plan
+    parts: Mapping[str, Choice]
+    refiners: tuple[Choice, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def __getitem__(self, where: str) -> Choice:
+        """The part called `where` in the plan.
+
+        Raises:
+            PreflightError: it could not be chosen.
+        """
+        if where not in self.parts:
+            raise PreflightError([p for p in self.problems if p.where == where] or [Problem(where, "was not chosen")])
+        return self.parts[where]
+
+    @cached_property
+    def every(self) -> tuple[Choice, ...]:
+        """All parts, the refiners last."""
+        return (*self.parts.values(), *self.refiners)
+
+    def with_plan(self, **changes: Any) -> Choices:
+        """The same parts in a plan whose other fields are changed."""
+        return replace(self, plan=self.plan.model_copy(update=changes))
+
+    def build_refiners(self) -> list[tuple[str, Any]]:
+        """New refiners as (name, refiner); one that is used twice gets a number.
+
+        Raises:
+            PreflightError: one of them could not be chosen.
+        """
+        lost = [problem for problem in self.problems if problem.where.startswith("refine.")]
+        if lost:
+            raise PreflightError(lost)
+        named: list[tuple[str, Any]] = []
+        for choice in self.refiners:
+            count = sum(name.partition("#")[0] == choice.name for name, _ in named)
+            named.append((choice.name if count == 0 else f"{choice.name}#{count + 1}", choice.build()))
+        return named
+
+
+def choose(plan: Plan, registry: Registry) -> Choices:
+    """Find every part of a plan and validate its options: once, for everything that follows."""
+    found: list[Choice] = []
+    problems: list[Problem] = []
+    for where, kind, spec in plan.parts():
+        hint = None
+        try:
+            entry = registry.find(kind, spec.name)
+            hint = f"gsegkit show {kind} {spec.name} lists the options"
+            config = build_config(entry.config_class(), spec.options, where).resolved(registry.available)
+        except GsegkitError as error:
+            problems.append(Problem(where, error.message, hint or error.hint))
+        else:
+            found.append(Choice(where, kind, spec.name, entry, config))
+    parts = {choice.where: choice for choice in found if choice.where in PART_KINDS}
+    refiners = tuple(choice for choice in found if choice.where not in PART_KINDS)
+    update: dict[str, Any] = {where: choice.spec for where, choice in parts.items()}
+    if len(refiners) == len(plan.refine):
+        update["refine"] = tuple(choice.spec for choice in refiners)
+    return Choices(plan.model_copy(update=update), parts, refiners, tuple(problems))

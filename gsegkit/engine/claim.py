@@ -1,0 +1,53 @@
+"""Claiming a folder: it must be new, or hold what the same plan made. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gsegkit.engine.plan import Plan, differences, renew
+from gsegkit.errors import ConfigError, DataError
+from gsegkit.plugins import Registry
+from gsegkit.rundir import CONFIG_FILE, LOCK_FILE, RECIPE_FILE, RunFolder
+from gsegkit.storage import atomic_write_json, read_json
+
+MAX_DIFFERENCES = 5  # shown in the error
+
+
+def claim_run(folder: RunFolder, plan: Plan, registry: Registry, update: bool) -> None:
+    """Write config.json, unless the folder holds something else.
+
+    Raises:
+        ConfigError: the folder holds a run of another plan, and `update` is false.
+        DataError: it is not empty and not a run folder.
+    """
+    new = plan.model_dump(mode="json")
+    if (folder.path / CONFIG_FILE).exists():
+        changed = differences(renew(folder.read_config(), registry), new)
+        if changed and not update:
+            more = len(changed) - MAX_DIFFERENCES
+            shown = "; ".join(changed[:MAX_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
+            raise ConfigError(
+                f"run folder '{folder.path}' was made with other options ({shown})",
+                "choose another --out, or add --update to remake what depends on the change",
+            )
+    elif any(child.name != LOCK_FILE for child in folder.path.iterdir()):
+        raise DataError(f"folder '{folder.path}' is not empty and not a run folder", "choose another --out")
+    folder.write_config(new)
+
+
+def claim_dataset(out: Path, recipe: Mapping[str, Any]) -> None:
+    """Write recipe.json, unless the folder holds something else; two data sets are never mixed.
+
+    Raises:
+        ConfigError: the folder holds a data set of another recipe.
+        DataError: it is not empty and holds no data set.
+    """
+    path = out / RECIPE_FILE
+    if path.exists():
+        if read_json(path) != recipe:
+            raise ConfigError(f"'{out}' holds a data set made with other options", "choose another --out")
+    elif out.exists() and any(out.iterdir()):
+        raise DataError(f"folder '{out}' is not empty", "choose another --out")
+    atomic_write_json(path, dict(recipe))

@@ -1,0 +1,155 @@
+"""The prediction of what a run will cost on this machine: time, memory, disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from gsegkit.context import RunContext
+from gsegkit.engine.choices import Choices, choose
+from gsegkit.engine.devices import pick_device
+from gsegkit.engine.pipeline import run
+from gsegkit.engine.plan import Plan
+from gsegkit.engine.synthesis import BYTES_PER_PIXEL, synthesize
+from gsegkit.interfaces import Generator, MaskExtractor
+from gsegkit.parts import COMPONENT_FILE, load_part
+from gsegkit.plugins import Registry
+from gsegkit.progress import Progress
+from gsegkit.rundir import STAGE_FILE, last_round
+
+
+@dataclass
+class Estimate:
+    """What a run is predicted to need.
+
+    Attributes:
+        seconds: stage name -> predicted seconds; loops whose length only the part knows count as in the smoke run.
+        disk_bytes: pairs, at the generator's size.
+        ram_bytes: peak resident memory of this process during the smoke run.
+        vram_bytes: peak memory on the CUDA device, 0 on the CPU.
+        free_disk_bytes: free where the run folder would be.
+        free_ram_bytes: available now.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    disk_bytes: int = 0
+    ram_bytes: int = 0
+    vram_bytes: int = 0
+    free_disk_bytes: int = 0
+    free_ram_bytes: int = 0
+
+    @property
+    def total_seconds(self) -> float:
+        """Sum over the stages."""
+        return sum(self.seconds.values())
+
+
+def estimate(plan: Plan, registry: Registry, out: Path) -> Estimate:
+    """Run the plan once in smoke mode in a temporary folder, time its loops, and scale them to their full length."""
+    clock = _Clock()
+    choices = choose(plan, registry).with_plan(smoke=True, classes=None)
+    if plan.device == "auto" or plan.device.startswith("cuda"):
+        _reset_peak()
+    with tempfile.TemporaryDirectory(prefix="gsegkit-plan-") as temporary:
+        folder = Path(temporary) / "run"
+        run(choices, folder, registry=registry, progress=clock)
+        seconds = _scale(_stage_seconds(folder), clock, plan)
+        generator = _load(choices, "gen", folder)
+        spent = _batch_seconds(choices, generator, folder)
+        seconds["dataset"] = spent * -(-plan.num_samples // plan.batch_size) * plan.rounds
+    info = generator.info
+    parent = out
+    while not parent.exists():
+        parent = parent.parent
+    return Estimate(
+        seconds=seconds,
+        disk_bytes=plan.num_samples * plan.rounds * info.height * info.width * BYTES_PER_PIXEL,
+        ram_bytes=_peak_ram(),
+        vram_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+        free_disk_bytes=shutil.disk_usage(parent).free,
+        free_ram_bytes=psutil.virtual_memory().available,
+    )
+
+
+class _Clock(Progress):
+    """Measures seconds per step of every loop, and remembers how long the loop would really be."""
+
+    def __init__(self) -> None:
+        self.loops: list[tuple[str, int, int, float]] = []  # name, steps done, steps planned, seconds
+        self._began = 0.0
+        self._first = 0.0
+        self._name = ""
+        self._planned = 0
+        self._done = 0
+
+    def start(self, task: str, total: int, done: int = 0, planned: int | None = None) -> None:
+        self._name, self._planned, self._done = task, planned or total, 0
+        self._began = self._first = time.monotonic()
+
+    def advance(self, done: int, values: Mapping[str, float]) -> None:
+        if self._done == 0:
+            self._first = time.monotonic()  # the first step warms up caches; it does not count
+        self._done += 1
+
+    def finish(self) -> None:
+        counted = max(self._done - 1, 1)
+        began = self._first if self._done > 1 else self._began
+        self.loops.append((self._name, counted, self._planned, time.monotonic() - began))
+
+
+def _stage_seconds(folder: Path) -> dict[str, float]:
+    found = {}
+    for path in folder.glob(f"*/{STAGE_FILE}"):
+        found[path.parent.name] = float(json.loads(path.read_bytes())["seconds"])
+    return found
+
+
+def _scale(stages: dict[str, float], clock: _Clock, plan: Plan) -> dict[str, float]:
+    """Add to each stage what its loops would take at full length; a loop is named `stage: loop`."""
+    seconds = dict(stages)
+    for name, steps, planned, spent in clock.loops:
+        stage = name.partition(":")[0]
+        if stage in seconds:
+            seconds[stage] += max(planned - steps, 0) * spent / steps
+    return {name: value * (plan.rounds if name != "report" else 1) for name, value in seconds.items()}
+
+
+def _batch_seconds(choices: Choices, generator: Generator, folder: Path) -> float:
+    """Time one whole micro-batch through generator, extractor and disk; the rest are like it."""
+    extractor: MaskExtractor = _load(choices, "extractor", folder)
+    plan = choices.plan
+    ctx = RunContext(folder / "timed", generator.device, seed=plan.seed, batch_size=plan.batch_size)
+    began = time.monotonic()
+    synthesize(generator, extractor, choices.build_refiners(), plan.batch_size, ctx)
+    return time.monotonic() - began
+
+
+def _load(choices: Choices, where: str, folder: Path) -> Any:
+    """A part of the smoke run, fitted where the run fitted it."""
+    part = choices[where].build()
+    stored = last_round(folder, choices[where].kind, COMPONENT_FILE)
+    if stored is not None:
+        load_part(part, stored)
+    return part.to(pick_device(choices.plan.device)).eval()
+
+
+def _peak_ram() -> int:
+    try:
+        import resource
+    except ImportError:  # not on this system: the present size stands in
+        return int(psutil.Process().memory_info().rss)
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024
+
+
+def _reset_peak() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
