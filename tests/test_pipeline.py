@@ -334,7 +334,7 @@ def test_options_renamed_since_a_run_was_stored_are_read(plan, registry, session
     assert api.load(tmp_path / "run", session=session).config.lr == 0.01
     said = Said()
     run(plan, tmp_path / "run", registry=registry, progress=said)
-    assert "segmenter: reused" in said.lines
+    assert "dataset: reused" in said.lines, "not another plan"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(3)])
