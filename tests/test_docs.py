@@ -3,10 +3,12 @@
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+import yaml
 
 import gsegkit
 import gsegkit.api
@@ -109,3 +111,16 @@ def test_links_between_pages_lead_somewhere():
         for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_version_stands_in_one_file():
+    """VERSION is what every distribution has; the citation and the plugins' ranges follow it."""
+    version = (ROOT / "VERSION").read_text(encoding="utf-8").strip()
+    major, minor, *_ = version.split(".")
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == version
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for path in [ROOT / "pyproject.toml", *(ROOT / "plugins").glob("*/pyproject.toml")]:
+        project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+        assert "version" not in project, path
+        if path.parent != ROOT:
+            assert f"gsegkit>={major}.{minor},<{major}.{int(minor) + 1}" in project["dependencies"], path
