@@ -87,7 +87,7 @@ def tree_figures(folder: Path) -> None:
     colour: dict[int, int] = {}
     for k in CUTS:
         level = part.level(k)
-        merges = {part.level(j)["facts"]["into"]: part.level(j)["facts"] for j in part.levels}
+        merges = {part.level(j).facts["into"]: part.level(j).facts for j in part.levels}
         for name in level["ids"]:  # a merged cluster keeps the colour of its larger half
             child = merges.get(name, {})
             colour.setdefault(name, colour.get(child.get("joins"), colour.get(child.get("weakest"), len(colour))))
@@ -95,11 +95,11 @@ def tree_figures(folder: Path) -> None:
         table = torch.stack([COLOURS[colour[name] % len(COLOURS)] for name in level["ids"]])
         rows.append(table[index].permute(0, 3, 1, 2))
     save(torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1), folder / "cuts.png", 2)
-    step = next(k for k in range(30, 2, -1) if part.level(k)["facts"]["ecos"] > 0.05)
-    facts = part.level(step)["facts"]
-    names, wanted = list(part.level(step)["ids"]), [facts["weakest"], facts["joins"]]
+    step = next(k for k in range(30, 2, -1) if part.level(k).facts["ecos"] > 0.05)
+    facts = part.level(step).facts
+    names, wanted = list(part.level(step).ids), [facts["weakest"], facts["joins"]]
     before = part.scores(batch.features, size, step)[:, [names.index(name) for name in wanted]]
-    after_names = list(part.level(step - 1)["ids"])
+    after_names = list(part.level(step - 1).ids)
     after = part.scores(batch.features, size, step - 1)[:, [after_names.index(facts["into"])]]
     confidence = (torch.cat([before, after], dim=1).clamp(-1, 1) + 1) / 2
     maps = (confidence * 255).to(torch.uint8)

@@ -287,7 +287,7 @@ def one_speed(bench: Bench, case: Case, which: str, steps: int = 20) -> None:
     ctx = replace(bench.context(case.name, f"speed-{which}", 0), smoke=True)
     with frozen(generator):
         setting = extractor._prepare(generator, ctx, None)
-        alpha = AlphaNetwork(extractor.levels, *extractor.size).to(ctx.device)
+        alpha = AlphaNetwork(extractor.alpha_levels, *extractor.size).to(ctx.device)
         config = extractor.config
         judge = l4f.Discriminator(*extractor.size, l4f.LEAST_BASE, config.disc_max).to(ctx.device)
         adams = {f"adam_{name}": torch.optim.Adam(network.parameters(), lr=config.lr, betas=l4f.BETAS)

@@ -6,18 +6,23 @@ Every component is constructed from exactly one argument, its config object.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gsegkit.config import Config
-from gsegkit.errors import CapabilityError
+from gsegkit.errors import CapabilityError, ConfigError
 from gsegkit.images import fit_pixels, to_images, unfit_logits
 from gsegkit.seeds import integers
+from gsegkit.tensors import state_hash
 from gsegkit.types import GeneratedBatch, GeneratorInfo, LabelledBatch, MaskBatch, Report
 
 if TYPE_CHECKING:
@@ -127,10 +132,35 @@ class TrainableGenerator(Generator):
         """Train on `images`. `segmenter` is that of the round before, for methods that alternate."""
 
 
-class MaskExtractor(ModulePart):
-    """Reads class probabilities out of a generator's samples."""
+@dataclass(frozen=True)
+class Level:
+    """What an extractor says of one of its numbers of clusters; every field is in class order.
 
-    classes: tuple[str, ...]  #: names of the K classes, known after fit()
+    Attributes:
+        ids: of the clusters, >= 0. A cluster keeps its id on every level on which it exists.
+        shares: of the pixels that the clusters were found on, sum 1.
+        facts: JSON-ready numbers of this level (lowest separability ...).
+    """
+
+    ids: tuple[int, ...]
+    shares: tuple[float, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class MaskExtractor(ModulePart):
+    """Reads class probabilities out of a generator's samples.
+
+    An extractor whose classes are unnamed clusters may keep several levels: clusterings of different fineness, of
+    which one, the present cut, is in use. It sets `levels` and overrides `level` and `cut`; then its clusters can be
+    named at any level, and matched to true classes.
+
+    Attributes:
+        classes: names of the K classes, known after fit(); with levels `cluster-ID` for each id of the present cut.
+        levels: every number of clusters that `cut` accepts, rising, known after fit(); () = the classes are final.
+    """
+
+    classes: tuple[str, ...]
+    levels: tuple[int, ...] = ()
 
     def features(self, info: GeneratorInfo) -> tuple[str, ...]:
         """Feature maps that extract() wants in its batch; decided from shapes, without running the generator."""
@@ -143,6 +173,44 @@ class MaskExtractor(ModulePart):
     @abstractmethod
     def extract(self, batch: GeneratedBatch, generator: Generator) -> MaskBatch:
         """Probabilities at generator resolution, and scores per sample. No gradients."""
+
+    def masks(self, batch: GeneratedBatch, generator: Generator, size: tuple[int, int]) -> Tensor:
+        """Most probable classes at another size, for looking at: [N, *size] int64, by nearest neighbour.
+
+        Override it where computing them at that size is cheaper.
+        """
+        classes = self.extract(batch, generator).probs.argmax(dim=1)
+        return F.interpolate(classes[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()
+
+    def level(self, k: int) -> Level:
+        """What is known of the level of `k` clusters.
+
+        Raises:
+            ConfigError: there is no such level.
+        """
+        raise self.no_level(k)
+
+    def cut(self, k: int) -> None:
+        """Use another level: `classes` and what `extract` gives are those of its `k` clusters.
+
+        Raises:
+            ConfigError: there is no such level.
+        """
+        raise self.no_level(k)
+
+    def no_level(self, k: int) -> ConfigError:
+        """The error that says why there is no level of `k` clusters."""
+        if not self.levels:
+            return ConfigError(
+                f"extractor {type(self).__name__} has no levels to cut", "leave out the cut: its clusters are classes"
+            )
+        known = f"{self.levels[0]} to {self.levels[-1]}" if len(self.levels) > 1 else str(self.levels[0])
+        return ConfigError(f"there is no cut into {k} clusters", f"possible: {known}")
+
+    def fingerprint(self) -> str:
+        """16 hex digits for what the fit found. The present cut does not change it; another fit has another one."""
+        found = [[k, list(self.level(k).ids)] for k in self.levels] or list(self.classes)
+        return hashlib.sha256(json.dumps([state_hash(self), found]).encode()).hexdigest()[:16]
 
 
 class Refiner(ABC):

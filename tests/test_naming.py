@@ -24,9 +24,9 @@ from gsegkit.classes.class_map import (
 )
 from gsegkit.classes.held_out import leave_out
 from gsegkit.classes.match import parents, predicted_clusters
-from gsegkit.classes.named import Named, Renamed, fingerprint
+from gsegkit.classes.named import Named, Renamed
 from gsegkit.clustering.config import ClusterConfig, KMeansConfig
-from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Level, centroid_classifiers
+from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Partition, centroid_classifiers
 from gsegkit.clustering.kmeans import TorchKMeans
 from gsegkit.config import Config
 from gsegkit.context import RunContext
@@ -63,7 +63,7 @@ class Tree(ClusterExtractor):
             gaps = torch.cdist(torch.stack([rows[i] for i in ids]), torch.stack([rows[i] for i in ids]))
             gaps.fill_diagonal_(torch.inf)
             facts = {"lowest_gap": float(gaps.min()), "remark": "text"}
-            levels[len(ids)] = Level(ids=ids, rows=ids, leaves=tuple(owner), facts=facts)
+            levels[len(ids)] = Partition(ids=ids, rows=ids, leaves=tuple(owner), facts=facts)
             if len(ids) == 2:
                 break
             a, b = (ids[i] for i in divmod(int(gaps.argmin()), len(ids)))
@@ -113,9 +113,9 @@ def tree(toy, tmp_path):
 
 def names_for(extractor, cut=4, **more):
     """Class `a` = the first two clusters of the cut, `b` = the rest."""
-    ids = extractor.level(cut)["ids"]
+    ids = extractor.level(cut).ids
     rows = [{"name": "a", "clusters": ids[:2], "colour": "#102030"}, {"name": "b", "clusters": ids[2:]}]
-    return parse_class_map({"extractor": fingerprint(extractor), "cut": cut, "classes": rows} | more)
+    return parse_class_map({"extractor": extractor.fingerprint(), "cut": cut, "classes": rows} | more)
 
 
 def batch_of(toy, extractor, count=5):
@@ -245,9 +245,9 @@ def test_probabilities_of_a_class_are_those_of_its_clusters(tree, toy):
 
 def test_ignored_clusters_become_255_and_leave_no_hole_in_the_probabilities(tree, toy):
     tree.cut(4)
-    ids = tree.level(4)["ids"]
+    ids = tree.level(4).ids
     rows = [{"name": "a", "clusters": ids[:1]}, {"name": "b", "clusters": ids[2:]}]
-    class_map = parse_class_map({"extractor": fingerprint(tree), "cut": 4, "classes": rows, "ignore": ids[1:2]})
+    class_map = parse_class_map({"extractor": tree.fingerprint(), "cut": 4, "classes": rows, "ignore": ids[1:2]})
     seeds = torch.arange(6)
     labelled, _ = label_samples(toy, Named(tree, class_map), seeds)
     clusters = tree.extract(batch_of(toy, tree, 6), toy).probs
@@ -265,22 +265,22 @@ def test_a_mask_batch_checks_what_it_ignores():
 
 
 def test_the_fingerprint_is_that_of_the_fit_not_of_the_cut(tree, toy, tmp_path):
-    first = fingerprint(tree)
+    first = tree.fingerprint()
     tree.cut(3)
-    assert fingerprint(tree) == first
+    assert tree.fingerprint() == first
     other = Tree(ClusterConfig(images=8, pixels_per_image=40))
     other.fit(toy, RunContext(tmp_path / "other", seed=2))
-    assert fingerprint(other) != first
+    assert other.fingerprint() != first
     native = Native(Config())
     native.fit(toy, RunContext(tmp_path))
-    before = fingerprint(native)
+    before = native.fingerprint()
     native.classes = ("background", "leaf")
-    assert fingerprint(native) != before
+    assert native.fingerprint() != before
 
 
 def test_names_that_do_not_fit_the_extractor(tree, toy, tmp_path):
     good = names_for(tree)
-    ids = tree.level(4)["ids"]
+    ids = tree.level(4).ids
     with pytest.raises(ConfigError, match="another fit of the extractor") as caught:
         Named(tree, good.model_copy(update={"extractor": "0" * 16}))
     assert "gsegkit name RUN" in caught.value.hint
@@ -292,18 +292,18 @@ def test_names_that_do_not_fit_the_extractor(tree, toy, tmp_path):
         Named(tree, good.model_copy(update={"ignore": (99,)}))
     short = [{"name": "a", "clusters": ids[:2]}, {"name": "b", "clusters": ids[3:]}]
     with pytest.raises(ConfigError, match=f"leave out cluster {ids[2]}"):
-        Named(tree, parse_class_map({"extractor": fingerprint(tree), "cut": 4, "classes": short}))
+        Named(tree, parse_class_map({"extractor": tree.fingerprint(), "cut": 4, "classes": short}))
     native = Native(Config())
     native.fit(toy, RunContext(tmp_path))
     with pytest.raises(ConfigError, match="has no levels"):
-        Named(native, good.model_copy(update={"extractor": fingerprint(native), "cut": 4}))
+        Named(native, good.model_copy(update={"extractor": native.fingerprint(), "cut": 4}))
 
 
 def test_extractors_without_levels_are_named_by_class_index(toy, tmp_path):
     native = Native(Config())
     native.fit(toy, RunContext(tmp_path))
     rows = [{"name": "thing", "clusters": [1, 2, 3]}, {"name": "ground", "clusters": [0]}]
-    named = Named(native, parse_class_map({"extractor": fingerprint(native), "classes": rows}))
+    named = Named(native, parse_class_map({"extractor": native.fingerprint(), "classes": rows}))
     batch = toy.sample(torch.arange(3))
     assert torch.allclose(named.extract(batch, toy).probs[:, 1], batch.probs[:, 0])
 
@@ -311,11 +311,11 @@ def test_extractors_without_levels_are_named_by_class_index(toy, tmp_path):
 def test_parents_follow_the_merges(tree):
     for fine, coarse in ((6, 3), (6, 6), (4, 2)):
         found = parents(tree, fine, coarse)
-        assert set(found) == set(tree.level(fine)["ids"])
-        assert set(found.values()) == set(tree.level(coarse)["ids"])
-    shares = dict(zip(tree.level(6)["ids"], tree.level(6)["shares"], strict=True))
+        assert set(found) == set(tree.level(fine).ids)
+        assert set(found.values()) == set(tree.level(coarse).ids)
+    shares = dict(zip(tree.level(6).ids, tree.level(6).shares, strict=True))
     merged = parents(tree, 6, 3)
-    for cluster, share in zip(tree.level(3)["ids"], tree.level(3)["shares"], strict=True):
+    for cluster, share in zip(tree.level(3).ids, tree.level(3).shares, strict=True):
         assert sum(shares[i] for i, parent in merged.items() if parent == cluster) == pytest.approx(share, abs=1e-5)
     with pytest.raises(ConfigError, match="finer"):
         parents(tree, 3, 6)
@@ -442,7 +442,7 @@ def test_preflight_refuses_names_over_several_rounds(tree, tree_plan, registry):
 
 
 def test_synthesize_and_train_take_names(finished, session, tmp_path):
-    ids = api.load(finished, "extractor", session=session).level(3)["ids"]
+    ids = api.load(finished, "extractor", session=session).level(3).ids
     save = tmp_path / "three.yaml"
     made = api.name(finished, ["x=*", f"y={ids[1]}"], cut=3, save=save, session=session)
     pairs = api.synthesize(finished, tmp_path / "more", 16, classes=save, device="cpu", session=session)
@@ -515,10 +515,10 @@ def full_session(registry):
 
 def test_match_writes_names_and_evaluate_leaves_the_used_images_out(finished, annotated, full_session, tmp_path):
     save = tmp_path / "matched.yaml"
-    found = api.match(finished, annotated, images=5, save=save, session=full_session, device="cpu")
+    found = api.match(finished, annotated, num_images=5, save=save, session=full_session, device="cpu")
     assert len(found.labels_used) == len(set(found.labels_used)) == 5
-    assert found == api.match(finished, annotated, images=5, session=full_session, device="cpu")
-    assert found.labels_used != api.match(finished, annotated, images=5, seed=1, session=full_session).labels_used
+    assert found == api.match(finished, annotated, num_images=5, session=full_session, device="cpu")
+    assert found.labels_used != api.match(finished, annotated, num_images=5, seed=1, session=full_session).labels_used
     ids = cluster_ids(api.load(finished, session=full_session).classes)
     assert sorted(c for clusters in found.classes.values() for c in clusters) == sorted(ids)
     assert {*found.classes, *found.unmatched} == set(TRUE_NAMES)
@@ -542,7 +542,7 @@ def test_match_writes_names_and_evaluate_leaves_the_used_images_out(finished, an
     assert report.metrics["num_images"] == 7
     assert report.notes[0] == "classes were matched by name"
     # and its classes are matched as they are
-    again = api.match(finished, annotated, images=5, session=full_session, device="cpu")
+    again = api.match(finished, annotated, num_images=5, session=full_session, device="cpu")
     assert sorted(c for clusters in again.classes.values() for c in clusters) == sorted(ids)
     with pytest.raises(ConfigError, match="named already"):
         api.match(finished, annotated, cut=3, session=full_session, device="cpu")
@@ -553,7 +553,7 @@ def _plain_matching(finished, annotated, used, session):
     import numpy as np
     from gsegkit_eval.matching import greedy
 
-    from gsegkit.classes.matching import contingency
+    from gsegkit.classes.greedy import contingency
 
     segmenter = api.load(finished, session=session)
     data = api.open_labelled(annotated, session)
@@ -569,10 +569,10 @@ def _plain_matching(finished, annotated, used, session):
 
 
 def test_match_a_coarser_cut(finished, annotated, full_session):
-    found = api.match(finished, annotated, images=6, cut=3, session=full_session, device="cpu")
+    found = api.match(finished, annotated, num_images=6, cut=3, session=full_session, device="cpu")
     extractor = api.load(finished, "extractor", session=full_session)
     assert found.cut == 3
-    assert sorted(c for clusters in found.classes.values() for c in clusters) == sorted(extractor.level(3)["ids"])
+    assert sorted(c for clusters in found.classes.values() for c in clusters) == sorted(extractor.level(3).ids)
     extractor.cut(3)
     with pytest.raises(ConfigError, match="is finer than the one into 3"):
         predicted_clusters(extractor.classes, extractor, cut=6)
@@ -582,11 +582,11 @@ def test_match_a_coarser_cut(finished, annotated, full_session):
 
 def test_match_says_when_it_cannot(finished, annotated, full_session, tmp_path):
     with pytest.raises(ConfigError, match="at least one annotated image"):
-        api.match(finished, annotated, images=0, session=full_session)
-    api.match(finished, annotated, images=99, session=full_session, device="cpu")
+        api.match(finished, annotated, num_images=0, session=full_session)
+    api.match(finished, annotated, num_images=99, session=full_session, device="cpu")
     assert any("none is left to score" in line for line in full_session.progress.lines)
     one = dataclasses.replace(
-        api.match(finished, annotated, images=3, session=full_session, device="cpu"), classes={"body": (1, 2)}
+        api.match(finished, annotated, num_images=3, session=full_session, device="cpu"), classes={"body": (1, 2)}
     )
     with pytest.raises(ConfigError, match="all clusters were matched to 'body'"):
         one.class_map()
@@ -654,14 +654,14 @@ def test_the_whole_way_on_the_command_line(call, finished, annotated, tmp_path):
     code, _, err = call(*shlex.split(command)[2:], "-q")
     assert code == 0, err
     assert json.loads((finished / "config.json").read_text())["classes"]["cut"] == 3
-    code, _, err = call("match", finished, "--data", annotated, "--images", 4, "--device", "cpu", "-q")
+    code, _, err = call("match", finished, "--data", annotated, "--num-images", 4, "--device", "cpu", "-q")
     assert code == 0, err
     assert "labels were used: 4 annotated images" in " ".join(err.split())
 
 
 def test_match_on_the_command_line(call, finished, annotated, tmp_path):
     save = tmp_path / "m.yaml"
-    code, out, err = call("match", finished, "--data", annotated, "--images", 4, "--save", save, "--json", "-q")
+    code, out, err = call("match", finished, "--data", annotated, "--num-images", 4, "--save", save, "--json", "-q")
     assert code == 0, err
     assert json.loads(out)["labels_used"] == list(read_class_map(save).labels_used)
     code, out, err = call("evaluate", finished, "--data", annotated, "--match", save, "--json", "-q")
@@ -677,7 +677,7 @@ def test_bad_commands(call, finished, tmp_path):
         (["--list", "--cut", "77"], "no cut into 77"),
         (["--class", "a=0", "--save", tmp_path / "x.yaml"], "at least 2 items"),
         (["--class", "a=0", "--class", "b=1", "--save", tmp_path / "x.yaml"], "leave out cluster"),
-        (["--images", "129"], "129 images cannot be shown"),
+        (["--num-images", "129"], "129 images cannot be shown"),
     ]:
         code, out, err = call("name", finished, *args, "-q")
         assert code == 2, args

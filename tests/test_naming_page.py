@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import zlib
 from html.parser import HTMLParser
 from importlib.resources import files
 
@@ -19,13 +20,13 @@ from gsegkit.builtin.config import ToyConfig
 from gsegkit.builtin.native import Native
 from gsegkit.builtin.toy import Toy
 from gsegkit.classes.class_map import parse_class_map, read_class_map
-from gsegkit.classes.named import Named, fingerprint
+from gsegkit.classes.named import Named
 from gsegkit.classes.page import look, render_page
 from gsegkit.classes.page.look import choose_pictures
-from gsegkit.classes.page.render import grey_png, palette
+from gsegkit.classes.page.render import packed, palette
 from gsegkit.classes.page.sheet import CELL, GAP, LABEL, draw_sheet
 from gsegkit.clustering.config import ClusterConfig
-from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Level
+from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Partition
 from gsegkit.config import Config
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError
@@ -43,9 +44,11 @@ class Stripes(ClusterExtractor):
         bias = -points.x.mean(0) @ weight.T
         leaf = (points.x @ weight[:4].T + bias[:4]).argmax(1)
         levels = {
-            4: Level((5, 1, 2, 3), (0, 1, 2, 3), (0, 1, 2, 3), {"lowest_iou": 0.25, "gap": float("nan"), "n": True}),
-            3: Level((5, 1, 7), (0, 1, 4), (0, 1, 2, 2), {"lowest_iou": 0.5}),
-            2: Level((9, 7), (5, 4), (0, 0, 1, 1), {}),
+            4: Partition(
+                (5, 1, 2, 3), (0, 1, 2, 3), (0, 1, 2, 3), {"lowest_iou": 0.25, "gap": float("nan"), "n": True}
+            ),
+            3: Partition((5, 1, 7), (0, 1, 4), (0, 1, 2, 2), {"lowest_iou": 0.5}),
+            2: Partition((9, 7), (5, 4), (0, 0, 1, 1), {}),
         }
         return Clustering(leaf=leaf, levels=levels, weight=weight, bias=bias)
 
@@ -110,28 +113,34 @@ def picture(uri):
     return np.array(Image.open(io.BytesIO(base64.b64decode(data))))
 
 
+def positions(data, text):
+    """A map of the page, [h, w] uint8."""
+    width, height = data["mapSize"]
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).reshape(height, width)
+
+
 def test_the_page_holds_the_extractors_levels_and_maps(toy, extractor, ctx):
-    shown = look(toy, extractor, ctx, images=5, max_clusters=30)
+    shown = look(toy, extractor, ctx, num_images=5, max_clusters=30)
     data = Page(render_page(shown, "runs/x")).data
-    assert data["extractor"] == fingerprint(extractor)
+    assert data["extractor"] == extractor.fingerprint()
     assert (data["cut"], data["hasLevels"]) == (3, True)
     batch = toy.sample(ctx.seeds("preview", 5), features=extractor.features(toy.info))
     for uri, pixels in zip(data["pictures"], to_pixels(batch.images), strict=True):
         assert (picture(uri) == pixels.permute(1, 2, 0).numpy()).all()
     assert [level["k"] for level in data["levels"]] == [2, 3, 4]
     for level in data["levels"]:
-        assert level["ids"] == extractor.level(level["k"])["ids"]
-        assert level["shares"] == extractor.level(level["k"])["shares"]
+        assert level["ids"] == list(extractor.level(level["k"]).ids)
+        assert level["shares"] == list(extractor.level(level["k"]).shares)
         labels = extractor.scores(batch.features, (24, 40), level["k"]).argmax(1)
         assert len(labels.unique()) > 1
         for uri, own in zip(level["maps"], labels, strict=True):
-            assert (picture(uri) == own.numpy()).all()
+            assert (positions(data, uri) == own.numpy()).all()
     assert [level["facts"] for level in data["levels"]] == [{}, {"lowest_iou": 0.5}, {"lowest_iou": 0.25}]
     assert len(data["palette"]) == len(set(data["palette"])) == 4
 
 
 def test_the_page_needs_nothing_else(toy, extractor, ctx):
-    text = render_page(look(toy, extractor, ctx, images=2, max_clusters=4), "runs/</script><b>'\"&\u2028x")
+    text = render_page(look(toy, extractor, ctx, num_images=2, max_clusters=4), "runs/</script><b>'\"&\u2028x")
     page = Page(text)
     assert not re.findall(r"https?:|//[a-z]", page.styles + page.script + page.data["command"])
     links = [value for tag, name, value in page.attributes if name in ("src", "href", "srcset", "data", "action")]
@@ -168,24 +177,24 @@ def test_rare_clusters_are_looked_for():
 
 
 def test_chosen_pictures_are_shown_as_their_seeds_make_them(toy, extractor, ctx):
-    shown = look(toy, extractor, ctx, images=4, cut=4, candidates=24)
+    shown = look(toy, extractor, ctx, num_images=4, cut=4, candidates=24)
     seeds = torch.tensor(shown.seeds)
     assert set(shown.seeds) < set(ctx.seeds("preview", 24).tolist())
     assert shown.seeds[:2] == tuple(ctx.seeds("preview", 2).tolist())
     batch = toy.sample(seeds, features=extractor.features(toy.info))
     assert torch.equal(shown.pixels, to_pixels(batch.images))
     assert torch.equal(shown.levels[0].maps.long(), extractor.scores(batch.features, (24, 40), 4).argmax(1))
-    plain = look(toy, extractor, ctx, images=4, cut=4)
+    plain = look(toy, extractor, ctx, num_images=4, cut=4)
     least = [min(float((view.maps == c).float().mean((1, 2)).max()) for c in range(4)) for view in (shown.levels[0], plain.levels[0])]  # fmt: skip
     assert least[0] >= least[1]
 
 
 def test_finer_levels_are_left_out_but_the_present_cut_is_there(toy, extractor, ctx):
-    assert [view.k for view in look(toy, extractor, ctx, images=1, max_clusters=2).levels] == [2, 3]
-    assert [view.k for view in look(toy, extractor, ctx, images=1).levels] == [3]
-    assert [view.k for view in look(toy, extractor, ctx, images=1, cut=4).levels] == [4]
+    assert [view.k for view in look(toy, extractor, ctx, num_images=1, max_clusters=2).levels] == [2, 3]
+    assert [view.k for view in look(toy, extractor, ctx, num_images=1).levels] == [3]
+    assert [view.k for view in look(toy, extractor, ctx, num_images=1, cut=4).levels] == [4]
     with pytest.raises(ConfigError, match="0 images cannot be shown"):
-        look(toy, extractor, ctx, images=0)
+        look(toy, extractor, ctx, num_images=0)
 
 
 def test_thirty_levels_of_64_pixels_stay_small():
@@ -196,7 +205,7 @@ def test_thirty_levels_of_64_pixels_stay_small():
         labels = torch.nn.functional.interpolate(coarse, size=(64, 64), mode="nearest")[0, 0].to(torch.uint8)
         noisy = torch.rand(64, 64, generator=generator) < 0.05
         labels[noisy] = torch.randint(k, (int(noisy.sum()),), generator=generator).to(torch.uint8)
-        size += 12 * len(base64.b64encode(grey_png(labels)))
+        size += 12 * len(packed(labels))
     assert size < 2e6
     assert len(set(palette(30))) == 30
 
@@ -204,12 +213,12 @@ def test_thirty_levels_of_64_pixels_stay_small():
 def test_extractors_without_levels(toy, ctx):
     native = Native(Config())
     native.fit(toy, ctx)
-    data = Page(render_page(look(toy, native, ctx, images=3, max_clusters=30), "r")).data
+    data = Page(render_page(look(toy, native, ctx, num_images=3, max_clusters=30), "r")).data
     (level,) = data["levels"]
     assert (level["k"], level["ids"], data["hasLevels"]) == (4, [0, 1, 2, 3], False)
     assert data["names"] == ["background", "body", "spot", "rim"]
     truth = toy.sample(ctx.seeds("preview", 3)).probs.argmax(1)
-    assert (np.stack([picture(uri) for uri in level["maps"]]) == truth.numpy()).all()
+    assert (np.stack([positions(data, text) for text in level["maps"]]) == truth.numpy()).all()
     assert sum(level["shares"]) == pytest.approx(1, abs=1e-4)
 
 
@@ -217,13 +226,13 @@ def test_large_pictures_are_shrunk(ctx):
     toy = Toy(ToyConfig(size=160, width=400)).eval()
     native = Native(Config())
     native.fit(toy, ctx)
-    data = Page(render_page(look(toy, native, ctx, images=1), "r")).data
+    data = Page(render_page(look(toy, native, ctx, num_images=1), "r")).data
     assert picture(data["pictures"][0]).shape == (77, 192, 3)
-    assert picture(data["levels"][0]["maps"][0]).shape == (51, 128)
+    assert positions(data, data["levels"][0]["maps"][0]).shape == (51, 128)
 
 
 def test_the_sheet_shows_every_cluster_in_its_row(toy, extractor, ctx):
-    shown = look(toy, extractor, ctx, images=3, cut=4)
+    shown = look(toy, extractor, ctx, num_images=3, cut=4)
     sheet = draw_sheet(shown)
     height = round(24 * CELL / 40) + GAP
     assert sheet.shape == (3, 5 * height, LABEL + 3 * (CELL + GAP))
@@ -253,16 +262,17 @@ def node(code, data):
 
 @needs_node
 def test_the_script_reads_the_maps(toy, extractor, ctx):
-    data = Page(render_page(look(toy, extractor, ctx, images=2, max_clusters=4), "r")).data
+    data = Page(render_page(look(toy, extractor, ctx, num_images=2, max_clusters=4), "r")).data
     found = node(
-        "const map = await readGrey(data.levels[2].maps[1]); return [map.width, map.height, [...map.values]];", data
+        "const map = await readMap(data.levels[2].maps[1], data.mapSize); return [map.width, map.height, [...map.values]];",
+        data,
     )
-    assert found == [40, 24, picture(data["levels"][2]["maps"][1]).flatten().tolist()]
+    assert found == [40, 24, positions(data, data["levels"][2]["maps"][1]).flatten().tolist()]
 
 
 @needs_node
 def test_what_the_page_saves_names_the_extractor(toy, extractor, ctx, tmp_path):
-    data = Page(render_page(look(toy, extractor, ctx, images=1, max_clusters=4), "r")).data
+    data = Page(render_page(look(toy, extractor, ctx, num_images=1, max_clusters=4), "r")).data
     text = node(
         """
         const level = data.levels.find((one) => one.k === 4);
@@ -291,7 +301,7 @@ def test_what_the_page_saves_names_the_extractor(toy, extractor, ctx, tmp_path):
 
 @needs_node
 def test_names_follow_clusters_over_the_levels_and_can_be_taken_apart(toy, extractor, ctx):
-    data = Page(render_page(look(toy, extractor, ctx, images=1, max_clusters=4), "r")).data
+    data = Page(render_page(look(toy, extractor, ctx, num_images=1, max_clusters=4), "r")).data
     found = node(
         """
         const at = (k) => data.levels.find((one) => one.k === k);
@@ -310,8 +320,8 @@ def test_names_follow_clusters_over_the_levels_and_can_be_taken_apart(toy, extra
         """,
         data,
     )
-    assert [ids for _, ids in found["before"]] == [[i] for i in extractor.level(2)["ids"]], "the background stays first"
-    assert ["ground", [i for i in extractor.level(3)["ids"] if i != 7]] in found["coarse"]
+    assert [ids for _, ids in found["before"]] == [[i] for i in extractor.level(2).ids], "the background stays first"
+    assert ["ground", [i for i in extractor.level(3).ids if i != 7]] in found["coarse"]
     assert len(found["first"]) == 3
     assert len(found["apart"]) == 4
     assert sorted(i for _, ids in found["apart"] for i in ids) == [1, 2, 3, 5]
@@ -322,10 +332,10 @@ def test_names_follow_clusters_over_the_levels_and_can_be_taken_apart(toy, extra
 
 @needs_node
 def test_the_page_begins_with_the_names_that_a_run_has(toy, extractor, ctx):
-    ids = extractor.level(4)["ids"]
+    ids = list(extractor.level(4).ids)
     rows = [{"name": "b", "clusters": ids[2:0:-1], "colour": "#111111"}, {"name": "a", "clusters": ids[:1]}]
-    names = parse_class_map({"extractor": fingerprint(extractor), "cut": 4, "classes": rows, "ignore": ids[3:]})
-    shown = look(toy, extractor, ctx, images=1, max_clusters=4)
+    names = parse_class_map({"extractor": extractor.fingerprint(), "cut": 4, "classes": rows, "ignore": ids[3:]})
+    shown = look(toy, extractor, ctx, num_images=1, max_clusters=4)
     data = Page(render_page(shown, "r", names)).data
     code = "return yamlText(data, initialState(data), data.levels.find((one) => one.k === 4));"
     import yaml

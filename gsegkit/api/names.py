@@ -16,25 +16,17 @@ from gsegkit.classes.class_map import (
     parse_classes,
     stored_class_map,
 )
+from gsegkit.classes.held_out import choose_images
 from gsegkit.classes.match import Match, match_clusters, predicted_clusters
-from gsegkit.classes.matching import choose_images
-from gsegkit.classes.named import check_fits, clusters_of, fingerprint
-from gsegkit.clustering.extractor import ClusterExtractor
+from gsegkit.classes.named import check_fits, clusters_of
 from gsegkit.dataset import Subset
 from gsegkit.errors import ConfigError
-from gsegkit.interfaces import (
-    Generator,
-    MaskExtractor,
-    Predictor,
-    Segmenter,
-)
+from gsegkit.interfaces import Generator, MaskExtractor, Predictor, Segmenter
 from gsegkit.storage import atomic_write
 
 if TYPE_CHECKING:
     from gsegkit.classes.page import Shown, View
 
-
-CANDIDATES = 8  # pictures looked at for each one shown, so that rare clusters are seen
 
 NAMES_FOLDER = "names"  # of a run: the page and the sheet of its clusters
 
@@ -43,7 +35,7 @@ def name_page(
     run_folder: str | Path,
     out: str | Path | None = None,
     *,
-    images: int = 12,
+    num_images: int = 12,
     max_clusters: int = 30,
     device: str = "auto",
     session: Session | None = None,
@@ -53,16 +45,17 @@ def name_page(
     Args:
         run_folder: the run.
         out: the page, one HTML file that needs nothing else; None = `RUN/names/index.html`.
-        images: generated images to show.
+        num_images: generated images to show.
         max_clusters: finest level to show; the present cut is always there.
         device: where to compute.
         session: see `run`.
     """
-    from gsegkit.classes.page import render_page
+    from gsegkit.classes.page import num_candidates, render_page
 
     out = Path(out) if out is not None else Path(run_folder) / NAMES_FOLDER / "index.html"
-    candidates = min(images * CANDIDATES, 128)
-    shown = _look(run_folder, images, None, max_clusters, device, session or Session.default(), candidates)
+    shown = _look(
+        run_folder, num_images, None, max_clusters, device, session or Session.default(), num_candidates(num_images)
+    )
     atomic_write(out, render_page(shown, str(run_folder), stored_class_map(run_folder)).encode())
     return out
 
@@ -71,7 +64,7 @@ def list_clusters(
     run_folder: str | Path,
     cut: int | None = None,
     *,
-    images: int = 8,
+    num_images: int = 8,
     sheet: str | Path | None = None,
     device: str = "auto",
     session: Session | None = None,
@@ -81,16 +74,16 @@ def list_clusters(
     Args:
         run_folder: the run.
         cut: number of clusters; None = the present cut.
-        images: generated images in a row of the sheet: those that show most of the row's cluster.
+        num_images: generated images in a row of the sheet: those that show most of the row's cluster.
         sheet: the sheet, a PNG; None = `RUN/names/sheet.png`.
         device: where to compute.
         session: see `run`.
     """
-    from gsegkit.classes.page import write_sheet
+    from gsegkit.classes.page import num_candidates, write_sheet
 
     sheet = Path(sheet) if sheet is not None else Path(run_folder) / NAMES_FOLDER / "sheet.png"
-    shown = _look(run_folder, min(images * CANDIDATES, 128), cut, None, device, session or Session.default())
-    write_sheet(shown, sheet, images)
+    shown = _look(run_folder, num_candidates(num_images), cut, None, device, session or Session.default())
+    write_sheet(shown, sheet, num_images)
     return shown.levels[0], sheet
 
 
@@ -124,8 +117,8 @@ def name(
     rows, ignored = parse_classes(classes, ignore, ids)
     if not classes:
         rows = [{"name": f"cluster-{i}", "clusters": [i]} for i in ids if i not in ignored]
-    level = (cut or extractor.k) if isinstance(extractor, ClusterExtractor) else None
-    values = {"extractor": fingerprint(extractor), "cut": level, "classes": rows, "ignore": ignored}
+    level = len(ids) if extractor.levels else None
+    values = {"extractor": extractor.fingerprint(), "cut": level, "classes": rows, "ignore": ignored}
     class_map = parse_class_map(values, "the class names")
     check_fits(class_map, extractor)
     if save is not None:
@@ -137,7 +130,7 @@ def match(
     run_folder: str | Path,
     data: str | Path,
     *,
-    images: int = 20,
+    num_images: int = 20,
     cut: int | None = None,
     save: str | Path | None = None,
     seed: int = 0,
@@ -153,7 +146,7 @@ def match(
     Args:
         run_folder: a finished run.
         data: annotated folder.
-        images: at most this many of its images, chosen by `seed`.
+        num_images: at most this many of its images, chosen by `seed`.
         cut: match the clusters of a coarser cut than the run's; None = the run's.
         save: classes.yaml to write; None = do not write one.
         seed: chooses the images.
@@ -165,15 +158,17 @@ def match(
         ConfigError: the segmenter's classes are not this run's clusters, or (with `save`) one class got all of them.
     """
     session = session or Session.default()
-    if images < 1:
-        raise ConfigError(f"matching needs at least one annotated image, got images={images}", "the paper's rule: 20")
+    if num_images < 1:
+        raise ConfigError(
+            f"matching needs at least one annotated image, got num_images={num_images}", "the paper's rule: 20"
+        )
     if save is not None:
         check_target(save)
     segmenter: Segmenter = load(run_folder, "segmenter", session=session, device=device)
     extractor: MaskExtractor = load(run_folder, "extractor", session=session)
     predicted = predicted_clusters(segmenter.classes, extractor, stored_class_map(run_folder), cut)
     dataset = open_labelled(data, session, reader_options)
-    chosen = Subset(dataset, choose_images(len(dataset), images, seed))
+    chosen = Subset(dataset, choose_images(len(dataset), num_images, seed))
     ctx = session.context(Path(run_folder), device)
     found = match_clusters(Predictor(segmenter), predicted, extractor, chosen, ctx)
     if len(chosen) == len(dataset):
@@ -185,7 +180,7 @@ def match(
 
 def _look(
     run_folder: str | Path,
-    images: int,
+    num_images: int,
     cut: int | None,
     max_clusters: int | None,
     device: str,
@@ -200,4 +195,4 @@ def _look(
     clusters_of(extractor, cut)
     generator: Generator = load(run_folder, "generator", session=session, device=device)
     ctx = session.context(Path(run_folder), device, plan.seed, batch_size=plan.batch_size)
-    return look(generator, extractor, ctx, images, cut, max_clusters, candidates)
+    return look(generator, extractor, ctx, num_images, cut, max_clusters, candidates)

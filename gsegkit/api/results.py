@@ -13,7 +13,7 @@ from gsegkit.classes.class_map import (
     stored_class_map,
 )
 from gsegkit.classes.held_out import leave_out, with_note
-from gsegkit.classes.named import check_origin, fingerprint
+from gsegkit.classes.named import check_origin
 from gsegkit.colours import display_palette
 from gsegkit.dataset import LabelledDataset
 from gsegkit.engine import sources
@@ -214,4 +214,4 @@ def _check_match_file(match: Any, folder: Path, session: Session) -> None:
         return  # a rule, or the evaluator says that there is no such file
     values = read_values(match)
     if is_class_map(values) and any(folder.glob(f"extractor*/{COMPONENT_FILE}")):
-        check_origin(parse_class_map(values, match), fingerprint(load(folder, "extractor", session=session)))
+        check_origin(parse_class_map(values, match), load(folder, "extractor", session=session).fingerprint())

@@ -1,13 +1,22 @@
-"""Images whose labels were used are left out of the scoring, and a note says so."""
+"""Images whose labels are used: which ones, and that they are left out of the scoring, with a note that says so."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+
 from gsegkit.dataset import LabelledDataset, Subset
 from gsegkit.errors import DataError
+from gsegkit.seeds import child_seed
 from gsegkit.types import Report
+
+
+def choose_images(total: int, count: int, seed: int) -> list[int]:
+    """`count` of `total` images, drawn without replacement, in rising order; a function of the seed alone."""
+    generator = torch.Generator().manual_seed(child_seed(seed, "match"))
+    return sorted(torch.randperm(total, generator=generator)[:count].tolist())
 
 
 def leave_out(dataset: LabelledDataset, names: Sequence[str]) -> tuple[LabelledDataset, str]:

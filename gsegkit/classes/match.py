@@ -9,31 +9,30 @@ from itertools import pairwise
 import numpy as np
 
 from gsegkit.classes.class_map import ClassMap, parse_class_map
-from gsegkit.classes.matching import contingency, greedy_targets
-from gsegkit.classes.named import clusters_of, fingerprint
-from gsegkit.clustering.extractor import ClusterExtractor
+from gsegkit.classes.greedy import contingency, greedy_targets
+from gsegkit.classes.named import clusters_of
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset
 from gsegkit.errors import ConfigError, DataError
 from gsegkit.interfaces import MaskExtractor, Predict
 
 
-def parents(extractor: ClusterExtractor, fine: int, coarse: int) -> dict[int, int]:
+def parents(extractor: MaskExtractor, fine: int, coarse: int) -> dict[int, int]:
     """For each cluster of a cut, the cluster of a coarser cut that it became part of.
 
     Raises:
         ConfigError: no such cuts, `coarse` is the finer one, or clusters are not merged from level to level.
     """
     levels = [k for k in reversed(extractor.levels) if coarse <= k <= fine]
-    found = {cluster: cluster for cluster in extractor.level(fine)["ids"]}
-    target = set(extractor.level(coarse)["ids"])
+    found = {cluster: cluster for cluster in extractor.level(fine).ids}
+    target = set(extractor.level(coarse).ids)
     if coarse > fine:
         raise ConfigError(
             f"a cut into {coarse} clusters is finer than the one into {fine}",
             f"make pairs and segmenter with -o extractor.k={coarse} first",
         )
     for upper, lower in pairwise(levels):
-        before, after = set(extractor.level(upper)["ids"]), set(extractor.level(lower)["ids"])
+        before, after = set(extractor.level(upper).ids), set(extractor.level(lower).ids)
         gone, new = before - after, after - before
         if len(new) != 1:
             raise ConfigError(
@@ -87,12 +86,11 @@ def predicted_clusters(
             "run it to its end first",
         )
     ids = clusters_of(extractor)
-    if not isinstance(extractor, ClusterExtractor):
-        clusters_of(extractor, cut)  # refuses a cut
+    kept = clusters_of(extractor, cut)  # refuses a cut without levels
+    if not extractor.levels:
         return Predicted(tuple((cluster,) for cluster in ids), ids, None)
-    coarse = extractor.k if cut is None else cut
-    kept = clusters_of(extractor, coarse)
-    parent = parents(extractor, extractor.k, coarse)
+    coarse = len(kept)
+    parent = parents(extractor, len(ids), coarse)
     return Predicted(tuple((cluster,) for cluster in kept), tuple(kept.index(parent[i]) for i in ids), coarse)
 
 
@@ -170,7 +168,7 @@ def match_clusters(
         for value, name in enumerate(dataset.classes)
     }
     return Match(
-        extractor=fingerprint(extractor),
+        extractor=extractor.fingerprint(),
         cut=predicted.cut,
         classes={name: ids for name, ids in found.items() if ids},
         unmatched=tuple(name for name, ids in found.items() if not ids),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,24 +9,13 @@ import torch
 from torch import Tensor
 
 from gsegkit.classes.class_map import IGNORED, ClassMap, cluster_ids
-from gsegkit.clustering.extractor import ClusterExtractor
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, Sample
 from gsegkit.errors import ConfigError
 from gsegkit.interfaces import Generator, MaskExtractor
-from gsegkit.tensors import state_hash
 from gsegkit.types import IGNORE, GeneratedBatch, GeneratorInfo, MaskBatch
 
 KEEP = 1e-6  # least share of a pixel's probability that must lie outside ignored clusters to be scaled to 1
-
-
-def fingerprint(extractor: MaskExtractor) -> str:
-    """16 hex digits: what the fit found. The present cut does not change it; another fit gives another one."""
-    if isinstance(extractor, ClusterExtractor):
-        found: object = [[k, list(extractor.level(k)["ids"])] for k in extractor.levels]
-    else:
-        found = list(extractor.classes)
-    return hashlib.sha256(json.dumps([state_hash(extractor), found]).encode()).hexdigest()[:16]
 
 
 def clusters_of(extractor: MaskExtractor, cut: int | None = None) -> tuple[int, ...]:
@@ -37,12 +24,8 @@ def clusters_of(extractor: MaskExtractor, cut: int | None = None) -> tuple[int, 
     Raises:
         ConfigError: no such cut, or a cut of an extractor that has no levels.
     """
-    if isinstance(extractor, ClusterExtractor):
-        return tuple(extractor.level(cut if cut is not None else extractor.k)["ids"])
-    if cut is not None:
-        raise ConfigError(
-            f"extractor {type(extractor).__name__} has no levels to cut", "leave out the cut: its clusters are classes"
-        )
+    if extractor.levels or cut is not None:
+        return extractor.level(cut if cut is not None else len(extractor.classes)).ids
     return tuple(range(len(extractor.classes)))
 
 
@@ -57,8 +40,8 @@ def check_origin(class_map: ClassMap, own: str) -> None:
 
 def check_fits(class_map: ClassMap, extractor: MaskExtractor) -> None:
     """Raise ConfigError unless the class map was made for this very fit and names all clusters of its cut."""
-    check_origin(class_map, fingerprint(extractor))
-    if class_map.cut is None and isinstance(extractor, ClusterExtractor):
+    check_origin(class_map, extractor.fingerprint())
+    if class_map.cut is None and extractor.levels:
         raise ConfigError("the class names do not say which cut they belong to", "add a line: cut: NUMBER OF CLUSTERS")
     class_map.targets(clusters_of(extractor, class_map.cut))
 
@@ -67,7 +50,7 @@ class Named(MaskExtractor):
     """A fitted extractor under given class names: probabilities of a class's clusters are added.
 
     Ignored clusters compete like a class; where they win, the pixel is marked in `MaskBatch.ignore`, and the
-    probabilities of the classes are scaled to 1 (uniform where hardly anything is left of them). The score `coverage`
+    probabilities of the classes are scaled to 1 (uniform where next to nothing is left of them). The score `coverage`
     is that of the named classes, all other scores are the extractor's.
 
     Args:
@@ -81,7 +64,7 @@ class Named(MaskExtractor):
     def __init__(self, extractor: MaskExtractor, class_map: ClassMap) -> None:
         super().__init__(extractor.config)
         check_fits(class_map, extractor)
-        if isinstance(extractor, ClusterExtractor) and class_map.cut is not None:
+        if class_map.cut is not None:
             extractor.cut(class_map.cut)
         self.extractor = extractor
         self.class_map = class_map

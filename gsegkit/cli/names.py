@@ -19,7 +19,7 @@ def name(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.html", help="The page; default RUN/names/index.html.")
     ] = None,
-    images: Annotated[int, typer.Option("--images", min=1, help="Generated pictures to show.")] = 12,
+    num_images: Annotated[int, typer.Option("--num-images", min=1, help="Generated images to show.")] = 12,
     max_clusters: Annotated[int, typer.Option("--max-clusters", min=2, help="Finest level on the page.")] = 30,
     show_list: Annotated[bool, typer.Option("--list", help="Print the clusters of a cut and draw a sheet.")] = False,
     cut: Annotated[int | None, typer.Option("--cut", help="Number of clusters; default the run's.")] = None,
@@ -55,7 +55,7 @@ def name(
         raise ConfigError("--class and --ignore need a file to write", "add --save classes.yaml")
     if show_list:
         view, sheet = api.list_clusters(
-            run_folder, cut, images=min(images, 8), device=device or "auto", session=session
+            run_folder, cut, num_images=min(num_images, 8), device=device or "auto", session=session
         )
         rows = dict(zip(view.ids, view.shares, strict=True))
         if as_json:
@@ -75,7 +75,7 @@ def name(
     if cut is not None:
         raise ConfigError("--cut was given without --list or --save", "the page has all cuts")
     page = api.name_page(
-        run_folder, out, images=images, max_clusters=max_clusters, device=device or "auto", session=session
+        run_folder, out, num_images=num_images, max_clusters=max_clusters, device=device or "auto", session=session
     )
     if as_json:
         print_json({"page": str(page)})
@@ -88,7 +88,7 @@ def name(
 def match(
     run_folder: c.RunFolder,
     data: Annotated[Path, typer.Option("--data", metavar="FOLDER", help="Annotated photographs.")],
-    images: Annotated[int, typer.Option("--images", min=1, help="Use at most this many of them.")] = 20,
+    num_images: Annotated[int, typer.Option("--num-images", min=1, help="Use at most this many of them.")] = 20,
     cut: Annotated[int | None, typer.Option("--cut", help="Match a coarser cut than the run's.")] = None,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE.yaml", help="Write the class names; see --match of evaluate.")
@@ -104,7 +104,7 @@ def match(
 
     (reader,) = c.only(option, "data_reader")
     found = api.match(
-        run_folder, data, images=images, cut=cut, save=save, seed=seed, reader_options=reader,
+        run_folder, data, num_images=num_images, cut=cut, save=save, seed=seed, reader_options=reader,
         device=device or "auto", session=c.session(quiet),
     )  # fmt: skip
     if as_json:

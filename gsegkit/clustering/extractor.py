@@ -18,8 +18,8 @@ from gsegkit.clustering.config import ClusterConfig, choose_backend
 from gsegkit.clustering.points import Points, collect_points, linear_scores, points_file, select_layers
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.errors import ConfigError, DataError
-from gsegkit.interfaces import Generator, KMeans, MaskExtractor
+from gsegkit.errors import DataError
+from gsegkit.interfaces import Generator, KMeans, Level, MaskExtractor
 from gsegkit.plugins import installed
 from gsegkit.types import GeneratedBatch, GeneratorInfo, MaskBatch
 
@@ -29,8 +29,8 @@ BLOCK = 1 << 24  # numbers in the largest temporary of a pass over the points
 
 
 @dataclass(frozen=True)
-class Level:
-    """The clustering at one number of clusters.
+class Partition:
+    """The points' clustering at one number of clusters.
 
     Attributes:
         ids: names of the clusters: a cluster keeps its id over all levels on which it exists.
@@ -54,14 +54,14 @@ class Clustering:
 
     Attributes:
         leaf: [N] int64: the leaf that each point lies in; leaves are the clusters of the finest level.
-        levels: number of clusters -> level; one entry for a method without a hierarchy.
+        levels: number of clusters -> clustering; one entry for a method without a hierarchy.
         weight: [R, D] float32, bias: [R] float32: linear classifiers; the highest score wins.
         scale: number of clusters -> steepness of the softmax over scores; missing ones are fitted to the points.
         facts: JSON-ready numbers of the whole fit.
     """
 
     leaf: Tensor
-    levels: Mapping[int, Level]
+    levels: Mapping[int, Partition]
     weight: Tensor
     bias: Tensor
     scale: Mapping[int, float] = field(default_factory=dict)
@@ -77,7 +77,6 @@ class ClusterExtractor(MaskExtractor):
 
     Attributes:
         k: number of clusters at the present cut.
-        levels: every number of clusters that `cut` accepts, rising.
     """
 
     config: ClusterConfig
@@ -139,40 +138,38 @@ class ClusterExtractor(MaskExtractor):
 
     # ---- the hierarchy -------------------------------------------------------------------------------------------
 
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """Every number of clusters that can be cut to, rising."""
-        return tuple(sorted(self._table))
-
-    def level(self, k: int) -> Mapping[str, Any]:
-        """What is known of a level: `ids` of its clusters in class order, their `shares` of the pixels, `facts`.
-
-        Raises:
-            ConfigError: there is no such level.
-        """
-        if k not in self._table:
-            levels = self.levels
-            known = f"{levels[0]} to {levels[-1]}" if len(levels) > 1 else ", ".join(map(str, levels)) or "none yet"
-            raise ConfigError(f"there is no cut into {k} clusters", f"possible: {known}")
-        return self._table[k]
+    def level(self, k: int) -> Level:
+        """Ids, shares and facts of a level, see `MaskExtractor.level`."""
+        entry = self.entry(k)
+        return Level(tuple(entry["ids"]), tuple(entry["shares"]), entry["facts"])
 
     def cut(self, k: int) -> None:
         """Use another number of clusters; the classes become `cluster-ID` in class order."""
-        ids = self.level(k)["ids"]
+        self.classes = tuple(f"cluster-{name}" for name in self.level(k).ids)
         self.k = k
-        self.classes = tuple(f"cluster-{name}" for name in ids)
+
+    def masks(self, batch: GeneratedBatch, generator: Generator, size: tuple[int, int]) -> Tensor:
+        """See `MaskExtractor.masks`; the classifiers are evaluated at that size."""
+        with torch.no_grad():
+            return self.scores(batch.features, size).argmax(dim=1)
 
     def scores(self, features: Mapping[str, Tensor], size: tuple[int, int], k: int | None = None) -> Tensor:
         """Scores of the clusters of a level (the present cut by default) at a size: [N, K, *size] float32."""
-        level = self.level(k or self.k)
-        rows, owners = list(level["rows"]), level.get("owners", [])
+        entry = self.entry(k or self.k)
+        rows, owners = list(entry["rows"]), entry.get("owners", [])
         found = linear_scores(features, self.layers, self.weight[rows], self.bias[rows], size)
-        return best_of_owners(found, owners, len(level["ids"])) if owners else found
+        return best_of_owners(found, owners, len(entry["ids"])) if owners else found
 
     def probs(self, features: Mapping[str, Tensor], size: tuple[int, int], k: int | None = None) -> Tensor:
         """Probabilities of the clusters of a level, [N, K, *size] float32, sums to 1 over K."""
-        scale = float(self.level(k or self.k)["scale"])
+        scale = float(self.entry(k or self.k)["scale"])
         return (self.scores(features, size, k) * scale).softmax(dim=1)
+
+    def entry(self, k: int) -> Mapping[str, Any]:
+        """A level as it is stored: `ids` and `shares` in class order, `rows`, `owners`, `scale`, `facts`."""
+        if k not in self._table:
+            raise self.no_level(k)
+        return self._table[k]
 
     # ---- storing -------------------------------------------------------------------------------------------------
 
@@ -191,7 +188,7 @@ class ClusterExtractor(MaskExtractor):
         """Take back what `facts()` gave."""
         self.layers = tuple(facts["layers"])
         self.fit_facts = dict(facts["fit"])
-        self._table = {int(k): dict(entry) for k, entry in facts["levels"].items()}
+        self._set_table({int(k): dict(entry) for k, entry in facts["levels"].items()})
         self.weight = torch.zeros(int(facts["classifiers"]), int(facts["channels"]), device=self.weight.device)
         self.bias = torch.zeros(int(facts["classifiers"]), device=self.bias.device)
         self.cut(int(facts["k"]))
@@ -206,7 +203,7 @@ class ClusterExtractor(MaskExtractor):
         border = torch.bincount(leaf[points.at_border], minlength=num_leaves)
         chosen = torch.randperm(len(leaf), generator=torch.Generator().manual_seed(0))[:SCALE_POINTS]
         scores = points.x[chosen.to(points.x.device)].float() @ self.weight.T + self.bias
-        self._table = {}
+        table = {}
         for k, level in sorted(found.levels.items()):
             leaves = torch.tensor(level.leaves)
             share = torch.zeros(k, dtype=torch.int64).index_add_(0, leaves, sizes)
@@ -218,7 +215,7 @@ class ClusterExtractor(MaskExtractor):
                 own = scores[:, list(level.rows)]
                 own = best_of_owners(own, level.owners, k) if level.owners else own
                 scale = fit_scale(own, leaves[leaf[chosen]].to(scores.device))
-            self._table[k] = {
+            table[k] = {
                 "ids": [level.ids[i] for i in order],
                 "rows": list(level.rows) if level.owners else [level.rows[i] for i in order],
                 "owners": [order.index(owner) for owner in level.owners],
@@ -226,6 +223,11 @@ class ClusterExtractor(MaskExtractor):
                 "scale": scale,
                 "facts": dict(level.facts),
             }
+        self._set_table(table)
+
+    def _set_table(self, table: dict[int, dict[str, Any]]) -> None:
+        self._table = table
+        self.levels = tuple(sorted(table))
 
 
 def best_of_owners(scores: Tensor, owners: Sequence[int], clusters: int) -> Tensor:

@@ -43,7 +43,7 @@ def _page(folder: Path) -> str:
     dataset = pictures.dataset_section(source)
     timings = read.timings(source)
     predictions = pictures.predictions(source, metrics["per_image"] if metrics else {})
-    style, script = _asset("style.css"), _asset("script.js")
+    style, script = files("gsegkit").joinpath("style.css").read_text(encoding="utf-8"), _asset("script.js")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_asset("page.html.j2")).render(
         style=Markup(style),

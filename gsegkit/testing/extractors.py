@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import re
 
 import torch
 from torch import Tensor
@@ -11,8 +13,8 @@ from gsegkit.builtin.config import ToyConfig
 from gsegkit.builtin.toy import Toy
 from gsegkit.config import build_config
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.errors import CapabilityError, ContractError, InterruptedRunError
-from gsegkit.interfaces import Generator, MaskExtractor
+from gsegkit.errors import CapabilityError, ConfigError, ContractError, InterruptedRunError
+from gsegkit.interfaces import Generator, Level, MaskExtractor
 from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import installed
 from gsegkit.testing import fixtures
@@ -195,6 +197,85 @@ def check_save_and_load(subject: Subject) -> None:
     subject.expect(torch.equal(expected.probs, found.probs), "restore", "gives other masks after save and load")
 
 
+def check_levels(subject: Subject) -> None:
+    """Every level in `levels` can be described and cut to; ids, shares and masks agree; other numbers are refused.
+
+    A cut renames the classes to `cluster-ID` in class order and leaves the fingerprint alone. An extractor without
+    levels refuses every cut.
+    """
+    part, generator = _fitted(subject)
+    _check_level_numbers(subject, part.levels)
+    other = max(part.levels, default=1) + 1
+    subject.refuses("level", (ConfigError,), f"a level of {other} clusters", lambda: part.level(other))
+    subject.refuses("cut", (ConfigError,), f"a cut into {other} clusters", lambda: part.cut(other))
+    first = subject.call("fingerprint", part.fingerprint)
+    subject.expect(re.fullmatch("[0-9a-f]{16}", first) is not None, "fingerprint", f"is not 16 hex digits: {first!r}")
+    if not part.levels:
+        return
+    present, batch = len(part.classes), _batch(subject, part, generator)
+    subject.expect(present in part.levels, "fit", f"leaves {present} classes, which is not among its levels")
+    try:
+        for k in {part.levels[0], present, part.levels[-1]}:
+            subject.call("cut", part.cut, k)
+            _check_level(subject, part, k)
+            _check_cut_masks(subject, part, batch, generator)
+            subject.expect(part.fingerprint() == first, "fingerprint", f"changed with the cut into {k}")
+    finally:
+        part.cut(present)
+
+
+def _check_level_numbers(subject: Subject, levels: object) -> None:
+    numbers = isinstance(levels, tuple) and all(isinstance(k, int) and k >= 2 for k in levels)
+    subject.expect(numbers, "levels", f"must be a tuple of numbers of clusters, 2 or more, is {levels!r}")
+    assert isinstance(levels, tuple)
+    subject.expect(list(levels) == sorted(set(levels)), "levels", f"must rise, without repetition: {levels}")
+
+
+def _check_level(subject: Subject, part: MaskExtractor, k: int) -> None:
+    level = subject.call("level", part.level, k)
+    subject.expect(isinstance(level, Level), "level", f"returned {type(level).__name__}, not Level")
+    assert isinstance(level, Level)
+    ids = isinstance(level.ids, tuple) and all(isinstance(i, int) and i >= 0 for i in level.ids)
+    subject.expect(ids and len(set(level.ids)) == k, "level", f"needs {k} different ids, has {level.ids!r}")
+    fair = len(level.shares) == k and abs(sum(level.shares) - 1) < 1e-3 and min(level.shares) >= 0
+    subject.expect(fair, "level", f"needs {k} shares that add up to 1, has {level.shares!r}")
+    subject.call("level", json.dumps, dict(level.facts))
+    expected = tuple(f"cluster-{i}" for i in level.ids)
+    subject.expect(part.classes == expected, "cut", f"leaves the classes {part.classes}, expected {expected}")
+
+
+def _check_cut_masks(subject: Subject, part: MaskExtractor, batch: GeneratedBatch, generator: Generator) -> None:
+    """Probabilities and masks are those of the present cut."""
+    count, size = len(part.classes), (fixtures.HEIGHT, fixtures.WIDTH)
+    probs = _extract(subject, part, batch, generator).probs
+    subject.call("extract", check_tensor, probs, "probs", torch.float32, (fixtures.NUM, count, *size))
+    masks = subject.call("masks", part.masks, batch, generator, size)
+    subject.call("masks", check_tensor, masks, "masks", torch.int64, (fixtures.NUM, *size))
+    same = float((masks == probs.argmax(dim=1)).float().mean())  # rounding may decide a tie
+    subject.expect(
+        same > 0.99, "masks", f"differs from the most probable class of extract() on {1 - same:.1%} of pixels"
+    )
+
+
+def check_levels_are_stored(subject: Subject) -> None:
+    """Levels, fingerprint and the cut survive save and load."""
+    part, _ = _fitted(subject)
+    present = len(part.classes)
+    other = subject.make()
+    try:
+        if part.levels:
+            part.cut(part.levels[0])
+        with fixtures.context() as ctx:
+            save_part(part, ctx.folder, "extractor", subject.name)
+            subject.call("restore", load_part, other, ctx.folder)
+        subject.expect(other.levels == part.levels, "restore", f"has the levels {other.levels}, not {part.levels}")
+        subject.expect(tuple(other.classes) == part.classes, "restore", "lost the cut")
+        subject.expect(other.fingerprint() == part.fingerprint(), "restore", "changed the fingerprint")
+    finally:
+        if part.levels:
+            part.cut(present)
+
+
 def check_missing_need(subject: Subject) -> None:
     """With a generator that lacks what it requires, it raises CapabilityError or ContractError, nothing else."""
     _partner(subject)
@@ -261,6 +342,8 @@ EXTRACTOR_CHECKS = (
     check_same_seed,
     check_resume,
     check_save_and_load,
+    check_levels,
+    check_levels_are_stored,
     check_generator_unchanged,
     check_unconditional_generator,
     check_missing_need,

@@ -1,7 +1,7 @@
 """The page on which people name clusters, and a contact sheet of them."""
 
-from gsegkit.classes.page.look import Shown, View, look
+from gsegkit.classes.page.look import Shown, View, look, num_candidates
 from gsegkit.classes.page.render import render_page
 from gsegkit.classes.page.sheet import write_sheet
 
-__all__ = ["Shown", "View", "look", "render_page", "write_sheet"]
+__all__ = ["Shown", "View", "look", "num_candidates", "render_page", "write_sheet"]

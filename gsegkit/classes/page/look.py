@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from gsegkit.classes.named import fingerprint
-from gsegkit.clustering.extractor import ClusterExtractor
+from gsegkit.classes.named import clusters_of
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError
 from gsegkit.images import to_pixels
@@ -20,6 +19,12 @@ from gsegkit.interfaces import Generator, MaskExtractor
 
 MAP_SIDE = 128  # longer side of the index maps: what a cluster is can be seen at this size
 MAX_IMAGES = 128
+CANDIDATES = 8  # images labelled for each one shown, so that rare clusters are seen
+
+
+def num_candidates(num_images: int) -> int:
+    """How many images to label in order to show `num_images` of them."""
+    return min(num_images * CANDIDATES, MAX_IMAGES)
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def look(
     generator: Generator,
     extractor: MaskExtractor,
     ctx: RunContext,
-    images: int = 12,
+    num_images: int = 12,
     cut: int | None = None,
     max_clusters: int | None = None,
     candidates: int = 0,
@@ -79,7 +84,7 @@ def look(
         generator: on its device.
         extractor: fitted, on the same device.
         ctx: its batch size is the micro-batch.
-        images: number of pictures.
+        num_images: pictures to show.
         cut: only this level; None = the present cut, and with `max_clusters` all levels of 2 to that many clusters.
         max_clusters: finest level beside the present one.
         candidates: choose half of the pictures among this many, so that rare clusters are seen, see `choose_pictures`.
@@ -87,26 +92,27 @@ def look(
     Raises:
         ConfigError: no picture, too many, or no such level.
     """
-    if not 1 <= images <= MAX_IMAGES:
-        raise ConfigError(f"{images} images cannot be shown", f"choose 1 to {MAX_IMAGES}")
-    if not isinstance(extractor, ClusterExtractor):
-        ks = [len(extractor.classes)]
-    elif max_clusters is None:
-        ks = [extractor.k if cut is None else cut]
+    if not 1 <= num_images <= MAX_IMAGES:
+        raise ConfigError(f"{num_images} images cannot be shown", f"choose 1 to {MAX_IMAGES}")
+    present = len(extractor.classes)
+    if max_clusters is None:
+        ks = [len(clusters_of(extractor, cut))]
     else:
-        ks = sorted({k for k in extractor.levels if 2 <= k <= max_clusters} | {extractor.k})
+        ks = sorted({k for k in extractor.levels if 2 <= k <= max_clusters} | {present})
     generator.eval()
     extractor.eval()
-    seeds = ctx.seeds("preview", images)
-    if candidates > images:
+    seeds = ctx.seeds("preview", num_images)
+    if candidates > num_images:
         finest = max((k for k in ks if max_clusters is None or k <= max_clusters), default=ks[-1])
         seeds = ctx.seeds("preview", candidates)
-        seeds = seeds[choose_pictures(_label(generator, extractor, ctx, seeds, [finest])[1][finest], finest, images)]
+        seeds = seeds[
+            choose_pictures(_label(generator, extractor, ctx, seeds, [finest])[1][finest], finest, num_images)
+        ]
     pixels, maps = _label(generator, extractor, ctx, seeds, ks)
     return Shown(
-        fingerprint=fingerprint(extractor),
-        has_levels=isinstance(extractor, ClusterExtractor),
-        k=extractor.k if isinstance(extractor, ClusterExtractor) else ks[0],
+        fingerprint=extractor.fingerprint(),
+        has_levels=bool(extractor.levels),
+        k=present,
         pixels=pixels,
         seeds=tuple(seeds.tolist()),
         levels=tuple(_view(extractor, k, maps[k]) for k in ks),
@@ -151,20 +157,30 @@ def _label(
         batch = generator.sample(chunk, features=names)
         size = _map_size(int(batch.images.shape[2]), int(batch.images.shape[3]))
         pixels.append(to_pixels(batch.images).cpu())
-        with torch.no_grad():
-            for k in ks:
-                if isinstance(extractor, ClusterExtractor):
-                    labels = extractor.scores(batch.features, size, k).argmax(dim=1)
-                else:
-                    labels = _shrunk(extractor.extract(batch, generator).probs.argmax(dim=1), size)
-                maps[k].append(labels.to(torch.uint8).cpu())
+        for k in ks:
+            with _cut(extractor, k):
+                maps[k].append(extractor.masks(batch, generator, size).to(torch.uint8).cpu())
     return torch.cat(pixels), {k: torch.cat(found) for k, found in maps.items()}
 
 
+@contextlib.contextmanager
+def _cut(extractor: MaskExtractor, k: int) -> Iterator[None]:
+    """The extractor at a level; afterwards it has its own cut again."""
+    present = len(extractor.classes)
+    if k == present:  # all there is without levels
+        yield
+        return
+    extractor.cut(k)
+    try:
+        yield
+    finally:
+        extractor.cut(present)
+
+
 def _view(extractor: MaskExtractor, k: int, maps: Tensor) -> View:
-    if isinstance(extractor, ClusterExtractor):
+    if extractor.levels:
         level = extractor.level(k)
-        return View(k, tuple(level["ids"]), tuple(level["shares"]), _numbers(level["facts"]), maps)
+        return View(k, level.ids, level.shares, _numbers(level.facts), maps)
     counts = torch.bincount(maps.flatten().long(), minlength=k).tolist()
     return View(k, tuple(range(k)), tuple(round(count / maps.numel(), 6) for count in counts), {}, maps)
 
@@ -180,7 +196,3 @@ def _numbers(facts: Mapping[str, Any]) -> dict[str, float]:
 def _map_size(height: int, width: int) -> tuple[int, int]:
     scale = min(1.0, MAP_SIDE / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _shrunk(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(labels[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()

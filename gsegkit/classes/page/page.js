@@ -2,7 +2,7 @@
 
 // ---- names: plain data, no page needed ------------------------------------------------------------------------------
 // A state is {owner: cluster id -> class key or IGNORE, classes: key -> {name, colour}, orders: level -> [key]}. It
-// speaks of the clusters of all levels at once, so the slider loses nothing: a cluster keeps its id wherever it exists.
+// covers the clusters of all levels at once, so the slider loses nothing: a cluster keeps its id wherever it exists.
 // The order of the classes on a level is that of the level's clusters (the background first), until someone moves one.
 
 const IGNORE = "ignore";
@@ -127,29 +127,11 @@ function yamlText(data, state, level) {
   return `${lines.join("\n")}\n`;
 }
 
-/** Read an 8-bit grey PNG with unfiltered rows, as `grey_png` writes it. (A canvas may blur what is read from it.) */
-async function readGrey(uri) {
-  const bytes = Uint8Array.from(atob(uri.slice(uri.indexOf(",") + 1)), (letter) => letter.charCodeAt(0));
-  const view = new DataView(bytes.buffer);
-  let width = 0;
-  let height = 0;
-  let packed = null;
-  for (let at = 8; at < bytes.length; ) {
-    const length = view.getUint32(at);
-    const name = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
-    if (name === "IHDR") [width, height] = [view.getUint32(at + 8), view.getUint32(at + 12)];
-    if (name === "IDAT") packed = bytes.subarray(at + 8, at + 8 + length);
-    at += length + 12;
-  }
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const rows = new Uint8Array(await new Response(stream).arrayBuffer());
-  const values = new Uint8Array(width * height);
-  for (let y = 0; y < height; y += 1) {
-    const first = y * (width + 1);
-    if (rows[first] !== 0) throw new Error("a map has filtered rows");
-    values.set(rows.subarray(first + 1, first + 1 + width), y * width);
-  }
-  return { width, height, values };
+/** A map of positions in a level's clusters, as the page holds it: deflated rows in base64. */
+async function readMap(text, [width, height]) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return { width, height, values: new Uint8Array(await new Response(stream).arrayBuffer()) };
 }
 
 const rgb = (colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
@@ -361,7 +343,7 @@ function start() {
 
   async function show(wanted) {
     number = wanted;
-    if (!maps.has(wanted)) maps.set(wanted, await Promise.all(data.levels[wanted].maps.map(readGrey)));
+    if (!maps.has(wanted)) maps.set(wanted, await Promise.all(data.levels[wanted].maps.map((text) => readMap(text, data.mapSize))));
     if (number === wanted) render();
   }
 

@@ -6,7 +6,6 @@ import base64
 import colorsys
 import hashlib
 import json
-import struct
 import zlib
 from importlib.resources import files
 from typing import Any
@@ -36,7 +35,7 @@ def render_page(shown: Shown, run: str, names: ClassMap | None = None) -> str:
     """
     script = _asset("page.js")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    style = files("gsegkit.report").joinpath("style.css").read_text(encoding="utf-8") + _asset("page.css")
+    style = files("gsegkit").joinpath("style.css").read_text(encoding="utf-8") + _asset("page.css")
     return environment.from_string(_asset("page.html.j2")).render(
         style=Markup(style),
         script=Markup(script),
@@ -50,6 +49,7 @@ def render_page(shown: Shown, run: str, names: ClassMap | None = None) -> str:
 
 def page_data(shown: Shown, run: str, names: ClassMap | None = None) -> dict[str, Any]:
     """What the page's script works on; JSON-ready."""
+    maps = shown.levels[0].maps
     known = names is not None and names.extractor == shown.fingerprint
     start = names.model_dump(mode="json", exclude={"extractor", "labels_used"}) if known and names else None
     return {
@@ -60,6 +60,7 @@ def page_data(shown: Shown, run: str, names: ClassMap | None = None) -> dict[str
         "names": list(shown.names),
         "pictures": [_uri(png_bytes(_small(picture))) for picture in shown.pixels],
         "seeds": [str(seed) for seed in shown.seeds],
+        "mapSize": [maps.shape[2], maps.shape[1]],  # width, height
         "levels": [_level(view) for view in shown.levels],
         "palette": palette(max(view.k for view in shown.levels)),
         "start": start,
@@ -75,14 +76,12 @@ def palette(count: int) -> list[str]:
     return colours[:count]
 
 
-def grey_png(values: Tensor) -> bytes:
-    """[h, w] uint8 as an 8-bit grey PNG whose rows are not filtered, so that a few lines of script can read it."""
-    height, width = values.shape
-    rows = b"".join(b"\0" + bytes(row) for row in values.contiguous().numpy())
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
-    packed = (struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in chunks)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+def packed(values: Tensor) -> str:
+    """[h, w] uint8, row by row, deflated, as base64.
+
+    Not an image: what a script reads back from a canvas is altered by browsers that hide their user's fingerprint.
+    """
+    return base64.b64encode(zlib.compress(values.contiguous().numpy().tobytes(), 9)).decode()
 
 
 def _level(view: View) -> dict[str, Any]:
@@ -91,7 +90,7 @@ def _level(view: View) -> dict[str, Any]:
         "ids": list(view.ids),
         "shares": list(view.shares),
         "facts": dict(view.facts),
-        "maps": [_uri(grey_png(values)) for values in view.maps],
+        "maps": [packed(values) for values in view.maps],
     }
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
-from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Level, check_count
+from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Partition, check_count
 from gsegkit.clustering.points import Points, map_size, select_layers
 from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import UnlabelledImages
@@ -62,7 +62,7 @@ class AhcExtractor(ClusterExtractor):
             weight = weight / mean_length(points.x)
         levels, row = {}, 0
         for k, ids in tree.ids.items():
-            levels[k] = Level(ids, tuple(range(row, row + k)), tree.leaves[k], {"agreement": agreement[k]})
+            levels[k] = Partition(ids, tuple(range(row, row + k)), tree.leaves[k], {"agreement": agreement[k]})
             row += k
         facts = {"metric": self.config.metric, "points": len(x), "optimizer": self.config.optimizer}
         return Clustering(leaf, levels, weight, bias, scale=dict.fromkeys(levels, 1.0), facts=facts)

@@ -18,7 +18,7 @@ from sklearn.neighbors import kneighbors_graph
 from gsegkit.clustering.extractor import (
     ClusterExtractor,
     Clustering,
-    Level,
+    Partition,
     build_kmeans,
     centroid_classifiers,
     check_count,
@@ -55,7 +55,7 @@ class KaspExtractor(ClusterExtractor):
             members = [frozenset(np.flatnonzero(groups == i).tolist()) for i in range(k)]
             ids = tuple(names.setdefault(cluster, len(names)) for cluster in members)
             owners = tuple(int(group) for group in groups)
-            levels[k] = Level(ids, tuple(range(k0)), owners, {"assign_labels": rule}, owners)
+            levels[k] = Partition(ids, tuple(range(k0)), owners, {"assign_labels": rule}, owners)
         weight, bias = centroid_classifiers(centres)
         distance = mean_squared_distance(x, centres, leaf)
         facts = {

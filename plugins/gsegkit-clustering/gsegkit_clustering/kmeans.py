@@ -12,7 +12,7 @@ from torch import Tensor
 from gsegkit.clustering.extractor import (
     ClusterExtractor,
     Clustering,
-    Level,
+    Partition,
     assign,
     build_kmeans,
     centroid_classifiers,
@@ -49,7 +49,7 @@ class KMeansExtractor(ClusterExtractor):
         distance = mean_squared_distance(x, centres, leaf)
         scale = concentration(distance, x.shape[1]) / mean_length(points.x) if by_angle else precision(distance, x)
         facts = {"metric": self.config.metric, "device": backend.used_device, "mean_squared_distance": distance}
-        level = Level(ids=tuple(range(k)), rows=tuple(range(k)), leaves=tuple(range(k)))
+        level = Partition(ids=tuple(range(k)), rows=tuple(range(k)), leaves=tuple(range(k)))
         return Clustering(leaf, {k: level}, weight, bias, scale={k: scale}, facts=facts)
 
 

@@ -106,21 +106,21 @@ def test_the_start_is_the_nearest_class_mean(problem):
 def test_classifiers_repeat_most_labels(fit, metric):
     part = fit("ahc", k=4, metric=metric, **SMALL)
     assert part.levels == tuple(range(2, 13))
-    assert all(part.level(k)["facts"]["agreement"] > 0.9 for k in part.levels)
+    assert all(part.level(k).facts["agreement"] > 0.9 for k in part.levels)
 
 
 @pytest.mark.parametrize(("metric", "optimizer"), [("ward", "lbfgs"), ("arccos", "lbfgs"), ("arccos", "adam")])
 def test_scores_of_raw_features_give_the_labels_that_were_learnt(fit, collect, metric, optimizer):
     part = fit("ahc", k=4, metric=metric, optimizer=optimizer, images=16, pixels_per_image=20, max_levels=4)
     x = collect(16, 20).x
-    rows = part.level(4)["rows"]
+    rows = part.entry(4)["rows"]
     labels = (x @ part.weight[rows].T + part.bias[rows]).argmax(dim=1)
     source = F.normalize(x, dim=1) if metric == "arccos" else x
     cuts = Cuts.of(grow(source.numpy(), metric), 4)
     ids = np.array([int(name.removeprefix("cluster-")) for name in part.classes])[labels]
     true = np.array(cuts.ids[4])[np.array(cuts.leaves[4])[cuts.leaf]]
     agreement = float((ids == true).mean())
-    assert agreement == pytest.approx(part.level(4)["facts"]["agreement"], abs=2e-3)
+    assert agreement == pytest.approx(part.level(4).facts["agreement"], abs=2e-3)
 
 
 def test_a_cut_needs_no_refit(fit, pixels):

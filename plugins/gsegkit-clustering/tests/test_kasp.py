@@ -41,7 +41,7 @@ def test_a_pixel_takes_the_cluster_of_its_nearest_centroid(fit, pixels):
     batch, x = pixels(part)
     nearest = torch.cdist(x.double(), part.weight.double()).argmin(dim=1)
     for k in (2, 6, 24):
-        owners = torch.tensor(part.level(k)["owners"])
+        owners = torch.tensor(part.entry(k)["owners"])
         found = part.scores(batch.features, (32, 32), k).argmax(dim=1).flatten()
         assert (found == owners[nearest]).float().mean() > 0.9995
     assert part.levels == tuple(range(2, 25))
@@ -50,7 +50,7 @@ def test_a_pixel_takes_the_cluster_of_its_nearest_centroid(fit, pixels):
 def test_shares_and_border_follow_the_grouping(fit):
     part = fit("kasp", k=6, **SMALL)
     for k in part.levels:
-        level = part.level(k)
+        level = part.entry(k)
         assert sum(level["shares"]) == pytest.approx(1, abs=1e-4)
         assert level["shares"][1:] == sorted(level["shares"][1:], reverse=True)
         assert sorted(set(level["owners"])) == list(range(k))
@@ -60,7 +60,7 @@ def test_equal_clusters_of_two_levels_have_one_id(fit):
     part = fit("kasp", k=6, **SMALL)
     sets = {}
     for k in part.levels:
-        level = part.level(k)
+        level = part.entry(k)
         for place, name in enumerate(level["ids"]):
             members = frozenset(np.flatnonzero(np.array(level["owners"]) == place).tolist())
             assert sets.setdefault(name, members) == members

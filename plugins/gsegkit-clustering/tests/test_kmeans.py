@@ -43,7 +43,7 @@ def test_probabilities_are_those_of_round_gaussians(fit, pixels):
     part = fit("kmeans", k=4, **SMALL)
     batch, x = pixels(part)
     variance = part.fit_facts["mean_squared_distance"] / x.shape[1]
-    rows = part.level(4)["rows"]
+    rows = part.entry(4)["rows"]
     expected = (-torch.cdist(x.double(), part.weight[rows].double()).square() / (2 * variance)).softmax(dim=1)
     found = part.extract(batch, None).probs.permute(0, 2, 3, 1).flatten(0, 2)
     assert torch.allclose(found.double(), expected, atol=5e-3)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
-from gsegkit.classes.matching import contingency
+from gsegkit.classes.greedy import contingency
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset
 from gsegkit.errors import DataError

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gsegkit.classes.held_out import leave_out
-from gsegkit.classes.matching import choose_images, contingency
+from gsegkit.classes.greedy import contingency
+from gsegkit.classes.held_out import choose_images, leave_out
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, Sample, Subset
 from gsegkit.errors import ConfigError, DataError

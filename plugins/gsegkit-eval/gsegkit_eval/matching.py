@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from gsegkit.classes.class_map import IGNORED, ClassMap, cluster_ids, is_class_map, parse_class_map, read_values
-from gsegkit.classes.matching import UNMATCHED, greedy_targets, ratio
+from gsegkit.classes.greedy import UNMATCHED, greedy_targets, ratio
 from gsegkit.errors import ConfigError
 from gsegkit_eval.config import MATCH_RULES
 
@@ -136,7 +136,7 @@ def from_class_map(
 
 
 def greedy(tables: NDArray[np.int64], labels: str = LABELS_USED) -> Matching:
-    """KLiSH's greedy maximum matching, see `gsegkit.classes.matching.greedy_targets`.
+    """KLiSH's greedy maximum matching, see `gsegkit.classes.greedy.greedy_targets`.
 
     Args:
         tables: [n, K1, K2] counts.

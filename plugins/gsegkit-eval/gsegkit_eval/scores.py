@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gsegkit.classes.matching import Floats
-from gsegkit.classes.matching import ratio as ratio
+from gsegkit.classes.greedy import Floats
+from gsegkit.classes.greedy import ratio as ratio
 
 
 def precision(tp: ArrayLike, fp: ArrayLike) -> Floats:

@@ -22,7 +22,7 @@ from torch import Tensor
 from gsegkit.clustering.extractor import (
     ClusterExtractor,
     Clustering,
-    Level,
+    Partition,
     assign,
     build_kmeans,
     centroid_classifiers,
@@ -226,7 +226,7 @@ class Klish(ClusterExtractor):
             p, q, merged = int(p), int(q), int(merged)
             where = {name: i for i, name in enumerate(ids)}
             facts = {"min_iou": round(iou, 6), "weakest": p, "joins": q, "into": merged, "ecos": round(ecos, 6)}
-            levels[len(ids)] = Level(tuple(ids), tuple(ids), tuple(where[name] for name in position), facts)
+            levels[len(ids)] = Partition(tuple(ids), tuple(ids), tuple(where[name] for name in position), facts)
             ids = [name for name in ids if name not in (p, q)] + [merged]
             position = [merged if name in (p, q) else name for name in position]
         V = torch.stack(tree.nodes)
@@ -258,7 +258,7 @@ class Klish(ClusterExtractor):
         rows = list(level.rows)
         weight, bias = fit_softmax(points.x, target, found.weight[rows], found.bias[rows])
         first = len(found.weight)
-        changed = Level(
+        changed = Partition(
             level.ids, tuple(range(first, first + k)), level.leaves, {**level.facts, "classifier": "softmax"}
         )
         return Clustering(

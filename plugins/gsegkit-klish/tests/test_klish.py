@@ -217,9 +217,9 @@ def test_levels_are_nested_and_background_comes_first(tmp_path):
     part = Klish(build_config(KlishConfig, {"k0": 16, "images": 24, "pixels_per_image": 100, "filter": False}, "klish"))
     part.fit(toy, context(tmp_path))
     for k in range(3, 17):
-        fine, coarse, facts = part.level(k)["ids"], part.level(k - 1)["ids"], part.level(k)["facts"]
+        fine, coarse, facts = part.level(k).ids, part.level(k - 1).ids, part.level(k).facts
         assert set(coarse) == set(fine) - {facts["weakest"], facts["joins"]} | {facts["into"]}
-        assert math.isclose(sum(part.level(k)["shares"]), 1, abs_tol=1e-4)
+        assert math.isclose(sum(part.level(k).shares), 1, abs_tol=1e-4)
     batch = toy.sample(fixtures.seeds(), features=part.features(toy.info))
     part.cut(6)
     first = part.extract(batch, toy).probs.argmax(1) == 0

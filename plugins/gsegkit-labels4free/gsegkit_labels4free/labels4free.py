@@ -59,7 +59,7 @@ class Labels4Free(MaskExtractor):
     def __init__(self, config: Labels4FreeConfig) -> None:
         super().__init__(config)
         self.classes = CLASSES
-        self.levels: tuple[Level, ...] = ()
+        self.alpha_levels: tuple[Level, ...] = ()
         self.size = (0, 0)
         self.found: dict[str, Any] = {}
         self.alpha: AlphaNetwork | None = None
@@ -98,7 +98,7 @@ class Labels4Free(MaskExtractor):
         levels = levels_of(info, config.levels)
         if config.select == "ssim":
             levels = select_levels(generator, levels, ctx)
-        self.levels, self.size = levels, (info.height, info.width)
+        self.alpha_levels, self.size = levels, (info.height, info.width)
         background, scores = choose(generator, config.background, config.background_edit, ctx)
         foreground_area, background_area = self._window(generator, background, ctx)
         reals = load_bank(images, self.size, ctx) if images is not None and config.reals == "auto" else None
@@ -137,7 +137,7 @@ class Labels4Free(MaskExtractor):
     def _train(self, generator: Generator, setting: Setting, ctx: RunContext) -> Best:
         config = self.config
         with isolated_rng(ctx.seed):
-            alpha = AlphaNetwork(self.levels, *self.size).to(ctx.device)
+            alpha = AlphaNetwork(self.alpha_levels, *self.size).to(ctx.device)
             base = config.disc_base or max(LEAST_BASE, 8 * min(self.size))
             judge = Discriminator(*self.size, base, config.disc_max).to(ctx.device)
         judge.to(memory_format=torch.channels_last)
@@ -214,7 +214,7 @@ class Labels4Free(MaskExtractor):
         """
         if self.alpha is None:
             raise _unfitted()
-        missing = [name for level in self.levels for name in level.names if name not in features]
+        missing = [name for level in self.alpha_levels for name in level.names if name not in features]
         if missing:
             raise ContractError(
                 f"the batch has no feature '{missing[0]}'", "sample with features=extractor.features(generator.info)"
@@ -234,16 +234,16 @@ class Labels4Free(MaskExtractor):
 
     def facts(self) -> dict[str, Any]:
         """Sizes of A, and what the training found."""
-        levels = [[level.height, level.width, list(level.names), list(level.channels)] for level in self.levels]
+        levels = [[level.height, level.width, list(level.names), list(level.channels)] for level in self.alpha_levels]
         return {"alpha_levels": levels, "size": list(self.size), **self.found}
 
     def restore(self, facts: Mapping[str, Any]) -> None:
         """Rebuild A."""
-        self.levels = tuple(Level(h, w, tuple(names), tuple(c)) for h, w, names, c in facts["alpha_levels"])
+        self.alpha_levels = tuple(Level(h, w, tuple(names), tuple(c)) for h, w, names, c in facts["alpha_levels"])
         self.size = (int(facts["size"][0]), int(facts["size"][1]))
         self.found = {name: value for name, value in facts.items() if name not in ("alpha_levels", "size")}
         with isolated_rng(0):
-            self.alpha = AlphaNetwork(self.levels, *self.size).to(self.device)
+            self.alpha = AlphaNetwork(self.alpha_levels, *self.size).to(self.device)
 
 
 @dataclass(frozen=True)
@@ -320,7 +320,7 @@ class Training:
         self.config, self.generator, self.setting, self.ctx = extractor.config, generator, setting, ctx
         self.A, self.A_ema, self.D = alpha, average, judge
         self.adam_A, self.adam_D, self.best = adam_alpha, adam_judge, best
-        self.names = tuple(name for level in extractor.levels for name in level.names)
+        self.names = tuple(name for level in extractor.alpha_levels for name in level.names)
 
     def step(self, step: int) -> dict[str, Tensor]:
         """Update D, then A, on the same composites; numbers to log."""

@@ -171,12 +171,12 @@ def training_of(toy, ctx, **options):
     extractor = Labels4Free(Labels4FreeConfig(**SMALL, **options))
     setting = extractor._prepare(toy, ctx, None)
     torch.manual_seed(0)
-    alpha, judge = AlphaNetwork(extractor.levels, *extractor.size), Discriminator(32, 32, 256, 16)
+    alpha, judge = AlphaNetwork(extractor.alpha_levels, *extractor.size), Discriminator(32, 32, 256, 16)
     adams = {
         f"adam_{name}": torch.optim.Adam(part.parameters(), lr=1e-3)
         for name, part in (("alpha", alpha), ("judge", judge))
     }
-    average = AlphaNetwork(extractor.levels, *extractor.size).requires_grad_(False)
+    average = AlphaNetwork(extractor.alpha_levels, *extractor.size).requires_grad_(False)
     return Training(extractor, toy, setting, ctx, alpha=alpha, average=average, judge=judge, best=Best(alpha), **adams)
 
 

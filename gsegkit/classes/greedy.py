@@ -1,4 +1,4 @@
-"""Which cluster means which true class: KLiSH's greedy maximum matching (Xu et al., Algorithm 2), and its counts."""
+"""KLiSH's greedy maximum matching of clusters to true classes (Xu, Zhang and Hu, Algorithm 2), and its counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from gsegkit.seeds import child_seed
 from gsegkit.types import IGNORE
 
 Counts = NDArray[np.int64]
@@ -74,12 +73,6 @@ def greedy_targets(tables: Counts) -> tuple[int, ...]:
         current[target] = candidate[target, cluster]
         candidate[target] = _joined(tables, sizes, truth, inside, claimed, int(target))
     return tuple(targets)
-
-
-def choose_images(total: int, count: int, seed: int) -> list[int]:
-    """`count` of `total` images, drawn without replacement, in rising order; a function of the seed alone."""
-    generator = torch.Generator().manual_seed(child_seed(seed, "match"))
-    return sorted(torch.randperm(total, generator=generator)[:count].tolist())
 
 
 def _joined(tables: Counts, sizes: Counts, truth: Counts, inside: Counts, claimed: Counts, target: int) -> Floats:
