@@ -209,7 +209,8 @@ class MaskExtractor(ModulePart):
 
     def fingerprint(self) -> str:
         """16 hex digits for what the fit found. The present cut does not change it; another fit has another one."""
-        found = [[k, list(self.level(k).ids)] for k in self.levels] or list(self.classes)
+        found: list[object] = [[k, list(self.level(k).ids)] for k in self.levels]
+        found = found or list(self.classes)
         return hashlib.sha256(json.dumps([state_hash(self), found]).encode()).hexdigest()[:16]
 
 

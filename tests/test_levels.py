@@ -1,0 +1,184 @@
+"""Levels belong to the interface: an extractor that knows nothing of clustering is named, cut, matched and shown."""
+
+import json
+import threading
+
+import pytest
+import torch
+
+from gsegkit import api
+from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.toy import Toy
+from gsegkit.classes.class_map import parse_class_map
+from gsegkit.classes.match import match_clusters, parents, predicted_clusters
+from gsegkit.classes.named import Named, check_fits, clusters_of
+from gsegkit.classes.page import look, render_page
+from gsegkit.clustering.extractor import ClusterExtractor
+from gsegkit.config import Config
+from gsegkit.context import RunContext
+from gsegkit.dataset import LabelledDataset, Sample
+from gsegkit.engine.pipeline import run as run_plan
+from gsegkit.engine.plan import Plan
+from gsegkit.errors import ConfigError
+from gsegkit.images import to_pixels
+from gsegkit.interfaces import Level, MaskExtractor
+from gsegkit.parts import load_part, save_part
+from gsegkit.plugins import Component, Entry, hookimpl
+from gsegkit.progress import Progress
+from gsegkit.testing import KitSettings, run_checks
+from gsegkit.types import MaskBatch
+
+
+class Shades(MaskExtractor):
+    """Quarters of brightness: 0 and 1 become 4, then 2 and 3 become 5."""
+
+    HIERARCHY = {2: {4: (0, 1), 5: (2, 3)}, 3: {4: (0, 1), 2: (2,), 3: (3,)}, 4: {0: (0,), 1: (1,), 2: (2,), 3: (3,)}}
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.classes = ()
+        self.register_buffer("bounds", torch.zeros(3))
+
+    def fit(self, generator, ctx, *, images=None):
+        luma = generator.sample(ctx.seeds("fit", 8)).images.mean(dim=1)
+        self.bounds = luma.flatten().quantile(torch.tensor([0.25, 0.5, 0.75]))
+        self.levels = (2, 3, 4)
+        self.cut(4)
+
+    def level(self, k):
+        if k not in self.levels:
+            raise self.no_level(k)
+        quarters = self.HIERARCHY[k]
+        return Level(tuple(quarters), tuple(len(q) / 4 for q in quarters.values()), {"darkest": float(self.bounds[0])})
+
+    def cut(self, k):
+        self.classes = tuple(f"cluster-{i}" for i in self.level(k).ids)
+
+    def extract(self, batch, generator):
+        quarter = torch.bucketize(batch.images.mean(dim=1), self.bounds)
+        groups = self.HIERARCHY[len(self.classes)].values()
+        probs = torch.stack([sum((quarter == q).float() for q in group) for group in groups], dim=1)
+        return MaskBatch(probs, {})
+
+    def facts(self):
+        return {"k": len(self.classes)}
+
+    def restore(self, facts):
+        self.levels = (2, 3, 4)
+        self.cut(facts["k"])
+
+
+class Shade:
+    """A plugin of one extractor."""
+
+    @hookimpl
+    def gsegkit_components(self):
+        return [
+            Component("extractor", "shades", f"{__name__}:Shades", "gsegkit.config:Config", "quarters of brightness")
+        ]
+
+
+class Truth(LabelledDataset):
+    """The toy's images with the toy's masks."""
+
+    def __init__(self, toy, count):
+        batch = toy.sample(torch.arange(count))
+        self.pixels, self.masks = to_pixels(batch.images), toy.truth(batch)
+        self.classes = tuple(toy.info.mask_classes)
+
+    def __len__(self):
+        return len(self.masks)
+
+    def __getitem__(self, index):
+        return Sample(f"image-{index}", self.pixels[index], self.masks[index])
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return Toy(ToyConfig(size=24)).eval()
+
+
+@pytest.fixture
+def shades(toy, tmp_path):
+    part = Shades(Config())
+    part.fit(toy, RunContext(tmp_path, seed=1))
+    return part.eval()
+
+
+def names(shades, cut, *groups):
+    rows = [{"name": f"class {i}", "clusters": list(group)} for i, group in enumerate(groups)]
+    return parse_class_map({"extractor": shades.fingerprint(), "cut": cut, "classes": rows})
+
+
+def test_it_is_no_cluster_extractor_and_keeps_the_contract():
+    assert not issubclass(Shades, ClusterExtractor)
+    results = run_checks(Entry(Shade().gsegkit_components()[0], "shades", "1"), KitSettings(iou_floor=0.0))
+    assert [f"{one.check}: {one.message}" for one in results if one.status not in ("passed", "skipped")] == []
+    assert {"levels", "levels_are_stored"} <= {one.check for one in results if one.status == "passed"}
+
+
+def test_it_is_named_at_any_level(toy, shades):
+    assert clusters_of(shades) == (0, 1, 2, 3)
+    assert clusters_of(shades, 3) == (4, 2, 3)
+    with pytest.raises(ConfigError, match="no cut into 9 clusters"):
+        clusters_of(shades, 9)
+    with pytest.raises(ConfigError, match="which cut they belong to"):
+        check_fits(names(shades, None, [0], [1, 2, 3]), shades)
+    batch = toy.sample(torch.arange(3))
+    fine = shades.extract(batch, toy).probs
+    named = Named(shades, names(shades, 3, [4, 3], [2]))
+    found = named.extract(batch, toy).probs
+    assert torch.equal(found[:, 1], fine[:, 2])
+    assert torch.equal(found[:, 0], 1 - fine[:, 2])
+
+
+def test_the_page_shows_its_levels(toy, shades, tmp_path):
+    shown = look(toy, shades, RunContext(tmp_path, seed=5), num_images=4, max_clusters=30)
+    assert shown.has_levels
+    assert [(view.k, view.ids) for view in shown.levels] == [(2, (4, 5)), (3, (4, 2, 3)), (4, (0, 1, 2, 3))]
+    assert shown.levels[0].shares == (0.5, 0.5)
+    assert "darkest" in shown.levels[0].facts
+    assert shades.classes == tuple(f"cluster-{i}" for i in range(4)), "looking leaves the cut alone"
+    coarse, fine = shown.levels[0].maps, shown.levels[2].maps
+    assert torch.equal(coarse, fine // 2)
+    assert json.dumps(shown.fingerprint) in render_page(shown, "runs/x")
+
+
+def test_it_is_matched_at_a_coarser_cut(toy, shades, tmp_path):
+    assert parents(shades, 4, 2) == {0: 4, 1: 4, 2: 5, 3: 5}
+    predicted = predicted_clusters(shades.classes, shades, cut=3)
+    assert (predicted.clusters, predicted.group, predicted.cut) == (((4,), (2,), (3,)), (0, 0, 1, 2), 3)
+
+    def predict(pixels):
+        quarter = torch.bucketize(pixels.float().mean(dim=1) / 127.5 - 1, shades.bounds)
+        return torch.nn.functional.one_hot(quarter, 4).permute(0, 3, 1, 2).float()
+
+    found = match_clusters(predict, predicted, shades, Truth(toy, 6), RunContext(tmp_path))
+    assert sorted(c for ids in found.classes.values() for c in ids) == [2, 3, 4]
+    assert (found.extractor, found.cut) == (shades.fingerprint(), 3)
+
+
+def test_it_is_stored_with_its_cut(shades, tmp_path):
+    shades.cut(3)
+    save_part(shades, tmp_path / "part", "extractor", "shades")
+    other = Shades(Config())
+    load_part(other, tmp_path / "part")
+    assert (other.classes, other.levels) == (shades.classes, (2, 3, 4))
+    assert other.fingerprint() == shades.fingerprint()
+
+
+def test_a_run_is_named_by_command_and_page(registry, tmp_path):
+    registry.add(Shade(), "shades")
+    session = api.Session(registry, Progress(), threading.Event())
+    chosen = {"gen": "toy", "extractor": "shades", "seg": "tiny", "eval": "count", "num_samples": 8, "device": "cpu"}
+    plan = Plan.from_options(chosen, ["gen.size=24", "seg.steps=2"], batch_size=8)
+    run = tmp_path / "run"
+    run_plan(plan, run, registry=registry)
+    named = api.name(run, ["dark=4", "light=*"], cut=3, save=tmp_path / "classes.yaml", session=session)
+    assert (named.cut, named.summary()) == (3, "dark <- 4; light <- 2, 3")
+    view, sheet = api.list_clusters(run, 2, num_images=2, device="cpu", session=session)
+    assert (view.ids, sheet.is_file()) == ((4, 5), True)
+    page = api.name_page(run, num_images=2, device="cpu", session=session)
+    assert named.extractor in page.read_text(encoding="utf-8")
+    run_plan(plan.model_copy(update={"classes": named}), run, registry=registry, update=True)
+    assert api.load(run, "segmenter", session=session).classes == ("dark", "light")
