@@ -74,7 +74,9 @@ class Shade:
     @hookimpl
     def gsegkit_components(self):
         return [
-            Component("extractor", "shades", f"{__name__}:Shades", "gsegkit.config:Config", "quarters of brightness")
+            Component(
+                "extractor", "shades", f"{__name__}:Shades", "gsegkit.config:Config", summary="quarters of brightness"
+            )
         ]
 
 
