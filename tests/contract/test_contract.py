@@ -1,31 +1,30 @@
-"""The conformance kit over everything that is installed, one item a check; broken plugins are failures.
+"""The conformance kit over the core's own parts, and over plugins of this machine that this checkout does not hold.
 
-Segmenters that share one class differ only in the network that it builds. For such a family the checks that train
-again run on the first two members (in the order of their names), and on the others those that construct, train
-once, and predict at odd sizes. Nothing else is left out: `gsegkit test-plugin NAME` runs every check of any of them.
+Every plugin of the checkout runs the kit in its own tests/test_contract.py, so that each item runs once.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from gsegkit.plugins import Entry, Failure, installed
+from gsegkit.plugins import Failure, installed
 from gsegkit.testing import parametrize_with_checks
 
-FULL = 2  # members of a family that get every check
-TRAIN_AGAIN = {"same-seed", "resume", "ignored-pixels", "data-unchanged", "global-state"}
+PLUGINS = Path(__file__).parents[2] / "plugins"
+TESTED_THERE = {path.parents[1].name for path in PLUGINS.glob("*/tests/test_contract.py")}
 
 
-def _select(entry: Entry, check: str) -> bool:
-    if entry.component.kind != "segmenter" or check not in TRAIN_AGAIN:
-        return True
-    family = [e for e in installed().of_kind("segmenter") if e.component.target == entry.component.target]
-    return entry in family[:FULL]
-
-
-@parametrize_with_checks(installed().entries, select=_select)
+@parametrize_with_checks([entry for entry in installed().entries if entry.dist not in TESTED_THERE])
 def test_contract(check) -> None:
     check()
+
+
+def test_every_plugin_of_the_checkout_runs_the_kit() -> None:
+    here = {path.name for path in PLUGINS.iterdir() if (path / "pyproject.toml").exists()}
+    with_parts = {entry.dist for entry in installed().entries} & here
+    assert with_parts == TESTED_THERE
 
 
 @pytest.mark.parametrize("failure", installed().failures, ids=lambda failure: failure.dist)

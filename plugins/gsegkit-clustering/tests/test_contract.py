@@ -1,6 +1,6 @@
 from gsegkit.testing import parametrize_with_checks
 
 
-@parametrize_with_checks([("extractor", "kmeans"), ("extractor", "ahc"), ("extractor", "kasp")])
+@parametrize_with_checks(["gsegkit-clustering"])
 def test_contract(check):
     check()

@@ -1,6 +1,6 @@
 from gsegkit.testing import parametrize_with_checks
 
 
-@parametrize_with_checks([("generator", "dcgan")])
+@parametrize_with_checks(["gsegkit-dcgan"])
 def test_contract(check):
     check()

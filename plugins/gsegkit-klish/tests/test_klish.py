@@ -20,16 +20,11 @@ from gsegkit.config import build_config
 from gsegkit.context import CHECKPOINT_FILE, RunContext
 from gsegkit.errors import CapabilityError, ConfigError, DataError, InterruptedRunError
 from gsegkit.parts import load_part, save_part
-from gsegkit.testing import fixtures, parametrize_with_checks
+from gsegkit.testing import fixtures
 
 spec = importlib.util.spec_from_file_location("klish_plain", Path(__file__).with_name("plain.py"))
 plain = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(plain)
-
-
-@parametrize_with_checks([("extractor", "klish")])
-def test_contract(check):
-    check()
 
 
 def blobs(

@@ -1,6 +1,6 @@
 from gsegkit.testing import parametrize_with_checks
 
 
-@parametrize_with_checks(["labels4free"])
+@parametrize_with_checks(["gsegkit-labels4free"])
 def test_contract(check):
     check()

@@ -1,6 +1,6 @@
 from gsegkit.testing import parametrize_with_checks
 
 
-@parametrize_with_checks([("generator", "layered"), ("generator", "perturbgan")])
+@parametrize_with_checks(["gsegkit-layered"])
 def test_contract(check):
     check()
