@@ -9,6 +9,7 @@ CAPABILITIES: dict[str, str] = {
     "masks": "samples come with class probabilities of their own",
     "trainable": "fit() trains the generator on an image folder",
     "classes": "samples are conditioned on a class label",
+    "weights": "the option `weights` takes stored parts, runs, zoo names and files of other software",
     "truth": "samples come with an exact ground-truth mask (the toy only)",
 }
 

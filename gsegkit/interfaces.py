@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gsegkit.checkpoints import Checkpoint, CheckpointFile
 from gsegkit.config import Config
 from gsegkit.errors import CapabilityError, ConfigError
 from gsegkit.images import fit_pixels, to_images, unfit_logits
@@ -63,9 +64,15 @@ class ModulePart(nn.Module, ABC):
 
 
 class Generator(ModulePart):
-    """An image generator whose i-th sample is a function of the i-th seed alone."""
+    """An image generator whose i-th sample is a function of the i-th seed alone.
+
+    Attributes:
+        info: what is known without running it.
+        notes: assumptions made when its weights were read from a file of other software.
+    """
 
     info: GeneratorInfo
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def latents(self, seeds: Tensor) -> Tensor:
@@ -352,3 +359,30 @@ class Weights(ABC):
     @abstractmethod
     def folder(self) -> Path:
         """A folder with state.safetensors, component.json and card.json."""
+
+
+class CheckpointReader(ABC):
+    """Reads generator weights that other software wrote, as data: nothing that a file holds is executed.
+
+    Attributes:
+        generator: name of the generator that its files are for.
+        looks_for: the files that it knows, in words, for the message when no reader knows a file.
+    """
+
+    generator: str
+    looks_for: str
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @abstractmethod
+    def sniff(self, file: CheckpointFile) -> bool:
+        """Whether a file is one of its own. Quick: the reading is done by `read`.
+
+        Raises:
+            ArtifactError: damaged or hostile, or known and not supported; the message says what it is.
+        """
+
+    @abstractmethod
+    def read(self, file: CheckpointFile) -> Checkpoint:
+        """Read a file that `sniff` accepted; ArtifactError when something in it does not fit."""

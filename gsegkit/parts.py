@@ -1,40 +1,78 @@
-"""Stored parts: state.safetensors and component.json; saving, loading and finding them."""
+"""Stored parts (state.safetensors beside component.json): saving, finding, loading."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import safetensors
 import safetensors.torch
+from torch import Tensor
 
 from gsegkit.errors import ArtifactError
+from gsegkit.rundir import CONFIG_FILE, split_round
 from gsegkit.storage import atomic_write, atomic_write_json, file_hash, read_json
 from gsegkit.tensors import load_state, read_safetensors
 
 if TYPE_CHECKING:
     from gsegkit.interfaces import ModulePart
 
-
 STATE_FILE = "state.safetensors"
-
 COMPONENT_FILE = "component.json"
+CARD_FILE = "card.json"  # of weights that were imported, or ship with a plugin: where they come from
+PLAN_NAMES = {"generator": "gen", "segmenter": "seg"}  # kind -> its name in a run's config.json, where that differs
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """What component.json says of a stored part, or what a run's plan says of a generator that it did not train.
+
+    Attributes:
+        source: where the record was found.
+        folder: where the tensors lie; None when there are none: the part is what its options make it.
+        kind: component kind.
+        name: component name.
+        config: its options, under the names of the time when it was stored.
+        facts: see `ModulePart.facts`.
+        sha256: of state.safetensors.
+    """
+
+    source: Path
+    folder: Path | None
+    kind: str
+    name: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The stored tensors; ArtifactError when they are missing, damaged, or not those of the record."""
+        if self.folder is None:
+            raise ArtifactError(f"'{self.source}' holds no tensors", "give the folder of a trained part")
+        path = self.folder / STATE_FILE
+        state, _ = read_safetensors(path)
+        if self.sha256 != file_hash(path):
+            raise ArtifactError(
+                f"'{path}' does not match the hash in the record beside it", "one of the two was changed"
+            )
+        return state
 
 
 def save_part(part: ModulePart, folder: Path, kind: str, name: str) -> None:
     """Store a part: state.safetensors (its tensors), then component.json (kind, name, config, facts, hash)."""
-    state = {key: value.detach().cpu().contiguous().clone() for key, value in part.state_dict().items()}
-    atomic_write(folder / STATE_FILE, safetensors.torch.save(state))
-    atomic_write_json(
-        folder / COMPONENT_FILE,
-        {
-            "kind": kind,
-            "name": name,
-            "config": part.config.model_dump(mode="json"),
-            "facts": part.facts(),
-            "sha256": file_hash(folder / STATE_FILE),
-        },
-    )
+    save_state(part.state_dict(), folder, kind, name, part.config.model_dump(mode="json"), part.facts())
+
+
+def save_state(
+    state: Mapping[str, Tensor], folder: Path, kind: str, name: str, config: Mapping[str, Any], facts: Mapping[str, Any]
+) -> None:
+    """Store tensors as a part; see `save_part`."""
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    atomic_write(folder / STATE_FILE, safetensors.torch.save(tensors))
+    sha256 = file_hash(folder / STATE_FILE)
+    record = {"kind": kind, "name": name, "config": dict(config), "facts": dict(facts), "sha256": sha256}
+    atomic_write_json(folder / COMPONENT_FILE, record)
 
 
 def load_part(part: ModulePart, folder: Path) -> None:
@@ -43,10 +81,101 @@ def load_part(part: ModulePart, folder: Path) -> None:
     Raises:
         ArtifactError: files missing or damaged, or tensors that do not fit; names the first differences.
     """
-    record = read_json(folder / COMPONENT_FILE)
-    path = folder / STATE_FILE
-    state, _ = read_safetensors(path)
-    if record.get("sha256") != file_hash(path):
-        raise ArtifactError(f"'{path}' does not match its component.json", "one of the two was changed")
-    part.restore(record.get("facts", {}))
-    load_state(part, state, str(path))
+    record = _read_record(folder)
+    state = record.tensors()
+    restore(part, record.facts, str(folder))
+    load_state(part, state, str(folder / STATE_FILE))
+
+
+def restore(part: ModulePart, facts: Mapping[str, Any], source: str) -> None:
+    """`part.restore(facts)` for facts out of a file: ArtifactError when they are not those of such a part."""
+    try:
+        part.restore(facts)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise ArtifactError(
+            f"the record of '{source}' does not describe a {type(part).__name__}: {type(error).__name__}: {first}",
+            "it was changed, or belongs to another version; make it again",
+        ) from None
+
+
+# ---- finding -------------------------------------------------------------------------------------------------------
+
+
+def holds_parts(path: Path) -> bool:
+    """Whether `find_part` is the one to ask: a folder of gsegkit's, or the state file in one."""
+    folder = path.parent if path.name == STATE_FILE else path
+    own = (folder / COMPONENT_FILE).exists() or ((folder / CARD_FILE).exists() and (folder / STATE_FILE).exists())
+    return own or (path.is_dir() and (bool(_plan(path)) or bool(_rounds(path, "generator"))))
+
+
+def find_part(folder: str | Path, kind: str) -> PartRecord:
+    """The part of a kind that a folder holds.
+
+    Args:
+        folder: a part's own folder (of a round of a run, of `train-generator`, `train` or `import`, or of weights
+            that ship with a plugin), its state.safetensors, or a run folder. Of a run it is the part of the last
+            finished round; the generator of a run that did not train one is what its plan says.
+        kind: component kind.
+
+    Raises:
+        ArtifactError: no such folder, no such part in it, a part of another kind, or a damaged record.
+    """
+    folder = Path(folder)
+    if folder.name == STATE_FILE and not folder.is_dir():
+        folder = folder.parent
+    if (folder / COMPONENT_FILE).exists() or (folder / CARD_FILE).exists():
+        record = _read_record(folder)
+        if record.kind != kind:
+            raise ArtifactError(f"'{folder}' holds a {record.kind}, not a {kind}", f"give a folder with a {kind}")
+        return record
+    plan = _plan(folder)
+    if kind == "generator" and plan and not plan.get("train_generator"):
+        return _of_plan(folder, plan, kind)
+    rounds = _rounds(folder, kind, int(plan.get("rounds", 1)) if plan else None)
+    if not rounds:
+        what = f"holds no trained {kind}" if folder.exists() else "does not exist"
+        raise ArtifactError(f"'{folder}' {what}", "give a folder made by gsegkit run, train or train-generator")
+    return _read_record(rounds[-1])
+
+
+def _rounds(folder: Path, kind: str, rounds: int | None = None) -> list[Path]:
+    """Stage folders of a run that hold a finished part, by round; rounds that its plan no longer has are left out."""
+    found: dict[int, Path] = {}
+    for path in folder.glob(f"{kind}*/{COMPONENT_FILE}"):
+        stage, number = split_round(path.parent.name)
+        if stage == kind and (rounds is None or number < rounds):
+            found[number] = path.parent
+    return [found[number] for number in sorted(found)]
+
+
+def _plan(folder: Path) -> dict[str, Any]:
+    """The plan of a run folder; {} when it is none (a config.json may be anything's)."""
+    if not (folder / CONFIG_FILE).is_file():
+        return {}
+    plan = read_json(folder / CONFIG_FILE)
+    whole = isinstance(plan, dict) and isinstance(plan.get("gen"), dict) and isinstance(plan.get("rounds", 1), int)
+    return plan if whole else {}
+
+
+def _of_plan(folder: Path, plan: Mapping[str, Any], kind: str) -> PartRecord:
+    spec = plan[PLAN_NAMES.get(kind, kind)]
+    name, options = spec.get("name"), spec.get("options", {})
+    if not isinstance(name, str) or not isinstance(options, dict):
+        raise ArtifactError(f"'{folder / CONFIG_FILE}' names no {kind}", "it was changed; make the run again")
+    return PartRecord(folder, None, kind, name, options)
+
+
+def _read_record(folder: Path) -> PartRecord:
+    component = (folder / COMPONENT_FILE).exists() or not (folder / CARD_FILE).exists()
+    path = folder / (COMPONENT_FILE if component else CARD_FILE)
+    table = read_json(path)
+    if isinstance(table, dict) and not component:  # an import made before component.json was written beside the card
+        facts = {name: table[name] for name in ("arch", "licence", "fit_rule") if name in table}
+        table = {"kind": "generator", "name": table.get("generator"), "facts": facts, "sha256": table.get("sha256")}
+    values = table if isinstance(table, dict) else {}
+    texts = [values.get(name) for name in ("kind", "name", "sha256")]
+    tables = [values.get(name, {}) for name in ("config", "facts")]
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(item, dict) for item in tables):
+        raise ArtifactError(f"'{path}' is not the record of a part", "it was changed or damaged; make it again")
+    return PartRecord(path, folder, texts[0], texts[1], tables[0], tables[1], texts[2])  # type: ignore[arg-type]

@@ -44,6 +44,7 @@ KINDS: dict[str, str] = {
     "kmeans": "k-means backend",
     "dataset": "reads a folder of images or of images and masks",
     "weights": "generator weights that ship with a plugin",
+    "checkpoint-reader": "reads generator weights that other software wrote",
 }
 KIND_ALIASES = {"gen": "generator", "refine": "refiner", "seg": "segmenter", "eval": "evaluator"}
 
@@ -398,7 +399,9 @@ def _known(dist: str, kind: str, *names: str) -> dict[tuple[str, str], str]:
 #: First-party components that may not be installed: (kind, name) -> distribution.
 KNOWN_PLUGINS: dict[tuple[str, str], str] = {
     **_known("gsegkit-stylegan", "generator", "pggan", "stylegan", "stylegan2"),
+    **_known("gsegkit-stylegan", "checkpoint-reader", "pggan", "stylegan", "stylegan2"),
     **_known("gsegkit-dcgan", "generator", "dcgan"),
+    **_known("gsegkit-dcgan", "checkpoint-reader", "dcgan"),
     **_known("gsegkit-zoo", "weights", "coffee-leaf-64", "lpc-64"),
     **_known("gsegkit-klish", "extractor", "klish"),
     **_known("gsegkit-labels4free", "extractor", "labels4free"),

@@ -10,12 +10,9 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gsegkit.errors import ArtifactError, StorageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextlib.contextmanager
@@ -70,7 +67,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise ArtifactError(f"'{path}' does not exist", "check the path") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"'{path}' cannot be read: {error}", "it is damaged; make it again") from None
 
 

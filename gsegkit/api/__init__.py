@@ -1,5 +1,6 @@
 """The Python API: the command line's verbs as functions."""
 
+from gsegkit.api.importing import import_checkpoint, look_at_checkpoint
 from gsegkit.api.names import list_clusters, match, name, name_page
 from gsegkit.api.results import evaluate, evaluate_generator, export, load, open_generator, open_labelled, predict
 from gsegkit.api.runs import Result, run, run_plan, synthesize, train, train_generator
@@ -11,8 +12,10 @@ __all__ = [
     "evaluate",
     "evaluate_generator",
     "export",
+    "import_checkpoint",
     "list_clusters",
     "load",
+    "look_at_checkpoint",
     "match",
     "name",
     "name_page",

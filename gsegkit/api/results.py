@@ -19,7 +19,7 @@ from gsegkit.dataset import LabelledDataset
 from gsegkit.engine import sources
 from gsegkit.engine.devices import pick_device
 from gsegkit.engine.plan import Plan
-from gsegkit.errors import ArtifactError, ConfigError
+from gsegkit.errors import ConfigError
 from gsegkit.interfaces import (
     DatasetReader,
     Evaluator,
@@ -27,10 +27,9 @@ from gsegkit.interfaces import (
     GeneratorEvaluator,
     Predictor,
 )
-from gsegkit.parts import COMPONENT_FILE, load_part
+from gsegkit.parts import COMPONENT_FILE, find_part, holds_parts, load_part
 from gsegkit.plugins import KIND_ALIASES
 from gsegkit.rundir import RunFolder
-from gsegkit.storage import read_json
 from gsegkit.types import Report
 
 if TYPE_CHECKING:
@@ -51,15 +50,10 @@ def load(folder: str | Path, kind: str = "segmenter", *, session: Session | None
         ArtifactError: the folder holds no such part, or it is damaged.
     """
     session = session or Session.default()
-    kind = KIND_ALIASES.get(kind, kind)
-    if kind == "generator" and not (Path(folder) / COMPONENT_FILE).exists():
-        return _load_generator(Path(folder), session, device)
-    found = _part_folder(Path(folder), kind)
-    record = read_json(found / COMPONENT_FILE)
-    if record.get("kind") != kind:
-        raise ArtifactError(f"'{found}' holds a {record.get('kind')}, not a {kind}", f"give a folder with a {kind}")
-    part = session.registry.build(kind, record["name"], record["config"], stored=True)
-    load_part(part, found)
+    record = find_part(folder, KIND_ALIASES.get(kind, kind))
+    part = session.registry.build(record.kind, record.name, dict(record.config), stored=True)
+    if record.folder is not None:
+        load_part(part, record.folder)
     return part.to(pick_device(device)).eval()
 
 
@@ -172,7 +166,7 @@ def open_generator(given: str | Path, session: Session, options: dict[str, Any] 
         ConfigError: options were given for a stored one.
     """
     folder = Path(given)
-    if not any((folder / name).exists() for name in ("config.json", COMPONENT_FILE)):
+    if not holds_parts(folder):
         named: Generator = session.registry.build("generator", str(given), options)
         return named.eval()
     if options:
@@ -183,29 +177,6 @@ def open_generator(given: str | Path, session: Session, options: dict[str, Any] 
 
 def _plan_of(folder: Path, session: Session) -> Plan:
     return Plan.from_record(RunFolder(folder).read_config(), session.registry)
-
-
-def _load_generator(folder: Path, session: Session, device: str) -> Generator:
-    plan = _plan_of(folder, session)
-    generator: Generator = session.registry.build("generator", plan.gen.name, plan.gen.options)
-    if plan.train_generator:
-        load_part(generator, _part_folder(folder, "generator"))
-    return generator.to(pick_device(device)).eval()
-
-
-def _part_folder(folder: Path, kind: str) -> Path:
-    if (folder / COMPONENT_FILE).exists():
-        return folder
-    found = sorted((path.parent for path in folder.glob(f"{kind}*/{COMPONENT_FILE}")), key=_round_number)
-    if not found:
-        what = "does not exist" if not folder.exists() else f"holds no trained {kind}"
-        raise ArtifactError(f"'{folder}' {what}", "give a folder made by gsegkit run or gsegkit train")
-    return found[-1]
-
-
-def _round_number(folder: Path) -> int:
-    number = folder.name.rpartition("-")[2]
-    return int(number) if number.isdigit() else 0
 
 
 def _check_match_file(match: Any, folder: Path, session: Session) -> None:

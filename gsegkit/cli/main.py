@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from gsegkit import __version__
-from gsegkit.cli import look, names, plugins, work
+from gsegkit.cli import importing, look, names, plugins, work
 from gsegkit.cli.extensions import add_commands
 from gsegkit.cli.options import console
 from gsegkit.cli.terminal import show_error
@@ -40,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate-generator": work.evaluate_generator,
     "predict": work.predict,
     "export": work.export,
+    "import": importing.import_file,
     "report": work.report,
     "doctor": look.doctor,
     "new-plugin": plugins.new_plugin,

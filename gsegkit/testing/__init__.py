@@ -19,6 +19,7 @@ from gsegkit.testing.settings import KitSettings
 if TYPE_CHECKING:
     from gsegkit.testing.kit import (
         CheckResult,
+        check_checkpoint_reader,
         check_component,
         check_dataset,
         check_evaluator,
@@ -43,6 +44,7 @@ __all__ = [
     "CheckSkippedError",
     "KitSettings",
     "Subject",
+    "check_checkpoint_reader",
     "check_component",
     "check_dataset",
     "check_evaluator",

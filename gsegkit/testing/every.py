@@ -25,6 +25,7 @@ BASES: dict[str, type] = {
     "kmeans": interfaces.KMeans,
     "dataset": interfaces.DatasetReader,
     "weights": interfaces.Weights,
+    "checkpoint-reader": interfaces.CheckpointReader,
 }
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 HEAVY = ("torch", "torchvision", "numpy.random", "scipy", "sklearn", "kornia", "timm", "faiss")

@@ -11,6 +11,7 @@ from gsegkit.errors import CapabilityError, ContractError, InterruptedRunError
 from gsegkit.interfaces import Generator, TrainableGenerator
 from gsegkit.parts import load_part, save_part
 from gsegkit.testing import fixtures
+from gsegkit.testing.loading import WEIGHTS_OPTION_CHECKS
 from gsegkit.testing.subject import Subject
 from gsegkit.types import GeneratedBatch, check_tensor
 
@@ -312,4 +313,5 @@ GENERATOR_CHECKS = (
     (check_global_state, ""),
     (check_training, "trainable"),
     (check_training_resumes, "trainable"),
+    *((check, "weights") for check in WEIGHTS_OPTION_CHECKS),
 )

@@ -14,6 +14,7 @@ from gsegkit.testing.every import EVERY_CHECKS
 from gsegkit.testing.extractors import EXTRACTOR_CHECKS
 from gsegkit.testing.generator_evaluators import GENERATOR_EVALUATOR_CHECKS
 from gsegkit.testing.generators import GENERATOR_CHECKS
+from gsegkit.testing.loading import CHECKPOINT_READER_CHECKS
 from gsegkit.testing.minor import DATASET_CHECKS, KMEANS_CHECKS, WEIGHTS_CHECKS
 from gsegkit.testing.refiners import REFINER_CHECKS
 from gsegkit.testing.segmenters import SEGMENTER_CHECKS
@@ -30,6 +31,7 @@ _KIND_CHECKS: Mapping[str, tuple[Check, ...]] = {
     "kmeans": KMEANS_CHECKS,
     "dataset": DATASET_CHECKS,
     "weights": WEIGHTS_CHECKS,
+    "checkpoint-reader": CHECKPOINT_READER_CHECKS,
 }
 
 
@@ -268,3 +270,8 @@ def check_dataset(make: Entry | Callable[[], Any]) -> list[CheckResult]:
 def check_weights(make: Entry | Callable[[], Any]) -> list[CheckResult]:
     """Check weights that ship with a plugin; see `check_component`."""
     return check_component("weights", make)
+
+
+def check_checkpoint_reader(make: Entry | Callable[[], Any], settings: KitSettings | None = None) -> list[CheckResult]:
+    """Check a reader of other software's files; see `check_component` and `KitSettings.sample`."""
+    return check_component("checkpoint-reader", make, settings)

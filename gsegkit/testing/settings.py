@@ -17,6 +17,7 @@ class KitSettings:
         slow: names of checks that take more than some seconds; pytest marks them `slow`.
         iou_floor: extractors: foreground IoU on the toy that a fit must reach; from a measurement over several seeds.
         quality_options: extractors: options of that fit, instead of `options`.
+        sample: checkpoint readers: `"package.module:function"` that writes a small file of the format to a given path.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -24,3 +25,4 @@ class KitSettings:
     slow: tuple[str, ...] = ()
     iou_floor: float = 0.5
     quality_options: Mapping[str, Any] = field(default_factory=dict)
+    sample: str = ""

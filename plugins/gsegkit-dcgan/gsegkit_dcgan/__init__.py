@@ -9,7 +9,7 @@ from gsegkit.plugins import Component, hookimpl
 
 @hookimpl
 def gsegkit_components() -> Iterable[Component]:
-    """The generator."""
+    """The generator, and the reader of the files that others trained."""
     return [
         Component(
             kind="generator",
@@ -19,6 +19,12 @@ def gsegkit_components() -> Iterable[Component]:
             kit="gsegkit_dcgan.kit:SETTINGS",
             summary="small convolutional GAN: trains in minutes, loads files of several DCGAN variants",
             paper="Radford et al., Unsupervised Representation Learning with DCGANs, ICLR 2016, arXiv:1511.06434",
-            provides=("latent-grad", "features", "feature-edit", "trainable"),
-        )
+            provides=("latent-grad", "features", "feature-edit", "trainable", "weights"),
+        ),
+        Component(
+            kind="checkpoint-reader",
+            name="dcgan",
+            target="gsegkit_dcgan.readers.reader:DCGANReader",
+            summary="DCGAN generators: PyTorch's tutorial and example, WGAN-GP, dcgan_code and others",
+        ),
     ]

@@ -38,7 +38,7 @@ class DCGANArch(Config):
 class DCGANConfig(Config):
     """Options of the generator `dcgan`. The shape of the network is read from the weights when there are any."""
 
-    weights: str = Field("none", description="checkpoint file, folder of one, folder of a run, or none = random")
+    weights: str = Field("none", description="zoo name, folder of a part or run, checkpoint file, or none = random")
     resolution: int = Field(32, ge=8, le=256, description="image side in pixels of a new network, a power of two")
     z_dim: int = Field(100, ge=1, le=4096, description="size of the input noise of a new network")
     channels: int = Field(32, ge=1, le=512, description="width before the image; doubles at each halving of the side")

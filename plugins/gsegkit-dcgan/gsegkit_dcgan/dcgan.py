@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,22 +10,18 @@ from torch import Tensor
 
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.errors import ArtifactError, ConfigError, ContractError
+from gsegkit.errors import ArtifactError, ContractError
 from gsegkit.interfaces import Edit, Segmenter, TrainableGenerator
-from gsegkit.parts import COMPONENT_FILE, STATE_FILE
 from gsegkit.seeds import normals, uniforms
-from gsegkit.storage import file_hash, read_json
 from gsegkit.taps import Taps
-from gsegkit.tensors import load_state, read_safetensors
+from gsegkit.tensors import load_state
 from gsegkit.types import FeatureSpec, GeneratedBatch, GeneratorInfo
+from gsegkit.weights import NONE, load_weights
 from gsegkit_dcgan.config import DCGANArch, DCGANConfig
 from gsegkit_dcgan.networks import GeneratorNet, image_size
-from gsegkit_dcgan.readers.layouts import FILES_HINT, Found, radford_files, read_file, read_radford
 from gsegkit_dcgan.training import train
 
-NONE = "none"
 RANDOM_SEED = 0  # of networks without weights: the same options, the same network
-STATISTICS_SAMPLES = 1024
 
 
 class DCGAN(TrainableGenerator):
@@ -48,7 +43,7 @@ class DCGAN(TrainableGenerator):
         if config.weights == NONE:
             self.set_network(config.new_arch())
         else:
-            self._load(Path(config.weights).expanduser())
+            load_weights(self, "dcgan", config.weights)
 
     # ---- weights -------------------------------------------------------------------------------------------------
 
@@ -85,43 +80,13 @@ class DCGAN(TrainableGenerator):
             fit_rule=self.fit_rule,
         )
 
-    def _load(self, path: Path) -> None:
-        if not path.exists():
-            raise ConfigError(f"gen.weights: '{path}' does not exist", "give a checkpoint, its folder, or none")
-        if path.is_dir():
-            if (path / STATE_FILE).exists():
-                self._load_own(path)
-                return
-            radford = radford_files(path)
-            found = read_radford(radford) if radford else read_file(_checkpoint_in(path))
-        else:
-            found = read_file(path)
-        self._take(found, str(path))
-
-    def _take(self, found: Found, source: str) -> None:
-        self.licence = found.licence
-        self.set_network(found.arch)
-        load_state(self, dict(found.state), source)
-        if found.batch_statistics:
-            with torch.no_grad():
-                self.__dict__["network"].fix_statistics(self.latents(torch.arange(STATISTICS_SAMPLES)))
-
-    def _load_own(self, folder: Path) -> None:
-        record = read_json(folder / COMPONENT_FILE)
-        path = folder / STATE_FILE
-        state, _ = read_safetensors(path)
-        if not isinstance(record, dict) or record.get("name") != "dcgan" or record.get("sha256") != file_hash(path):
-            raise ArtifactError(f"'{folder}' does not hold a dcgan, or was changed", "train it again")
-        self.restore(record["facts"])
-        load_state(self, state, str(path))
-
     def facts(self) -> dict[str, Any]:
         """Shape of the network, licence of its weights, and how its photographs were fitted."""
         return {"arch": self.arch.model_dump(mode="json"), "licence": self.licence, "fit_rule": self.fit_rule}
 
     def restore(self, facts: Mapping[str, Any]) -> None:
         """Rebuild the network that `facts()` described."""
-        self.licence, self.fit_rule = str(facts["licence"]), str(facts["fit_rule"])
+        self.licence, self.fit_rule = str(facts["licence"]), str(facts.get("fit_rule", self.config.fit))
         self.set_network(DCGANArch(**facts["arch"]))
 
     # ---- samples -------------------------------------------------------------------------------------------------
@@ -161,13 +126,3 @@ class DCGAN(TrainableGenerator):
         self.set_network(self.config.new_arch())
         state = train(self.config, images, ctx, self.device)
         load_state(self, state, "the training")
-
-
-def _checkpoint_in(folder: Path) -> Path:
-    """The generator's file in a folder: generator.pt, or the only checkpoint there."""
-    if (folder / "generator.pt").exists():
-        return folder / "generator.pt"
-    files = sorted(item for item in folder.iterdir() if item.suffix in (".pt", ".pth"))
-    if len(files) != 1:
-        raise ArtifactError(f"'{folder}' holds {len(files)} checkpoints, not one generator", FILES_HINT)
-    return files[0]

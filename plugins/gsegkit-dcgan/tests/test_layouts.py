@@ -1,6 +1,7 @@
 """Checkpoints of other software: real ones when they are there, and made ones for what can go wrong."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 from gsegkit_dcgan.config import DCGANConfig
 from gsegkit_dcgan.dcgan import DCGAN
 
-from gsegkit.errors import ArtifactError, ConfigError
+from gsegkit import import_checkpoint
+from gsegkit.api import load
+from gsegkit.errors import ArtifactError, UnknownPluginError
 from gsegkit.testing.data import data_root
 
 
@@ -134,14 +137,14 @@ def test_every_tensor_matters(tmp_path):
 
 
 def test_what_is_no_dcgan_is_said(tmp_path):
-    with pytest.raises(ConfigError, match="does not exist"):
+    with pytest.raises(UnknownPluginError, match="neither a file, a folder, nor a name of the zoo"):
         DCGAN(DCGANConfig(weights=str(tmp_path / "none.pt")))
     (tmp_path / "page.pt").write_bytes(b"<!DOCTYPE html><html></html>")
     with pytest.raises(ArtifactError, match="a web page"):
         DCGAN(DCGANConfig(weights=str(tmp_path / "page.pt")))
-    with pytest.raises(ArtifactError, match="1 tensors of no DCGAN"):
+    with pytest.raises(ArtifactError, match=r"no reader knows .*1 tensors in the file itself \(weight"):
         save(tmp_path / "other.pt", {"weight": torch.zeros(2)})
-    with pytest.raises(ArtifactError, match="2 checkpoints"):
+    with pytest.raises(ArtifactError, match="a folder with 2 checkpoints"):
         DCGAN(DCGANConfig(weights=str(tmp_path)))
     _, state = sequential(colours=5)
     with pytest.raises(ArtifactError, match="5 x 16 x 16"):
@@ -170,3 +173,107 @@ def test_radford_arrays_of_wrong_ranks(tmp_path):
         np.save(tmp_path / f"200_gen_params.jl_{i:02d}.npy", np.zeros((2, 2), np.float32))
     with pytest.raises(ArtifactError, match="ranks"):
         DCGAN(DCGANConfig(weights=str(tmp_path)))
+
+
+# ---- wrappings, and the two ways in --------------------------------------------------------------------------------
+
+
+def tutorial(widths=(512, 256, 128, 64), nz=100):
+    """A checkpoint as PyTorch's DCGAN tutorial leads to: both networks and their optimisers."""
+    network, state = sequential(nz=nz, widths=widths)
+    optimiser = {"state": {0: {"step": 3, "exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 2e-4, "params": [0]}]}
+    return network, {
+        "epoch": 5,
+        "netG_state_dict": state,
+        "netD_state_dict": {"main.0.weight": torch.zeros(64, 3, 4, 4)},
+        "optimizerG_state_dict": optimiser,
+        "losses": [0.5, 0.25],
+    }
+
+
+def test_a_tutorial_checkpoint_in_a_file_called_tar(tmp_path):
+    network, checkpoint = tutorial()
+    assert checkpoint["netG_state_dict"]["main.0.weight"].shape == (100, 512, 4, 4)
+    path = tmp_path / "weights.tar"
+    torch.save(checkpoint, path)
+    folder = import_checkpoint(path, tmp_path / "imported")
+    direct, imported = (DCGAN(DCGANConfig(weights=str(place))) for place in (path, folder))
+    latents = direct.latents(torch.arange(2))
+    with torch.no_grad():
+        want = network(latents[:, :, None, None])
+    assert torch.allclose(direct.synthesize(latents).images, want, atol=1e-5)
+    assert torch.equal(direct.synthesize(latents).images, imported.synthesize(latents).images)
+    assert load(folder, "generator").info.height == 64
+    assert json.loads((folder / "card.json").read_text())["layout"] == "DCGAN as one Sequential"
+
+
+WRAPPINGS = ("netG_state_dict", "G_ema", "generator", "model", "models.generator_smooth", "state_dict", "params_ema", "net", "ema.model.generator")  # fmt: skip
+
+
+@pytest.mark.parametrize("path", WRAPPINGS)
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module."])
+def test_a_state_dict_under_any_path(tmp_path, path, prefix):
+    _, state = sequential()
+    wrapped = {f"{prefix}{name}": tensor for name, tensor in state.items()}
+    for key in reversed(path.split(".")):
+        wrapped = {key: wrapped, "epoch": 3}
+    generator = save(tmp_path / "checkpoint.pt", wrapped)
+    assert torch.equal(generator.state_dict()["layers.0.op.weight"], state["main.0.weight"])
+    assert generator.notes == ()
+
+
+def test_one_flat_table_of_several_networks(tmp_path):
+    """As a LightningModule or a GAN module saves them: the networks are prefixes."""
+    _, state = sequential()
+    flat = {f"generator.{name}": tensor for name, tensor in state.items()}
+    flat |= {f"discriminator.{name}": tensor + 1 for name, tensor in state.items()}
+    generator = save(tmp_path / "last.ckpt", {"state_dict": flat, "epoch": 1})
+    assert torch.equal(generator.state_dict()["layers.0.op.weight"], state["main.0.weight"])
+
+
+def test_averaged_weights_are_taken_and_said(tmp_path):
+    _, state = sequential()
+    average = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    for files in ({"netG": state, "netG_ema": average}, {"ema": {"generator": average}, "generator": state}):
+        generator = save(tmp_path / "both.pt", files)
+        assert torch.equal(generator.state_dict()["layers.0.op.weight"], average["main.0.weight"])
+        assert "was taken, whose weights are averages" in generator.notes[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_whole_module(tmp_path):
+    network, state = sequential()
+    whole = torch.nn.Module()
+    whole.main = network
+    torch.save({"generator": torch.nn.DataParallel(whole)}, tmp_path / "whole.pt")
+    generator = DCGAN(DCGANConfig(weights=str(tmp_path / "whole.pt")))
+    assert torch.equal(generator.state_dict()["layers.0.op.weight"], state["main.0.weight"])
+
+
+def test_a_studio_gan_is_refused_with_what_was_looked_for(tmp_path):
+    """PyTorch-StudioGAN: no reader knows its networks; both ways say so, and what they looked for."""
+    state = {
+        "linear0.weight": torch.zeros(8, 4),
+        "blocks.0.0.bn1.bn.weight": torch.zeros(4),
+        "conv4.bias": torch.zeros(3),
+    }
+    path = tmp_path / "model=G-best-weights-step=1000.pth"
+    torch.save({"state_dict": state, "step": 1000, "seed": 0, "run_name": "x"}, path)
+    for attempt in (lambda: import_checkpoint(path), lambda: DCGAN(DCGANConfig(weights=str(path)))):
+        with pytest.raises(ArtifactError, match=r"no reader knows .*3 tensors in 'state_dict' \(blocks.0.0") as caught:
+            attempt()
+        assert "dcgan: a torch file with main.0.weight" in caught.value.hint
+    assert not path.with_suffix("").exists()
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_weights_import(tmp_path, name):
+    folder = real(name)
+    made = import_checkpoint(folder, tmp_path / "imported")
+    direct, imported = (DCGAN(DCGANConfig(weights=str(place))) for place in (folder, made))
+    seeds = torch.arange(3)
+    assert torch.equal(direct.sample(seeds).images, imported.sample(seeds).images)
+    assert import_checkpoint(folder, made) == made  # again: nothing to do
+    card = json.loads((made / "card.json").read_text())
+    assert card["licence"] == direct.info.licence
+    assert ("running statistics" in " ".join(card["notes"])) == (name == "svhn32-dcgan")

@@ -7,7 +7,26 @@ shapes (tensors, arrays, dicts) is turned into data. Damaged, hostile or foreign
 """
 
 from gsegkit_foreign.limits import Limits, printable
+from gsegkit_foreign.modules import ModuleTree, is_module, read_modules
 from gsegkit_foreign.nodes import Opaque, Record, describe
 from gsegkit_foreign.reader import ForeignFile, inspect, read_foreign
+from gsegkit_foreign.wrappings import Network, networks, opened, source_of, taken_note
 
-__all__ = ["ForeignFile", "Limits", "Opaque", "Record", "describe", "inspect", "printable", "read_foreign"]
+__all__ = [
+    "ForeignFile",
+    "Limits",
+    "ModuleTree",
+    "Network",
+    "Opaque",
+    "Record",
+    "describe",
+    "inspect",
+    "is_module",
+    "networks",
+    "opened",
+    "printable",
+    "read_foreign",
+    "read_modules",
+    "source_of",
+    "taken_note",
+]

@@ -20,7 +20,7 @@ def gsegkit_components() -> Iterable[Component]:
             kit="gsegkit_layered.kit:LAYERED",
             summary="GAN that paints background, object and mask: trains on a folder of photographs, emits its masks",
             paper="Yang et al., Learning Foreground-Background Segmentation from Improved Layered GANs, WACV 2022",
-            provides=("latent-grad", "features", "feature-edit", "masks", "classes", "trainable"),
+            provides=("latent-grad", "features", "feature-edit", "masks", "classes", "trainable", "weights"),
         ),
         Component(
             kind="generator",
@@ -30,7 +30,7 @@ def gsegkit_components() -> Iterable[Component]:
             kit="gsegkit_layered.kit:PERTURBGAN",
             summary="layered GAN kept from trivial masks by moving the object and by a smallest mask size",
             paper="Bielski and Favaro, Emergence of Object Segmentation in Perturbed Generative Models, NeurIPS 2019",
-            provides=("latent-grad", "features", "feature-edit", "masks", "trainable"),
+            provides=("latent-grad", "features", "feature-edit", "masks", "trainable", "weights"),
         ),
     ]
 

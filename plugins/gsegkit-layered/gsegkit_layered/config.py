@@ -91,7 +91,7 @@ _PROFILES: Mapping[str, Mapping[str, Any]] = {
 class TrainConfig(Config):
     """Options that both generators share."""
 
-    weights: str = Field("none", description="folder of a trained generator (of a run or a stage), or none = random")
+    weights: str = Field("none", description="zoo name, folder of a part or run, or none = random")
     resolution: Literal[32, 64, 128] = Field(32, description="image side in pixels")
     network: Literal["small", "paper"] = Field("small", description="width: for one CPU core, or the paper's")
     z_dim: int = Field(64, ge=1, le=4096, description="numbers of the public code")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -11,13 +10,13 @@ from torch import Tensor
 
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.errors import ArtifactError, ConfigError, ContractError, DivergedError
+from gsegkit.errors import ConfigError, ContractError, DivergedError
 from gsegkit.interfaces import Edit, Segmenter, TrainableGenerator
-from gsegkit.parts import COMPONENT_FILE, load_part, save_part
+from gsegkit.parts import save_part
 from gsegkit.seeds import child_seed, integers, isolated_rng, normals
-from gsegkit.storage import read_json
 from gsegkit.taps import Taps
 from gsegkit.types import FeatureSpec, GeneratedBatch, GeneratorInfo
+from gsegkit.weights import NONE, load_weights
 from gsegkit_layered.codes import Prior
 from gsegkit_layered.composition import compose
 from gsegkit_layered.config import LayeredConfig, PerturbGANConfig, TrainConfig
@@ -26,7 +25,6 @@ from gsegkit_layered.photos import Photos
 from gsegkit_layered.training import Networks, Trainer, settle
 from gsegkit_layered.watch import EMPTY, FULL
 
-NONE = "none"
 RANDOM_SEED = 0  # of networks without weights: the same options, the same network
 CLASSES = ("background", "foreground")
 LAST_GOOD = "last-good"  # folder in the stage's own, after a training that diverged
@@ -49,7 +47,7 @@ class _LayeredGenerator(TrainableGenerator):
         self._set_networks(RANDOM_SEED)
         self.info = self._info()
         if config.weights != NONE:
-            self._load(Path(config.weights).expanduser())
+            load_weights(self, self.name, config.weights)
 
     def _prior(self) -> Prior:
         return Prior(self.config.z_dim)
@@ -96,22 +94,6 @@ class _LayeredGenerator(TrainableGenerator):
             mask_classes=CLASSES,
             fit_rule=self.config.fit,
         )
-
-    def _load(self, path: Path) -> None:
-        """Take the weights of a stage's folder, or of the last round of a run's."""
-        if not path.is_dir():
-            raise ConfigError(
-                f"gen.weights: '{path}' is not a folder", "give the folder of a trained generator, or none"
-            )
-        if not (path / COMPONENT_FILE).exists():
-            rounds = [f for f in path.glob("generator*") if (f / COMPONENT_FILE).exists()]
-            if not rounds:
-                raise ConfigError(f"gen.weights: '{path}' holds no generator", "give the folder of a run or a stage")
-            path = max(rounds, key=lambda f: int(f.name.partition("-")[2] or 0))
-        record = read_json(path / COMPONENT_FILE)
-        if record.get("name") != self.name:
-            raise ArtifactError(f"'{path}' holds a '{record.get('name')}', not a {self.name}", "choose its generator")
-        load_part(self, path)
 
     # ---- samples -------------------------------------------------------------------------------------------------
 

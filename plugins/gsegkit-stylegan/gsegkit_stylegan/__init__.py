@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gsegkit.plugins import Component, hookimpl
 
-_PROVIDES = ("latent-grad", "features", "feature-edit", "classes")
+_PROVIDES = ("latent-grad", "features", "feature-edit", "classes", "weights")
+
+_READERS = (
+    ("stylegan2", "StyleGAN2Reader", "StyleGAN2 and ADA: NVIDIA pickles, rosinality .pt, genforce .pth"),
+    ("stylegan", "StyleGANReader", "StyleGAN: TensorFlow pickles, genforce .pth"),
+    ("pggan", "PGGANReader", "progressive GAN: TensorFlow pickles, genforce .pth"),
+)
 
 
 @hookimpl
@@ -43,12 +47,11 @@ def gsegkit_components() -> list[Component]:
             paper="Karras et al. 2018, arXiv:1710.10196",
             provides=_PROVIDES,
         ),
+        *(_reader(name, cls, summary) for name, cls, summary in _READERS),
     ]
 
 
-@hookimpl
-def gsegkit_commands(app: Any) -> None:
-    """Add `gsegkit import`."""
-    from gsegkit_stylegan.readers.command import add_import_command
-
-    add_import_command(app)
+def _reader(name: str, cls: str, summary: str) -> Component:
+    return Component(
+        kind="checkpoint-reader", name=name, target=f"gsegkit_stylegan.readers.reader:{cls}", summary=summary
+    )

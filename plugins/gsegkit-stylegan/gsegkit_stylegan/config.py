@@ -82,7 +82,7 @@ class PGGANArch(Arch):
 class SampleOptions(Config):
     """Where weights come from, and how latents become images."""
 
-    weights: str = Field("none", description="zoo name, folder of imported or trained weights, or none = random")
+    weights: str = Field("none", description="zoo name, folder of a part or run, checkpoint file, or none = random")
     space: Literal["w", "z", "w+"] = Field("w", description="edit space: w shared by all layers, z, or one w a layer")
     psi: float = Field(1.0, ge=-2, le=2, description="truncation: 1 = none, 0 = the mean image")
     cutoff: int | None = Field(None, ge=0, description="truncate only this many first layers; none = all")
@@ -101,7 +101,8 @@ class StyleGAN2Config(StyleGAN2Arch, SampleOptions, TrainOptions):
     """
 
     weights: str = Field(
-        "auto", description="auto = coffee-leaf-64 of the zoo; a zoo name, a folder of weights, or none = random"
+        "auto",
+        description="auto = coffee-leaf-64; zoo name, folder of a part or run, checkpoint file, none = random",
     )
     channel_base: int = Field(2048, ge=8, le=2**20, description="channels at resolution r are base / r; paper 32768")
     channel_max: int = Field(128, ge=1, le=4096, description="and at most this many; paper 512")

@@ -14,9 +14,10 @@ from gsegkit.interfaces import Edit, Generator
 from gsegkit.seeds import normals
 from gsegkit.taps import Taps
 from gsegkit.types import FeatureSpec, GeneratedBatch, GeneratorInfo
+from gsegkit.weights import NONE, load_weights
 from gsegkit_stylegan.config import Arch, SampleOptions
 from gsegkit_stylegan.networks.stylegan2 import NoiseSource, stored_noise
-from gsegkit_stylegan.weights import NONE, Stored, find_weights
+from gsegkit_stylegan.weights import wanted_weights
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 RANDOM_SEED = 0  # of networks without weights: the same options, the same network
@@ -32,12 +33,12 @@ class FamilyGenerator(Generator):
 
     def __init__(self, config: SampleOptions) -> None:
         super().__init__(config)
-        stored = find_weights(config, self.name, self.arch_class)
-        arch = stored.arch if stored else self._arch_of_options()
-        self.licence, self.fit_rule = (stored.licence, stored.fit_rule) if stored else ("", self._default_fit())
-        self.set_network(arch)
-        if stored:
-            self.load_stored(stored)
+        wanted = wanted_weights(config, self.arch_class)
+        if wanted == NONE:
+            self.licence, self.fit_rule = "", self._default_fit()
+            self.set_network(self._arch_of_options())
+        else:
+            load_weights(self, self.name, wanted)
 
     @abstractmethod
     def build(self, arch: Any) -> Any:
@@ -61,19 +62,13 @@ class FamilyGenerator(Generator):
         self.eval().requires_grad_(False)
         self.__dict__["_synthesis"] = torch.compile(network.synthesis) if self.config.compile else network.synthesis
 
-    def load_stored(self, stored: Stored) -> None:
-        """Take tensors; ArtifactError names those that do not fit."""
-        from gsegkit.tensors import load_state
-
-        load_state(self, dict(stored.state), stored.source)
-
     def facts(self) -> dict[str, Any]:
         """Shape of the network, licence of its weights, and how its photographs were fitted."""
         return {"arch": self.arch.model_dump(mode="json"), "licence": self.licence, "fit_rule": self.fit_rule}
 
     def restore(self, facts: Mapping[str, Any]) -> None:
         """Rebuild the network that `facts()` described."""
-        self.licence, self.fit_rule = str(facts["licence"]), str(facts["fit_rule"])
+        self.licence, self.fit_rule = str(facts["licence"]), str(facts.get("fit_rule", self._default_fit()))
         self.set_network(self.arch_class(**facts["arch"]))
 
     def _arch_of_options(self) -> Arch:
@@ -190,6 +185,3 @@ class FamilyGenerator(Generator):
             return lambda layer, r: torch.zeros(1, 1, r, r, device=device)
         assert seeds is not None
         return lambda layer, r: normals(seeds, (1, r, r), f"noise {layer}").to(device)
-
-
-__all__ = ["NONE", "FamilyGenerator"]

@@ -6,13 +6,13 @@ Each layout says what its training code says (strides, activations, prior, outpu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from gsegkit_foreign import read_foreign
+from gsegkit_foreign import ForeignFile, read_foreign
 from torch import Tensor
 
 from gsegkit.errors import ArtifactError
@@ -123,9 +123,6 @@ def _face_generator(reader: _Reader) -> Found:
 
 def _gan_from_scratch(reader: _Reader) -> Found:
     """fstdrvr/gan-from-scratch: linear first layer, images in 0 .. 1; the discriminator is in the same file."""
-    prefix = "_generator."
-    own = {n.removeprefix(prefix): t for n, t in reader.tensors.items() if n.startswith(prefix)}
-    reader.tensors = own
     reader.layer("fc", "upsample_and_generate.0", kind="linear")
     reader.layer("upsample_and_generate.2", "upsample_and_generate.3")
     reader.layer("upsample_and_generate.5", "upsample_and_generate.6")
@@ -156,38 +153,22 @@ def _sequential(reader: _Reader) -> Found:
     return reader.found("DCGAN as one Sequential", "that of the file's source")
 
 
-_LAYOUTS: tuple[tuple[str, Callable[[_Reader], Found]], ...] = (
+#: A tensor that only this layout has -> how it is read. First match wins.
+LAYOUTS: tuple[tuple[str, Callable[[_Reader], Found]], ...] = (
     ("generator_deconv.1.0.weight", _face_generator),
-    ("_generator.upsample_and_generate.2.weight", _gan_from_scratch),
+    ("upsample_and_generate.2.weight", _gan_from_scratch),
     ("model.0.block.0.weight", _wgan_gp),
     ("main.0.weight", _sequential),
     ("net.0.weight", _sequential),
 )
 
 
-def read_file(path: Path) -> Found:
-    """Read a torch checkpoint of a generator, executing nothing of it.
-
-    Raises:
-        ArtifactError: damaged, hostile, or of no supported layout.
-    """
-    file = read_foreign(path)
-    root = file.mapping(file.root, "the checkpoint")
-    if "state_dict" in root:
-        root = file.mapping(root["state_dict"], "state_dict")
-    tensors = {name: file.tensor(raw, name) for name, raw in root.items()}
-    for marker, layout in _LAYOUTS:
-        if marker in tensors:
-            return _named(path, lambda layout=layout: layout(_Reader(tensors)))  # type: ignore[misc]
-    names = ", ".join(sorted(tensors)[:4])[:160] or "none"
-    raise ArtifactError(f"{path}: {len(tensors)} tensors of no DCGAN that is known ({names} ...)", FILES_HINT)
-
-
-def _named(path: Path, read: Callable[[], Found]) -> Found:
-    try:
-        return read()
-    except ArtifactError as error:
-        raise ArtifactError(f"{path}: {error.message}", error.hint) from None
+def layout_of(names: Collection[str]) -> Callable[[Mapping[str, Tensor]], Found] | None:
+    """How a table of tensors with these names is read; None when it is no known DCGAN."""
+    for marker, layout in LAYOUTS:
+        if marker in names:
+            return lambda tensors, layout=layout: layout(_Reader(dict(tensors)))  # type: ignore[misc]
+    return None
 
 
 RADFORD = ("w", "g", "b", "w2", "g2", "b2", "w3", "g3", "b3", "wx")
@@ -199,18 +180,24 @@ def radford_files(folder: Path) -> list[Path]:
     return found if len(found) == len(RADFORD) else []
 
 
-def read_radford(paths: list[Path]) -> Found:
+def open_radford(folder: Path) -> list[ForeignFile]:
+    """The same arrays, read."""
+    return [read_foreign(path) for path in radford_files(folder)]
+
+
+def read_radford(files: list[ForeignFile]) -> Found:
     """Newmu/dcgan_code: Theano arrays. True convolutions (flipped kernels), batch statistics at sampling time."""
     arrays: dict[str, Tensor] = {}
-    for name, path in zip(RADFORD, paths, strict=True):
-        file = read_foreign(path)
+    for name, file in zip(RADFORD, files, strict=True):
         if not isinstance(file.root, Tensor) or not file.root.is_floating_point():
-            raise ArtifactError(f"{path}: not an array of floats", FILES_HINT)
+            raise ArtifactError(f"{file.path}: not an array of floats", FILES_HINT)
         arrays[name] = file.root.float()
     shapes = {name: tuple(array.shape) for name, array in arrays.items()}
     ranks = [len(shapes[name]) for name in RADFORD]
     if ranks != [2, 1, 1, 4, 1, 1, 4, 1, 1, 4]:
-        raise ArtifactError(f"{paths[0].parent}: arrays of ranks {ranks}, not those of Radford's generator", FILES_HINT)
+        raise ArtifactError(
+            f"{files[0].path.parent}: arrays of ranks {ranks}, not those of Radford's generator", FILES_HINT
+        )
     common: dict[str, Any] = {"kernel": 5, "padding": 2, "output_padding": 1, "eps": 1e-8}
     layers = [
         LayerSpec(kind="linear", inputs=shapes["w"][0], outputs=shapes["w"][1] // 16, norm="feature", eps=1e-8),

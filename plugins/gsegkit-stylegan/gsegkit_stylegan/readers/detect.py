@@ -1,135 +1,188 @@
-"""Which network a file holds: first by the kind of its content, then by the names of its tensors."""
+"""Which network of the family a file holds: first by the kind of its content, then by the names of its tensors."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import replace as changed
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gsegkit_foreign import ForeignFile, Limits, Record, describe, printable, read_foreign
+from gsegkit_foreign import ForeignFile, Network, Record, describe, networks, opened, printable, taken_note
 from torch import Tensor
 
+from gsegkit.checkpoints import CheckpointFile
 from gsegkit.errors import ArtifactError
-from gsegkit_stylegan.readers import grown, stylegan2
+from gsegkit_stylegan.readers import grown, stylegan2, tensorflow
 from gsegkit_stylegan.readers.found import Found
-from gsegkit_stylegan.readers.modules import is_module, read_modules
 from gsegkit_stylegan.readers.nvidia import read_nvidia
-from gsegkit_stylegan.readers.own import has_record, read_own
-from gsegkit_stylegan.readers.tensorflow import is_network, is_theano, read_tensorflow
 
-#: Where training scripts keep the generator, the averaged one first.
-_AVERAGED = ("G_ema", "g_ema", "generator_smooth", "generator_ema", "params_ema")
-_RAW = ("G", "generator", "g")
-_KEYS = (*_AVERAGED, *_RAW, "state_dict", "model")
-_SUPPORTED = (
-    "supported: NVIDIA pickles (PyTorch and TensorFlow), rosinality .pt, genforce .pth of StyleGAN2, StyleGAN, PGGAN, "
-    "and folders written by gsegkit"
-)
-
-FromTensors = Callable[[Mapping[str, Tensor], "Extras"], Found]
+ONLY = "StyleGAN2, StyleGAN and PGGAN are supported"
+RAW = ("G", "generator", "g")  # where training scripts keep the generator beside its average
 
 
 @dataclass(frozen=True)
-class Extras:
-    """What stands beside the generator in the same file."""
+class Match:
+    """A generator that was recognised in a file, not read yet.
 
-    latent_avg: Tensor | None = None
+    Attributes:
+        generator: name of the component.
+        read: reads it.
+        network: where it lies, None in the pickles of TensorFlow networks.
+    """
+
+    generator: str
+    read: Callable[[], Found]
+    network: Network | None = None
 
 
-def read_generator(path: str | Path, limits: Limits | None = None) -> tuple[Found, ForeignFile]:
-    """Read the generator out of a checkpoint of any supported layout, executing nothing of it.
+def find(file: CheckpointFile) -> Match | None:
+    """The generator of the family in a file; None when there is none.
 
     Raises:
-        ArtifactError: damaged, hostile, or not a supported generator; says what was found and expected.
+        ArtifactError: damaged or hostile, or a relative of the family that is not supported, which is named.
     """
-    file = read_foreign(path, limits)
-    try:
-        return _dispatch(file), file
-    except ArtifactError as error:
-        prefix = f"{file.path}: "
-        message = error.message if error.message.startswith(prefix) else prefix + printable(error.message)
-        raise ArtifactError(message, error.hint) from None
+    if file.path.is_dir():
+        return None
+    foreign = opened(file)
+    with_name = _Naming(foreign)
+    root = with_name(partial(_root, foreign))
+    if root is not None:
+        return root
+    for network in networks(file):
+        match = with_name(partial(_match, network))
+        if match is not None:
+            same = [other for other in networks(file) if _alike(network, other)]
+            read = partial(with_name, partial(_with_notes, match, same))
+            return Match(match.generator, read, network)
+    return None
 
 
-def _dispatch(file: ForeignFile) -> Found:
-    if has_record(file):
-        return read_own(file)
+class _Naming:
+    """Puts the file's name into every refusal."""
+
+    def __init__(self, file: ForeignFile) -> None:
+        self.prefix = f"{file.path}: "
+
+    def __call__(self, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except ArtifactError as error:
+            named = error.message.startswith(self.prefix)
+            message = error.message if named else self.prefix + printable(error.message)
+            raise ArtifactError(message, error.hint) from None
+
+
+def _root(file: ForeignFile) -> Match | None:
+    """(G, D, Gs) of the TensorFlow code: the third is the averaged generator."""
     root = file.shallow(file.root)
-    if isinstance(root, (tuple, list)):
-        return _from_networks(file, root)
-    if isinstance(root, Record):
-        return _from_record(file, root)
-    if not isinstance(root, dict):
-        raise ArtifactError(f"the file holds {describe(root)}", _SUPPORTED)
-    key = next((key for key in _KEYS if key in root and file.shallow(root[key]) is not None), None)
-    if key is None:
-        return _from_tensors(file, root, Extras())
-    value = file.shallow(root[key])
-    if isinstance(value, Record):
-        found = _from_record(file, value)
-    else:
-        average = root.get("latent_avg")
-        extras = Extras(None if average is None else file.tensor(average, "latent_avg"))
-        found = _from_tensors(file, file.mapping(value, key), extras)
-    if key not in _RAW:
-        return found
-    note = f"the file has no averaged generator: '{key}' was taken, whose images are usually worse"
-    return changed(found, notes=(*found.notes, note))
-
-
-def _from_networks(file: ForeignFile, root: Any) -> Found:
-    """(G, D, Gs): the third is the averaged generator."""
+    if not isinstance(root, tuple | list):
+        return None
     values = [file.shallow(raw) for raw in root[:3]]
-    if values and is_theano(values[-1]):
+    if values and tensorflow.is_theano(values[-1]):
         raise ArtifactError("a Theano-era PGGAN pickle", "use the TensorFlow or genforce version of the same network")
-    if len(root) != 3 or not all(is_network(value) for value in values):
+    if len(root) != 3 or not all(tensorflow.is_network(value) for value in values):
         kinds = ", ".join(describe(value) for value in values)[:120]
-        raise ArtifactError(f"the file holds a list of {len(root)}: {kinds}", _SUPPORTED)
-    return read_tensorflow(file, values[2])
+        raise ArtifactError(f"the file holds a list of {len(root)}: {kinds}", ONLY)
+    return _tensorflow(file, values[2])
 
 
-def _from_record(file: ForeignFile, record: Record) -> Found:
-    if is_network(record):
-        return read_tensorflow(file, record)
-    if not is_module(record):
-        raise ArtifactError(f"the file holds {describe(record)}", _SUPPORTED)
-    tree = read_modules(file, record)
-    if "mapping.fc0" in tree.attributes:
-        return read_nvidia(file, tree)
-    found = from_names(tree.tensors, Extras())
-    return changed(found, sources={name: sha256 for name, sha256 in tree.sources.items() if sha256})
+def _tensorflow(file: ForeignFile, record: Record) -> Match:
+    return Match(tensorflow.generator_of(file, record), lambda: tensorflow.read_tensorflow(file, record))
 
 
-def _from_tensors(file: ForeignFile, table: dict[str, Any], extras: Extras) -> Found:
-    tensors = {name: file.tensor(raw, name) for name, raw in table.items()}
-    if tensors and all(name.startswith("module.") for name in tensors):  # saved from DataParallel
-        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return from_names(tensors, extras)
+def _match(network: Network) -> Match | None:
+    record = network.record
+    if record is not None and tensorflow.is_network(record):
+        return changed(_tensorflow(network.file, record), network=network)
+    tree = network.module
+    if tree is not None and "mapping.fc0" in tree.attributes:
+        return Match("stylegan2", lambda: read_nvidia(network.file, tree), network)
+    generator = generator_of(network.names)
+    if generator is None:
+        return None
+    return Match(generator, lambda: _from_network(network), network)
 
 
-#: A tensor that only this layout has -> its reader. First match wins.
-_BY_NAME: tuple[tuple[str, FromTensors], ...] = (
-    ("synthesis.b4.const", lambda tensors, _: stylegan2.from_state_dict(tensors)),
-    ("conv1.conv.modulation.weight", lambda tensors, extras: stylegan2.from_rosinality(tensors, extras.latent_avg)),
-    ("synthesis.early_layer.const", lambda tensors, _: stylegan2.from_genforce(tensors)),
-    ("synthesis.layer0.const", lambda tensors, _: grown.stylegan_from_genforce(tensors)),
-    ("layer1.weight", lambda tensors, _: grown.pggan_from_genforce(tensors)),
-    ("layer1.conv.weight", lambda tensors, _: grown.pggan_from_genforce(tensors)),
+def _alike(taken: Network, other: Network) -> bool:
+    """Whether another network of the file could have been taken as well; told without reading it."""
+    if taken.record is not None and other.record is not None:
+        return taken.record.class_name == other.record.class_name
+    return taken.record is None and other.record is None and taken.names == other.names
+
+
+def _from_network(network: Network) -> Found:
+    average = network.beside.get("latent_avg")
+    latent_avg = None if average is None else network.file.tensor(average, "latent_avg")
+    found = from_names(network.tensors, latent_avg)
+    sources = network.module.sources if network.module is not None else {}
+    return changed(found, sources={name: sha256 for name, sha256 in sources.items() if sha256})
+
+
+def _with_notes(match: Match, same: list[Network]) -> Found:
+    found, network = match.read(), match.network
+    if network is None:
+        return found
+    notes = (*found.notes, *taken_note(network, same))
+    if network.path.rpartition(".")[2] in RAW:
+        what = f"the file has no averaged generator: '{network.path}' was taken, whose images are usually worse"
+        notes = (*notes, what)
+    return changed(found, notes=notes)
+
+
+_OUTPUT = re.compile(r"output\d+\.(conv\.)?weight")
+FromTensors = Callable[[Mapping[str, Tensor], Tensor | None], Found]
+
+#: A tensor that only this layout has -> generator, reader. First match wins.
+_BY_NAME: tuple[tuple[str, str, FromTensors], ...] = (
+    ("synthesis.b4.const", "stylegan2", lambda tensors, _: stylegan2.from_state_dict(tensors)),
+    ("conv1.conv.modulation.weight", "stylegan2", stylegan2.from_rosinality),
+    ("synthesis.early_layer.const", "stylegan2", lambda tensors, _: stylegan2.from_genforce(tensors)),
+    ("synthesis.layer0.const", "stylegan", lambda tensors, _: grown.stylegan_from_genforce(tensors)),
+    ("layer1.weight", "pggan", lambda tensors, _: grown.pggan_from_genforce(tensors)),
+    ("layer1.conv.weight", "pggan", lambda tensors, _: grown.pggan_from_genforce(tensors)),
 )
 
 
-def from_names(tensors: Mapping[str, Tensor], extras: Extras) -> Found:
-    """The generator of a flat table of tensors, by its names."""
-    if "synthesis.b4.conv0.bias" in tensors:  # StyleGAN2 has no such layer
+def generator_of(names: frozenset[str]) -> str | None:
+    """The generator that tensors of these names belong to; None when it is none of the family.
+
+    Raises:
+        ArtifactError: a relative that is not supported.
+    """
+    if "synthesis.b4.conv0.bias" in names:  # StyleGAN2 has no such layer
         raise ArtifactError(
-            "tensors of a StyleGAN or PGGAN of gsegkit without their record", "keep card.json beside them"
+            "tensors of a StyleGAN or PGGAN of gsegkit without their record", "keep component.json beside them"
         )
-    for marker, reader in _BY_NAME:
-        if marker in tensors:
-            return reader(tensors, extras)
-    if "synthesis.input.weight" in tensors:
-        raise ArtifactError("a StyleGAN3 network", "StyleGAN2, StyleGAN and PGGAN are supported")
+    if "synthesis.input.weight" in names:
+        raise ArtifactError("a StyleGAN3 network", ONLY)
+    for marker, generator, _ in _BY_NAME:
+        # genforce's PGGAN has nothing but layers and outputs: other networks have a layer1 too
+        if marker in names and (generator != "pggan" or any(_OUTPUT.fullmatch(name) for name in names)):
+            return generator
+    return None
+
+
+def from_names(tensors: Mapping[str, Tensor], latent_avg: Tensor | None = None) -> Found:
+    """The generator of a flat table of tensors, by its names."""
+    generator = generator_of(frozenset(tensors))
+    for marker, name, reader in _BY_NAME:
+        if name == generator and marker in tensors:
+            return reader(tensors, latent_avg)
     names = ", ".join(sorted(tensors)[:4])[:160] or "none"
-    raise ArtifactError(f"{len(tensors)} tensors that belong to no known generator ({names} ...)", _SUPPORTED)
+    raise ArtifactError(f"{len(tensors)} tensors that belong to no known generator ({names} ...)", ONLY)
+
+
+def read_generator(path: str | Path) -> Found:
+    """Read a generator of the family out of a checkpoint of any supported layout, executing nothing of it.
+
+    Raises:
+        ArtifactError: damaged, hostile, or not a supported generator; says what was found.
+    """
+    file = CheckpointFile(Path(path))
+    match = find(file)
+    if match is None:
+        raise ArtifactError(f"{path}: no generator of the family ({'; '.join(file.seen)})", ONLY)
+    return match.read()

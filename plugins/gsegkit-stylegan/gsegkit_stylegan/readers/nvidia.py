@@ -7,12 +7,11 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from gsegkit_foreign import ForeignFile
+from gsegkit_foreign import ForeignFile, ModuleTree
 
 from gsegkit.errors import ArtifactError
 from gsegkit_stylegan.readers import stylegan2
 from gsegkit_stylegan.readers.found import Found
-from gsegkit_stylegan.readers.modules import ModuleTree
 from gsegkit_stylegan.readers.shapes import filter_taps
 
 _CONV = re.compile(r"synthesis\.b\d+\.conv[01]")

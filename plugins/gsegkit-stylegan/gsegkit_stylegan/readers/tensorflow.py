@@ -22,7 +22,6 @@ PGGAN, STYLEGAN, STYLEGAN2 = 2, 3, 4  # the format's version numbers
 class Network:
     """A TensorFlow network: variables of it and its components, and the options it was built with."""
 
-    version: int
     tensors: dict[str, Tensor] = field(default_factory=dict)
     kwargs: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
@@ -39,12 +38,27 @@ def is_theano(value: object) -> bool:
     return isinstance(value, Record) and "param_values" in value.state
 
 
+def generator_of(file: ForeignFile, record: Record) -> str:
+    """The generator that a network belongs to, by its format version.
+
+    Raises:
+        ArtifactError: a version that is not supported.
+    """
+    version = file.plain(record.state.get("version"))
+    if isinstance(version, int) and version >= STYLEGAN2:
+        return "stylegan2"
+    names = {STYLEGAN: "stylegan", PGGAN: "pggan"}
+    if version not in names:
+        raise ArtifactError(
+            f"a TensorFlow network of format version {version}",
+            "versions 2 (PGGAN), 3 (StyleGAN) and 4 or more (StyleGAN2) are supported",
+        )
+    return names[version]
+
+
 def read_network(file: ForeignFile, record: Record) -> Network:
     """Variables of a network under `component/name`."""
-    version = file.plain(record.state.get("version"))
-    if not isinstance(version, int):
-        raise ArtifactError(f"{file.path}: a TensorFlow network without version", "it is damaged or too old")
-    network = Network(version, kwargs=_table(file.plain(record.state["static_kwargs"])))
+    network = Network(kwargs=_table(file.plain(record.state["static_kwargs"])))
     _collect(file, record, "", network, 0)
     return network
 
@@ -89,18 +103,14 @@ def read_tensorflow(file: ForeignFile, record: Record) -> Found:
     Raises:
         ArtifactError: a version or a network that is not supported; says which.
     """
+    generator = generator_of(file, record)
     network = read_network(file, record)
-    if network.version >= STYLEGAN2:
+    if generator == "stylegan":
+        found = grown.stylegan_from_tensorflow(network.tensors, network.kwargs)
+    elif generator == "pggan":
+        found = grown.pggan_from_tensorflow(network.tensors, network.kwargs)
+    else:
         if any("ToRGB_lod" in name for name in network.tensors):
             raise ArtifactError(f"{file.path}: a growing StyleGAN2 (config A to D)", "configs E and F are supported")
         found = stylegan2.from_tensorflow(network.tensors, network.kwargs)
-    elif network.version == STYLEGAN:
-        found = grown.stylegan_from_tensorflow(network.tensors, network.kwargs)
-    elif network.version == PGGAN:
-        found = grown.pggan_from_tensorflow(network.tensors, network.kwargs)
-    else:
-        raise ArtifactError(
-            f"{file.path}: a TensorFlow network of format version {network.version}",
-            "versions 2 (PGGAN), 3 (StyleGAN) and 4 or more (StyleGAN2) are supported",
-        )
     return replace(found, sources=network.sources)

@@ -7,7 +7,7 @@ from gsegkit_stylegan.config import PGGANArch, StyleGAN2Arch, StyleGANArch
 from gsegkit_stylegan.networks.pggan import PGGANNetwork
 from gsegkit_stylegan.networks.stylegan import StyleGANNetwork
 from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
-from gsegkit_stylegan.readers import read_generator
+from gsegkit_stylegan.readers.detect import read_generator
 
 from gsegkit.errors import ArtifactError
 

@@ -7,8 +7,7 @@ from gsegkit_stylegan.config import PGGANArch, StyleGANArch
 from gsegkit_stylegan.networks.pggan import PGGANNetwork
 from gsegkit_stylegan.networks.stylegan import StyleGANNetwork
 from gsegkit_stylegan.readers import layouts_grown as layouts
-from gsegkit_stylegan.readers import read_generator
-from gsegkit_stylegan.readers.detect import Extras, from_names
+from gsegkit_stylegan.readers.detect import from_names, read_generator
 from gsegkit_stylegan.readers.rules import write_layout
 
 from gsegkit.errors import ArtifactError
@@ -46,7 +45,7 @@ def images(network, arch, count=3):
 
 def check(path, data, arch, network, generator, layout):
     path.write_bytes(data)
-    found, _ = read_generator(path)
+    found = read_generator(path)
     assert found.generator == generator
     assert layout in found.layout
     assert found.arch.model_dump(exclude={"channel_base"}) == arch.model_dump(exclude={"channel_base"})
@@ -173,11 +172,11 @@ def test_every_tensor_matters(arch, old):
         arch.resolution, lambda r: False, style=isinstance(arch, StyleGANArch)
     )
     flat = write_layout(network.state_dict(), layout)
-    assert from_names(flat, Extras()).state.keys() == network.state_dict().keys()
+    assert from_names(flat).state.keys() == network.state_dict().keys()
     for name, tensor in flat.items():
         for changed in (None, torch.zeros(*tensor.shape, 2), tensor * torch.nan, tensor.long()):
             damaged = {key: value for key, value in flat.items() if key != name}
             if changed is not None:
                 damaged[name] = changed
             with pytest.raises(ArtifactError):
-                from_names(damaged, Extras())
+                from_names(damaged)

@@ -1,21 +1,22 @@
-"""Import: written once, atomically, with a card; and the command."""
+"""`gsegkit import` and `-o gen.weights=FILE` for the family's files: the same tensors, a card, nothing executed."""
 
 import json
-from unittest import mock
 
 import pytest
 import safetensors.torch
 import torch
-import typer
 from gsegkit_foreign import read_foreign
-from gsegkit_stylegan.config import StyleGAN2Arch
-from gsegkit_stylegan.readers import import_checkpoint, importer, sniff
-from gsegkit_stylegan.readers.command import add_import_command
-from typer.testing import CliRunner
+from gsegkit_stylegan.config import PGGANArch, StyleGAN2Arch, StyleGANArch
+from gsegkit_stylegan.networks.pggan import PGGANNetwork
+from gsegkit_stylegan.networks.stylegan import StyleGANNetwork
 
-from gsegkit.errors import ArtifactError, StorageError
+from gsegkit import import_checkpoint
+from gsegkit.api import load, look_at_checkpoint
+from gsegkit.errors import ArtifactError
+from gsegkit.plugins import installed
 
 TINY = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 6, "w_dim": 6, "mapping_layers": 2}
+SEEDS = torch.arange(2)
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_folder_and_card(checkpoint):
     path, arch, network = checkpoint
     folder = import_checkpoint(path)
     assert folder == path.with_suffix("")
-    assert sorted(item.name for item in folder.iterdir()) == ["card.json", "state.safetensors"]
+    assert sorted(item.name for item in folder.iterdir()) == ["card.json", "component.json", "state.safetensors"]
     card = json.loads((folder / "card.json").read_text())
     assert card["generator"] == "stylegan2"
     assert StyleGAN2Arch(**card["arch"]) == arch
@@ -40,6 +41,7 @@ def test_folder_and_card(checkpoint):
         "num_bytes": path.stat().st_size,
         "container": "pickle",
     }
+    assert card["licence"] == "unknown: that of the source file applies"
     assert "SynthesisLayer" in card["code_not_executed"]
     assert "torch_utils.persistence._reconstruct_persistent_obj" in card["names_not_imported"]
     state = safetensors.torch.load_file(folder / "state.safetensors")
@@ -47,68 +49,84 @@ def test_folder_and_card(checkpoint):
     assert all(torch.equal(state[name], tensor) for name, tensor in network.state_dict().items())
 
 
-def test_importing_again_changes_nothing(checkpoint):
+def test_the_import_the_file_and_the_stored_part_are_one_generator(checkpoint):
     path, _, _ = checkpoint
+    direct = installed().build("generator", "stylegan2", {"weights": str(path)})
     folder = import_checkpoint(path)
-    before = {item: item.stat().st_mtime_ns for item in folder.iterdir()}
-    assert import_checkpoint(path) == folder
-    assert {item: item.stat().st_mtime_ns for item in folder.iterdir()} == before
+    imported = installed().build("generator", "stylegan2", {"weights": str(folder)})
+    stored = load(folder, "generator")
+    images = direct.sample(SEEDS).images
+    assert torch.equal(images, imported.sample(SEEDS).images)
+    assert torch.equal(images, stored.sample(SEEDS).images)
+    assert any("'G_ema' was taken" in note for note in direct.notes)
+    assert direct.info.licence == imported.info.licence == "unknown: that of the source file applies"
 
 
-def test_a_damaged_import_is_made_again(checkpoint):
-    path, _, _ = checkpoint
-    folder = import_checkpoint(path)
-    good = (folder / "state.safetensors").read_bytes()
-    (folder / "state.safetensors").write_bytes(good[:-1] + b"\0")
-    import_checkpoint(path)
-    assert (folder / "state.safetensors").read_bytes() == good
+def test_what_it_is(checkpoint):
+    found = look_at_checkpoint(checkpoint[0])
+    assert (found.generator, found.layout) == ("stylegan2", "StyleGAN2 (NVIDIA, PyTorch)")
+    assert found.summary == "8 px, 3 classes"
 
 
-def test_other_folders_are_left_alone(checkpoint, tmp_path, writers, make_network):
-    path, _, _ = checkpoint
-    folder = import_checkpoint(path)
-    arch, network = make_network(**TINY)
-    other = tmp_path / "other.pkl"
-    other.write_bytes(writers.nvidia_pickle(arch, network.state_dict()))
-    with pytest.raises(ArtifactError, match="another file"):
-        import_checkpoint(other, folder)
-    full = tmp_path / "photographs"
-    full.mkdir()
-    (full / "a.jpg").write_bytes(b"x")
-    with pytest.raises(ArtifactError, match="not an import"):
-        import_checkpoint(other, full)
-    assert [item.name for item in full.iterdir()] == ["a.jpg"]
+def files(writers, arch, state):
+    return {
+        "rosinality": writers.rosinality_file(arch, state),
+        "rosinality-training": writers.rosinality_file(arch, state, training=True),
+        "genforce": writers.genforce_file(arch, state),
+    }
 
 
-@pytest.mark.parametrize("fail_at", ["atomic_write", "atomic_write_json"])
-def test_a_failed_write_leaves_no_card(checkpoint, tmp_path, fail_at):
-    path, _, _ = checkpoint
-    error = StorageError("no space left", "free some")
-    with mock.patch.object(importer, fail_at, side_effect=error), pytest.raises(StorageError):
-        import_checkpoint(path, tmp_path / "out")
-    assert not (tmp_path / "out" / "card.json").exists()
-    assert (import_checkpoint(path, tmp_path / "out") / "card.json").exists()  # the rest is no obstacle
+@pytest.mark.parametrize("kind", ["rosinality", "rosinality-training", "genforce", "genforce-training"])
+def test_other_software(tmp_path, writers, make_network, kind):
+    arch, network = make_network(**TINY, demod_gain_first=True)
+    state = network.state_dict()
+    if kind == "genforce-training":
+        both = read_foreign_tensors(tmp_path, writers.genforce_file(arch, state))
+        raw = {name: tensor + 1 for name, tensor in both.items()}
+        data = writers.torch_saved({"models": {"generator": raw, "discriminator": {}, "generator_smooth": both}})
+    else:
+        data = files(writers, arch, state)[kind]
+    path = tmp_path / "checkpoint.pth"
+    path.write_bytes(data)
+    folder = import_checkpoint(path, tmp_path / "out")
+    stored = safetensors.torch.load_file(folder / "state.safetensors")
+    assert torch.equal(stored["synthesis.b8.conv1.weight"], state["synthesis.b8.conv1.weight"])
+    part = installed().build("generator", "stylegan2", {"weights": str(path)})
+    assert torch.equal(part.state_dict()["synthesis.b8.conv0.weight"], state["synthesis.b8.conv0.weight"])
+    if kind == "genforce-training":
+        assert "'models.generator_smooth' was taken, whose weights are averages" in part.notes[-1]
 
 
-def test_sniff(checkpoint):
-    assert sniff(checkpoint[0]) == "stylegan2: StyleGAN2 (NVIDIA, PyTorch), 8 px, 3 classes (pickle)"
+def read_foreign_tensors(folder, data):
+    (folder / "plain.pth").write_bytes(data)
+    file = read_foreign(folder / "plain.pth")
+    root = file.mapping(file.root, "file")
+    return file.tensors(root.get("generator_smooth", file.root))
 
 
-def test_command(checkpoint, tmp_path):
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    add_import_command(app)
-    run = CliRunner().invoke(app, ["import", str(checkpoint[0]), "--out", str(tmp_path / "out")])
-    assert run.exit_code == 0, run.output
-    assert (tmp_path / "out" / "card.json").exists()
-    assert "StyleGAN2 (NVIDIA, PyTorch), 8 px" in run.output
-    look = CliRunner().invoke(app, ["import", "--look", str(checkpoint[0])])
-    assert look.output.startswith("stylegan2: ")
+@pytest.mark.parametrize(
+    ("name", "arch", "network"),
+    [
+        ("stylegan", StyleGANArch(**TINY), StyleGANNetwork),
+        ("pggan", PGGANArch(**{k: TINY[k] for k in list(TINY)[:4]}), PGGANNetwork),
+    ],
+)
+def test_each_file_goes_to_its_own_generator(tmp_path, writers, name, arch, network):
+    path = tmp_path / "network.pkl"
+    path.write_bytes(writers.grown_tf_pickle(arch, network(arch).state_dict(), lambda r: False))
+    assert look_at_checkpoint(path).generator == name
+    part = installed().build("generator", name, {"weights": str(path)})
+    assert part.info.height == 8
+    with pytest.raises(ArtifactError, match=f"is for the generator '{name}', not for 'stylegan2'"):
+        installed().build("generator", "stylegan2", {"weights": str(path)})
 
 
-def test_command_module_is_light():
-    import subprocess
-    import sys
-
-    code = "import sys; import gsegkit_stylegan.readers.command; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_relatives_that_are_not_supported_are_named_by_both_ways(tmp_path, writers):
+    path = tmp_path / "three.pt"
+    path.write_bytes(writers.torch_saved({"g_ema": {"synthesis.input.weight": torch.zeros(2)}}))
+    for attempt in (
+        lambda: import_checkpoint(path),
+        lambda: installed().build("generator", "pggan", {"weights": str(path)}),
+    ):
+        with pytest.raises(ArtifactError, match=r"three.pt: a StyleGAN3 network"):
+            attempt()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
 from gsegkit_stylegan.readers import layouts_stylegan2 as layouts
-from gsegkit_stylegan.readers import read_generator
+from gsegkit_stylegan.readers.detect import read_generator
 from gsegkit_stylegan.readers.rules import read_layout, write_layout
 
 TOLERANCE = 1e-4  # max abs, image range about +-3
@@ -35,7 +35,7 @@ def images(network, arch, count=3):
 
 def check(path, data, arch, network, layout, **expected):
     path.write_bytes(data)
-    found, _ = read_generator(path)
+    found = read_generator(path)
     assert found.generator == "stylegan2"
     assert layout in found.layout
     same = found.arch.model_copy(update={"demod_gain_first": arch.demod_gain_first})
@@ -56,7 +56,8 @@ def test_nvidia(tmp_path, writers, make_network, shape, protocol):
     arch, network = make_network(**SHAPES[shape], conv_clamp=256.0)
     data = writers.nvidia_pickle(arch, network.state_dict(), protocol)
     found = check(tmp_path / "net.pkl", data, arch, network, "NVIDIA, PyTorch")
-    assert found.notes == ()
+    (note,) = found.notes
+    assert note.startswith("the file holds 2 networks of this kind ('G_ema', 'G'): 'G_ema' was taken")
     assert all(len(sha256) == 64 for sha256 in found.sources.values())
 
 
@@ -119,7 +120,7 @@ def test_rosinality_training_file(tmp_path, writers, make_network, zip_format):
         z = torch.randn(20_000, arch.z_dim)
         network.mapping.w_avg.copy_(network.mapping(z).mean(0))
     (tmp_path / "net.pt").write_bytes(writers.rosinality_file(arch, network.state_dict(), True, zip_format))
-    found, _ = read_generator(tmp_path / "net.pt")
+    found = read_generator(tmp_path / "net.pt")
     rebuilt = StyleGAN2Network(found.arch).eval()
     rebuilt.load_state_dict(dict(found.state))
     assert (images(network, arch) - images(rebuilt, arch)).abs().max() < TOLERANCE
@@ -133,7 +134,7 @@ def test_rosinality_without_noise_images(tmp_path, writers, make_network):
     average = flat.pop("latent_avg")
     flat = {name: tensor for name, tensor in flat.items() if not name.startswith("noises.")}
     (tmp_path / "net.pt").write_bytes(writers.torch_saved({"g_ema": flat, "latent_avg": average}))
-    first, second = (read_generator(tmp_path / "net.pt")[0] for _ in range(2))
+    first, second = (read_generator(tmp_path / "net.pt") for _ in range(2))
     assert "no noise images" in first.notes[0]
     name = "synthesis.b16.conv0.noise_const"
     assert torch.equal(first.state[name], second.state[name])  # drawn, but always the same
@@ -159,9 +160,9 @@ def test_layouts_convert_into_each_other(tmp_path, writers, make_network, shape)
     path = tmp_path / "net"
     path.write_bytes(writers.nvidia_pickle(arch, network.state_dict()))
     for write in (writers.rosinality_file, writers.genforce_file, writers.tf_pickle):
-        found, _ = read_generator(path)
+        found = read_generator(path)
         path.write_bytes(write(found.arch, dict(found.state)))
-    found, _ = read_generator(path)
+    found = read_generator(path)
     rebuilt = StyleGAN2Network(found.arch).eval()
     rebuilt.load_state_dict(dict(found.state))
     assert (images(network, arch) - images(rebuilt, arch)).abs().max() < TOLERANCE

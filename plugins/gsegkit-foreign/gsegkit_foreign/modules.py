@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from gsegkit_foreign import ForeignFile, Record, describe
 from torch import Tensor
 
 from gsegkit.errors import ArtifactError
+from gsegkit_foreign.nodes import Record, describe
+from gsegkit_foreign.reader import ForeignFile
 
 MAX_DEPTH = 16
 MAX_PARTS = 20_000  # modules, parameters and buffers together

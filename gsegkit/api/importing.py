@@ -1,0 +1,94 @@
+"""Import once: weights of other software become a stored part with a card, which loads fast and safely."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gsegkit.api.session import Session
+from gsegkit.checkpoints import Checkpoint
+from gsegkit.errors import ArtifactError
+from gsegkit.parts import CARD_FILE, COMPONENT_FILE, STATE_FILE, holds_parts, save_state
+from gsegkit.storage import atomic_write_json, file_hash, read_json
+from gsegkit.weights import read_checkpoint
+
+CARD_FORMAT = 1
+
+
+def look_at_checkpoint(path: str | Path, *, reader: str = "", session: Session | None = None) -> Checkpoint:
+    """What a file of other software is, as far as the installed readers know; writes nothing.
+
+    Raises:
+        ArtifactError: nothing that can be imported; the message says what it is, or what was looked for.
+    """
+    path, session = Path(path), session or Session.default()
+    if holds_parts(path):
+        raise ArtifactError(f"'{path}' was written by gsegkit", f"use it as it is: -o gen.weights={path}")
+    return read_checkpoint(path, reader=reader, registry=session.registry)
+
+
+def import_checkpoint(
+    path: str | Path, out: str | Path | None = None, *, reader: str = "", session: Session | None = None
+) -> Path:
+    """Convert a checkpoint of other software to a stored part: state.safetensors, component.json, card.json.
+
+    The tensors are written first and the card last, each atomically: a folder with a card is complete. Nothing in
+    the file is executed.
+
+    Args:
+        path: the checkpoint, or a folder with one.
+        out: where to write; None = beside the checkpoint, under its stem.
+        reader: checkpoint reader to use; "" = the one that knows the file.
+        session: see `run`.
+
+    Returns:
+        The folder, for the option `weights` of the generator that its card names.
+
+    Raises:
+        ArtifactError: not a generator that can be imported, or the folder holds something else.
+        StorageError: the folder cannot be written.
+    """
+    path = Path(path)
+    found = look_at_checkpoint(path, reader=reader, session=session)
+    folder = Path(out) if out is not None else _beside(path)
+    if _already_there(folder, str(found.source.get("sha256"))):
+        return folder
+    facts = {"licence": found.licence, **found.facts}
+    save_state(found.state, folder, "generator", found.generator, found.config, facts)
+    card = {
+        "format": CARD_FORMAT,
+        "generator": found.generator,
+        **found.facts,
+        "layout": found.layout,
+        "summary": found.summary,
+        "source": dict(found.source),
+        **found.card,
+        "notes": list(found.notes),
+        "licence": found.licence,
+        "sha256": file_hash(folder / STATE_FILE),
+    }
+    atomic_write_json(folder / CARD_FILE, card)
+    return folder
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}-imported") if path.is_dir() or not path.suffix else path.with_suffix("")
+
+
+def _already_there(folder: Path, sha256: str) -> bool:
+    """Whether this very file was imported there before; refuses to replace anything else."""
+    if not (folder / CARD_FILE).exists():
+        if folder.exists() and (not folder.is_dir() or not _leftovers(folder)):
+            raise ArtifactError(f"'{folder}' exists and is not an import", "choose another folder with --out")
+        return False
+    card = read_json(folder / CARD_FILE)
+    source = card.get("source") if isinstance(card, dict) else None
+    if not isinstance(source, dict) or source.get("sha256") != sha256:
+        raise ArtifactError(f"'{folder}' holds the import of another file", "choose another folder with --out")
+    whole = (folder / STATE_FILE).exists() and (folder / COMPONENT_FILE).exists()
+    return whole and file_hash(folder / STATE_FILE) == card.get("sha256")
+
+
+def _leftovers(folder: Path) -> bool:
+    """Whether all that is there was left by an interrupted import; true of an empty folder."""
+    names = (STATE_FILE, COMPONENT_FILE)
+    return all(item.name in names or item.name.endswith(".tmp") for item in folder.iterdir())

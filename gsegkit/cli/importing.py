@@ -1,0 +1,51 @@
+"""The command import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gsegkit.cli.options import AsJson, console, print_json
+
+
+def import_file(
+    file: Annotated[Path, typer.Argument(help="Checkpoint of other software: .pkl, .pt, .pth ..., or its folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Where the result goes; beside FILE by default.")
+    ] = None,
+    look: Annotated[bool, typer.Option("--look", help="Say what the file is, and write nothing.")] = False,
+    reader: Annotated[
+        str, typer.Option("--reader", metavar="NAME", help="Checkpoint reader, when more than one knows the file.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Convert generator weights of other software to safetensors, once, executing nothing of the file."""
+    from gsegkit import api
+    from gsegkit.parts import CARD_FILE
+    from gsegkit.storage import read_json
+
+    if look:
+        found = api.look_at_checkpoint(file, reader=reader)
+        if as_json:
+            print_json({**found.card, "generator": found.generator, "layout": found.layout, "notes": found.notes})
+            return
+        typer.echo(f"{found.generator}: {found.layout}, {found.summary} ({found.source.get('container', 'file')})")
+        _tell(found.notes)
+        return
+    folder = api.import_checkpoint(file, out, reader=reader)
+    card = read_json(folder / CARD_FILE)
+    if as_json:
+        print_json({**card, "folder": str(folder)})
+        return
+    about = ", ".join(text for text in (card["layout"], card.get("summary")) if text)
+    console.print(f"{about}: imported to {folder}", markup=False, highlight=False, soft_wrap=True)
+    _tell(card["notes"])
+    then = f"next: gsegkit check --gen {card['generator']} -o gen.weights={folder}"
+    console.print(then, markup=False, highlight=False, soft_wrap=True)
+
+
+def _tell(notes: tuple[str, ...] | list[str]) -> None:
+    for note in notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
