@@ -31,18 +31,19 @@ class CheckpointFile:
         self.path = path
         self.seen: list[str] = []
         self._results: dict[Any, Any] = {}
+        self._errors: dict[Any, Exception] = {}
 
     def once(self, open: Callable[[CheckpointFile], T]) -> T:
         """`open(self)`, called once for all readers; an exception is kept and raised again."""
         if open not in self._results:
             try:
-                self._results[open] = (open(self), None)
+                self._results[open] = open(self)
             except Exception as error:
-                self._results[open] = (None, error)
-        value, error = self._results[open]
-        if error is not None:
-            raise error
-        return value  # type: ignore[no-any-return]
+                self._errors[open] = self._results[open] = error
+        if open in self._errors:
+            raise self._errors[open]
+        result: T = self._results[open]
+        return result
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,8 @@ def _run_stages(choices: Choices, stages: StageRunner) -> Report | None:
         ctx.warn("a smoke run fits another extractor, so its clusters keep their numbers: class names are left out")
         classes = None
     generator: Generator = choices["gen"].build().to(ctx.device)
+    for note in generator.notes:
+        ctx.warn(note)
     stages.record_licence(choices, generator.info.licence)
     refiners = choices.build_refiners()
     evaluator: Evaluator = choices["eval"].build()

@@ -23,6 +23,7 @@ KINDS: Mapping[str, str] = {
     "generator-evaluator": "",
     "kmeans": "",
     "dataset": "",
+    "checkpoint-reader": "",
 }
 
 

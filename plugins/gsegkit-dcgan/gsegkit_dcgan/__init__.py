@@ -25,6 +25,7 @@ def gsegkit_components() -> Iterable[Component]:
             kind="checkpoint-reader",
             name="dcgan",
             target="gsegkit_dcgan.readers.reader:DCGANReader",
+            kit="gsegkit_dcgan.kit:READER",
             summary="DCGAN generators: PyTorch's tutorial and example, WGAN-GP, dcgan_code and others",
         ),
     ]

@@ -53,5 +53,9 @@ def gsegkit_components() -> list[Component]:
 
 def _reader(name: str, cls: str, summary: str) -> Component:
     return Component(
-        kind="checkpoint-reader", name=name, target=f"gsegkit_stylegan.readers.reader:{cls}", summary=summary
+        kind="checkpoint-reader",
+        name=name,
+        target=f"gsegkit_stylegan.readers.reader:{cls}",
+        kit=f"gsegkit_stylegan.kit:{name.upper()}_READER",
+        summary=summary,
     )

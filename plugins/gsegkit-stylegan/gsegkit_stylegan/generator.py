@@ -29,6 +29,7 @@ class FamilyGenerator(Generator):
     name: ClassVar[str]
     arch_class: ClassVar[type[Arch]]
     config: SampleOptions
+    _synthesis: Any  # the network's, compiled by option
     network: Any  # what build() made; its children are registered here, so that names stay canonical
 
     def __init__(self, config: SampleOptions) -> None:

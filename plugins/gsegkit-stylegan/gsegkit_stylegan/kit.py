@@ -17,3 +17,6 @@ STYLEGAN = KitSettings(
     }
 )  # fmt: skip
 PGGAN = KitSettings(options={"resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 10, "num_classes": 3})
+STYLEGAN2_READER = KitSettings(sample="gsegkit_stylegan.readers.sample:write_stylegan2")
+STYLEGAN_READER = KitSettings(sample="gsegkit_stylegan.readers.sample:write_stylegan")
+PGGAN_READER = KitSettings(sample="gsegkit_stylegan.readers.sample:write_pggan")

@@ -59,7 +59,7 @@ def _is_radford(file: CheckpointFile) -> bool:
 
 def _known(file: CheckpointFile) -> list[tuple[Network, Layout]]:
     """Networks of a known layout, the one to take first. Discriminators of the same names have other shapes."""
-    found = []
+    found: list[tuple[Network, Layout]] = []
     for network in networks(file):
         layout = layout_of(network.names)
         if layout is not None and (network.role != "other" or not found):
