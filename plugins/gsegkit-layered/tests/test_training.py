@@ -18,7 +18,7 @@ from gsegkit.builtin.toy import Toy
 from gsegkit.config import Config
 from gsegkit.context import RunContext, read_metrics
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.errors import ArtifactError, ConfigError, DataError, DivergedError, InterruptedRunError
+from gsegkit.errors import ArtifactError, ConfigError, DataError, DivergedError, InterruptedRunError, UnknownPluginError
 from gsegkit.images import to_pixels, write_png
 from gsegkit.interfaces import Segmenter
 from gsegkit.parts import load_part, save_part
@@ -239,11 +239,11 @@ def test_stored_generators_are_loaded_by_option(photographs, tmp_path):
         again = Layered(LayeredConfig(**SMALL, weights=str(tmp_path / folder)))
         assert int(again.seen) == seen
         assert torch.equal(again.sample(torch.arange(3)).images, generator.sample(torch.arange(3)).images)
-    with pytest.raises(ConfigError, match="is not a folder"):
+    with pytest.raises(UnknownPluginError, match="neither a file, a folder"):
         Layered(LayeredConfig(weights=str(tmp_path / "none-there")))
-    with pytest.raises(ConfigError, match="holds no generator"):
+    with pytest.raises(ArtifactError, match="no reader knows"):
         Layered(LayeredConfig(weights=str(tmp_path)))
-    with pytest.raises(ArtifactError, match="not a perturbgan"):
+    with pytest.raises(ArtifactError, match="of the generator 'layered', not of 'perturbgan'"):
         PerturbGAN(PerturbGANConfig(weights=str(tmp_path / "run")))
 
 
