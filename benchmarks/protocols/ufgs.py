@@ -1,17 +1,13 @@
 """Unsupervised fine-grained segmentation: generator -> extractor -> pairs -> segmenter -> real annotated photographs.
 
-    python benchmarks/ufgs.py --data FOLDER [--weights FOLDER] [--extractor klish] [--seeds 3] --out results.json
-
 No real photograph is used for fitting. Clusters are matched to the true classes by KLiSH's greedy rule on 20 labelled
 photographs that are then left out. Beside each row: a constant centre mask, Otsu's threshold, two-means on each
 photograph's colours (foreground = the one that touches the edge less), all for the foreground; and a U-Net trained WITH
-the labels of --train (default: half of --data, scored on the other half), which is the ceiling.
-Finished runs lie in --runs and are not repeated.
+the labels of `train` (else half of `data`, scored on the other half), which is the ceiling.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import gsegkit
+from benchmarks.protocols.common import Lab, say, weights_folder
 from gsegkit import api
 from gsegkit.clustering.config import KMeansConfig
 from gsegkit.clustering.kmeans import TorchKMeans
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset
+from gsegkit.images import fit_pixels
 from gsegkit.interfaces import Predictor
 from gsegkit.plugins import installed
-from gsegkit.storage import atomic_write_json, read_json
+from gsegkit.storage import read_json
 from gsegkit.types import IGNORE
 
 MATCH_IMAGES = 20
@@ -54,13 +51,13 @@ def two_means_iou(dataset: LabelledDataset) -> float:
     return float(np.mean(ious))
 
 
-def supervised(train: Path | None, data: LabelledDataset, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def supervised(train: Path | None, data: LabelledDataset, steps: int, folder: Path) -> dict[str, Any]:
     """The ceiling: a U-Net trained with labels."""
     if train is not None:
         learn, test = api.open_labelled(train, api.Session.default()), data
     else:
         learn, test = halves(data)
-    segmenter = installed().build("segmenter", "unet", {"steps": args.ceiling_steps})
+    segmenter = installed().build("segmenter", "unet", {"steps": steps})
     ctx = RunContext(folder, seed=0)
     segmenter.fit(learn, ctx)
     report = installed().build("evaluator", "masks", {"match": "index"}).evaluate(Predictor(segmenter), test, ctx)
@@ -74,8 +71,6 @@ def supervised(train: Path | None, data: LabelledDataset, args: argparse.Namespa
 
 def halves(data: LabelledDataset) -> tuple[MemoryDataset, MemoryDataset]:
     """Every second photograph for learning, the others for the score, all in 64 x 64."""
-    from gsegkit.images import fit_pixels
-
     made = []
     for start in (0, 1):
         samples = [data[i] for i in range(start, len(data), 2)]
@@ -85,61 +80,39 @@ def halves(data: LabelledDataset) -> tuple[MemoryDataset, MemoryDataset]:
     return made[0], made[1]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--train", type=Path)
-    parser.add_argument("--weights")
-    parser.add_argument("--gen", default="stylegan2")
-    parser.add_argument("--extractor", default="klish")
-    parser.add_argument("--seg", default="unet")
-    parser.add_argument("--refine", nargs="*", default=[])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("-o", "--option", action="append", default=[])
-    parser.add_argument("--ceiling-steps", type=int, default=600)
-    parser.add_argument("--runs", type=Path, default=Path("runs/ufgs"))
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    options = [*args.option, f"eval.match_images={MATCH_IMAGES}"]
-    options += [f"gen.weights={args.weights}"] if args.weights else []
-    session = api.Session.default()
-    data = api.open_labelled(args.data, session)
-    rows = []
-    for seed in range(args.seeds):
-        folder = args.runs / f"{args.data.name}-{args.extractor}-{args.seg}-{seed}"
-        done = folder / "report" / "metrics.json"
-        if not done.exists():
-            api.run(args.gen, args.extractor, args.seg, refine=args.refine, out=folder, options=options,
-                    data=args.data, seed=seed, num_samples=2000)  # fmt: skip
-        metrics, status = read_json(done), read_json(folder / "run.json")
-        rows.append(
-            {
-                "seed": seed,
-                "seconds": status["seconds"],
-                **{name: metrics[name] for name in SHOWN},
-                "per_class": {name: row["iou"] for name, row in metrics["per_class"].items()},
-                "notes": metrics["notes"],
-            }
-        )
-        print(rows[-1], flush=True)
-    result = {
-        "command": f"benchmarks/ufgs.py --data {args.data.name} --extractor {args.extractor} --seg {args.seg} "
-        + " ".join(f"-o {option}" for option in args.option)
-        + (f" --weights {Path(args.weights).name}" if args.weights else ""),
-        "gsegkit": gsegkit.__version__,
-        "torch": torch.__version__,
-        "device": "cpu",
-        "threads": torch.get_num_threads(),
+def fine(
+    lab: Lab, data: str, train: str = "", weights: str = "", stored: bool = False, extractor: str = "klish",
+    options: list[str] | None = None, ceiling_steps: int = 600,
+) -> dict[str, Any]:  # fmt: skip
+    """A run of `gsegkit run` for each seed, and the marks beside it.
+
+    `weights`: of the StyleGAN2, in the zoo or (`stored`) a folder beside the data sets.
+    """
+    given = [*(options or []), f"eval.match_images={MATCH_IMAGES}"]
+    given += [f"gen.weights={weights_folder(weights) if stored else weights}"] if weights else []
+    annotated = api.open_labelled(lab.data(data), api.Session.default())
+    rows = [_row(lab, data, extractor, given, seed) for seed in lab.seeds]
+    return {
         "match_images": MATCH_IMAGES,
-        "seeds": rows,
+        "rows": rows,
         "mean": {name: float(np.mean([row[name] for row in rows])) for name in SHOWN},
         "std": {name: float(np.std([row[name] for row in rows])) for name in SHOWN},
-        "two_means_on_colour_iou": two_means_iou(data),
-        "supervised_unet": supervised(args.train, data, args, args.runs / f"{args.data.name}-supervised"),
+        "two_means_on_colour_iou": two_means_iou(annotated),
+        "supervised_unet": supervised(
+            lab.data(train) if train else None, annotated, ceiling_steps, lab.work / f"{data}-supervised"
+        ),
     }
-    atomic_write_json(args.out, result)
-    print(result["mean"], result["two_means_on_colour_iou"], result["supervised_unet"])
 
 
-if __name__ == "__main__":
-    main()
+def _row(lab: Lab, data: str, extractor: str, options: list[str], seed: int) -> dict[str, Any]:
+    folder = lab.work / f"{data}-{extractor}-{seed}"
+    done = folder / "report" / "metrics.json"
+    if not done.exists():
+        api.run("stylegan2", extractor, "unet", out=folder, options=options, data=lab.data(data), seed=seed,
+                num_samples=2000)  # fmt: skip
+    metrics = read_json(done)
+    row = {"seed": seed, "seconds": read_json(folder / "run.json")["seconds"], **{k: metrics[k] for k in SHOWN},
+           "per_class": {name: row["iou"] for name, row in metrics["per_class"].items()},
+           "notes": metrics["notes"]}  # fmt: skip
+    say(str(row))
+    return row

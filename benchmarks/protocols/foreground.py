@@ -1,25 +1,15 @@
-r"""Foreground methods side by side: klish, directions, labels4free; the ablations and the speed of labels4free.
+"""Foreground methods side by side: klish, directions, labels4free; ablations and speed of labels4free.
 
-    python benchmarks/methods.py --work FOLDER --case coffee-leaf-64=stylegan2:coffee-leaf-64:DATA/coffee_leaf
-    python benchmarks/methods.py --work FOLDER \
-        --case lpc-64=stylegan2:lpc-64:DATA/lpc_parts_test:DATA/lpc_parts:DATA/lpc_parts
-
-A case is NAME=GENERATOR:WEIGHTS:DATA:PHOTOS:TRAIN. DATA are annotated photographs to score on, PHOTOS the photographs
-that an ablation gives to labels4free, TRAIN annotated photographs for the supervised reference (DATA when empty).
-Parts: `toy` (exact masks, 5 seeds), `generated` (masks on 1,000 generated pictures against a U-Net that was trained
-with labels: Labels4Free, Tables 1 and 2), `ablation` (the same for other settings of labels4free: Tables 6 and 7),
-`real` (pairs -> segmenter -> annotated photographs, the same segmenters and seeds for all methods: Table 4), `score`
-(does the score that chooses the snapshot follow the IoU?), `speed` (beside a plain reading). Every step keeps its
-result in --work, so the same command goes on where it was stopped. Results: benchmarks/results/methods-*.json.
+`toy`: exact masks. `generated`: masks on 1,000 generated pictures against a U-Net trained with labels (Labels4Free,
+Tables 1 and 2). `ablation`: the same for other settings of labels4free (Tables 6 and 7). `real`: pairs -> segmenter ->
+annotated photographs, the same segmenters and seeds for all methods (Table 4). `score`: does the score that chooses the
+snapshot follow the IoU? `speed`: beside a plain reading. `pictures`: the figures of docs/explanation/labels4free.md.
 """
 
 from __future__ import annotations
 
-import argparse
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +19,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from bench import Bench, Case, Row, table, write_results
 from gsegkit_labels4free import labels4free as l4f
 from gsegkit_labels4free.config import Labels4FreeConfig
 from gsegkit_labels4free.figures import composite_rows
@@ -38,6 +27,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from benchmarks.protocols.common import CASES, Case, Lab, Row, say, table
 from gsegkit.dataset import LabelledDataset, MemoryDataset
 from gsegkit.errors import GsegkitError
 from gsegkit.images import fit_pixels, grid, to_pixels
@@ -49,7 +39,6 @@ from gsegkit.storage import atomic_write_json, read_json
 from gsegkit.taps import frozen
 from gsegkit.types import IGNORE
 
-TOY_SEEDS = range(5)
 GENERATED = 1000  # pictures, as in the paper
 WATCHED = 96  # pictures on which snapshots are scored
 MATCH_IMAGES = 20  # labelled photographs that name klish's clusters, and are left out
@@ -72,20 +61,22 @@ ABLATION: dict[str, dict[str, Any]] = {
     "profile paper-ffhq": {"profile": "paper-ffhq"},
     "profile paper-horse": {"profile": "paper-horse"},
 }
-SMALL_JUDGE = {"disc_base": 512, "disc_max": 64}  # profiles keep their losses; config-f's discriminator is for 256 px
+SMALL_DISCRIMINATOR = {
+    "disc_base": 512,
+    "disc_max": 64,
+}  # profiles keep their losses; config-f's discriminator is for 256 px
 
 
 # ---- masks on generated pictures -----------------------------------------------------------------------------------
 
 
-def reference(bench: Bench, case: Case) -> Segmenter:
+def reference(lab: Lab, case: Case) -> Segmenter:
     """A U-Net trained with labels on the case's annotated photographs, in the generator's size."""
-    generator = case.build(bench.device)
+    generator = case.build(lab.device)
     folder = case.train or case.data
-    assert folder is not None
-    data = installed().build("dataset", "folder").labelled(folder)
-    ctx = bench.context(stage_key(folder.name, len(data), generator.info), "reference", 0)
-    segmenter: Segmenter = installed().build("segmenter", "unet").to(bench.device)
+    data = lab.labelled(folder)
+    ctx = lab.context(stage_key(folder, len(data), generator.info), "reference", 0)
+    segmenter: Segmenter = installed().build("segmenter", "unet").to(lab.device)
     if not (ctx.folder / COMPONENT_FILE).exists():
         size = (generator.info.height, generator.info.width)
         segmenter.fit(_foreground_only(data, size, generator.info.fit_rule), ctx)
@@ -104,13 +95,13 @@ def _foreground_only(data: LabelledDataset, size: tuple[int, int], rule: str) ->
 
 
 @torch.no_grad()
-def agreement(extractor: MaskExtractor, generator: Generator, segmenter: Segmenter, bench: Bench) -> dict[str, Any]:
+def agreement(extractor: MaskExtractor, generator: Generator, segmenter: Segmenter, lab: Lab) -> dict[str, Any]:
     """Labels4Free, Tables 1 and 2: one confusion matrix over all pixels, and the mean of the IoUs of the pictures.
 
     Clusters without names (klish) are foreground where most of their pixels are: an oracle names them.
     """
     classes, truth = [], []
-    for seeds in bench.context("", "generated", 0).batches("test", GENERATED):
+    for seeds in lab.context("", "generated", 0).batches("test", GENERATED):
         batch = generator.sample(seeds, features=extractor.features(generator.info))
         classes.append(extractor.extract(batch, generator).probs.argmax(dim=1))
         truth.append(segmenter.predict(to_pixels(batch.images)) > 0)
@@ -133,50 +124,65 @@ def _scores(found: Tensor, true: Tensor) -> dict[str, Any]:
     return {name: round(value, 4) for name, value in numbers.items()}
 
 
-def generated(bench: Bench, case: Case, rows: Sequence[Row], seeds: Sequence[int], name: str) -> None:
-    """Every row's masks on generated pictures, against the reference."""
-    path = bench.results / f"methods-{name}-{case.name}.json"
-    segmenter, generator = reference(bench, case), case.build(bench.device)
+def generated(lab: Lab, case: str) -> dict[str, Any]:
+    """The methods' masks on generated pictures, against the reference."""
+    rows = [Row("generated", name, extractor=name, refine=()) for name in METHODS]
+    return _agreements(lab, CASES[case], rows)
+
+
+def ablation(lab: Lab, case: str, other: str) -> dict[str, Any]:
+    """The same for settings of labels4free; grounds of another domain are the photographs of the case `other`."""
+    return _agreements(lab, CASES[case], ablation_rows(lab, CASES[case], CASES[other]))
+
+
+def real(lab: Lab, case: str, samples: int, segmenters: list[str]) -> dict[str, Any]:
+    """Pairs of every method -> segmenter -> annotated photographs."""
+    rows = [Row(segmenter, name, extractor=name, refine=(), segmenter=(segmenter, {}),
+                match_images=MATCH_IMAGES if name == "klish" else None)
+            for segmenter in segmenters for name in METHODS]  # fmt: skip
+    return table(lab, CASES[case], rows, samples)
+
+
+def _agreements(lab: Lab, case: Case, rows: Sequence[Row]) -> dict[str, Any]:
+    segmenter, generator = reference(lab, case), case.build(lab.device)
     results = []
     for row in rows:
-        each: dict[str, Any] = {}
-        for seed in seeds:
-            photos = case.photos if row.photos else None
-            key = stage_key(case.name, row.extractor, row.options, seed, str(photos and photos.name), GENERATED)
-            kept = bench.work / "agreement" / f"{key}.json"
-            if not kept.exists():
-                try:
-                    extractor, seconds, _ = bench.fitted(generator, row, seed, photos)
-                    numbers = agreement(extractor, generator, segmenter, bench)
-                    facts = extractor.facts()
-                    numbers |= {k: facts[k] for k in ("separation", "snapshot", "background") if k in facts}
-                    atomic_write_json(kept, {**numbers, "fit_seconds": seconds})
-                except GsegkitError as error:  # a setting that fails is a result
-                    atomic_write_json(kept, {"error": str(error).replace(str(bench.work), "WORK")})
-            each[str(seed)] = read_json(kept)
-            print(f"{case.name} / {name} / {row.name} / seed {seed}: {each[str(seed)]}", flush=True)
+        each = {str(seed): _agreement(lab, case, row, seed, generator, segmenter) for seed in lab.seeds}
         good = [numbers for numbers in each.values() if "error" not in numbers]
         mean = {k: round(statistics.mean(n[k] for n in good), 4) for k in ("iou_fg", "iou_bg", "miou") if good}
         options = {k: Path(v).name if k == "grounds" else v for k, v in row.options.items()}
         results.append({"name": row.name, "options": options, **mean, "seeds": each})
-        facts = {"case": case.name, "pictures": GENERATED, **bench.environment()}
-        write_results(path, {**facts, "rows": results})
+    return {"case": case.name, "pictures": GENERATED, "rows": results}
 
 
-def ablation_rows(case: Case, cases: Sequence[Case]) -> list[Row]:
-    """`ABLATION` for a case; grounds of another domain are the photographs of another case."""
-    other = next((c for c in cases if c.name != case.name and (c.photos or c.data)), None)
+def _agreement(lab: Lab, case: Case, row: Row, seed: int, generator: Generator, segmenter: Segmenter) -> dict[str, Any]:
+    photos = case.photos if row.photos else ""
+    key = stage_key(case.name, row.extractor, row.options, seed, photos, GENERATED)
+    kept = lab.work / "agreement" / f"{key}.json"
+    if not kept.exists():
+        try:
+            extractor, seconds, _ = lab.fitted(generator, row, seed, photos)
+            numbers = agreement(extractor, generator, segmenter, lab)
+            facts = extractor.facts()
+            numbers |= {k: facts[k] for k in ("separation", "snapshot", "background") if k in facts}
+            atomic_write_json(kept, {**numbers, "fit_seconds": seconds})
+        except GsegkitError as error:  # a setting that fails is a result
+            atomic_write_json(kept, {"error": str(error).replace(str(lab.work), "WORK")})
+    say(f"{case.name} / {row.name} / seed {seed}: {read_json(kept)}")
+    return dict(read_json(kept))
+
+
+def ablation_rows(lab: Lab, case: Case, other: Case) -> list[Row]:
+    """`ABLATION` for a case."""
     rows = []
     for name, options in ABLATION.items():
         given = dict(options)
         if "grounds" in given:
-            if other is None:
-                continue
-            given["grounds"] = str(other.photos or other.data)
+            given["grounds"] = str(lab.data(other.photos or other.data))
         if "profile" in given:
-            given |= SMALL_JUDGE
+            given |= SMALL_DISCRIMINATOR
         photos = given.pop("reals", None) is not None
-        if not photos or case.photos is not None:
+        if not photos or case.photos:
             rows.append(Row("ablation", name, given, extractor="labels4free", refine=(), photos=photos))
     return rows
 
@@ -184,37 +190,37 @@ def ablation_rows(case: Case, cases: Sequence[Case]) -> list[Row]:
 # ---- the toy, and the score ----------------------------------------------------------------------------------------
 
 
-def toy(bench: Bench) -> None:
+def toy(lab: Lab) -> dict[str, Any]:
     """labels4free against exact masks, five seeds."""
     case = Case("toy", "toy")
-    generator, rows = case.build(bench.device), []
-    for seed in TOY_SEEDS:
+    generator, rows = case.build(lab.device), []
+    for seed in lab.seeds:
         row = Row("toy", "labels4free", extractor="labels4free")
-        extractor, seconds, _ = bench.fitted(generator, row, seed)
+        extractor, seconds, _ = lab.fitted(generator, row, seed)
         batch = generator.sample(
-            bench.context("", "toy", seed).seeds("test", 256), features=extractor.features(generator.info)
+            lab.context("", "toy", seed).seeds("test", 256), features=extractor.features(generator.info)
         )
         found, truth = extractor.extract(batch, generator).probs.argmax(dim=1) == 1, generator.truth(batch) > 0
         facts = extractor.facts()
         rows.append({"seed": seed, **_scores(found, truth), "seconds": seconds,
                      **{name: facts[name] for name in ("separation", "snapshot", "background")}})  # fmt: skip
-        print("toy", rows[-1], flush=True)
+        say(f"toy {rows[-1]}")
     mean = round(statistics.mean(row["iou_per_picture"] for row in rows), 4)
-    write_results(bench.results / "methods-toy.json", {**bench.environment(), "iou_per_picture": mean, "rows": rows})
+    return {"iou_per_picture": mean, "rows": rows}
 
 
-def score(bench: Bench, cases: Sequence[Case], seeds: Sequence[int]) -> None:
+def score(lab: Lab, cases: list[str]) -> dict[str, Any]:
     """Rank correlation of separation and IoU over the snapshots of trainings that are let run."""
     rows = []
-    for case in (Case("toy", "toy"), *cases):
-        generator = case.build(bench.device)
-        segmenter = None if case.name == "toy" else reference(bench, case)
-        for seed in seeds:
-            ctx = bench.context(f"{case.name}-{seed}", "score", seed)
+    for case in (CASES[name] for name in ("toy", *cases)):
+        generator = case.build(lab.device)
+        segmenter = None if case.name == "toy" else reference(lab, case)
+        for seed in lab.seeds:
+            ctx = lab.context(f"{case.name}-{seed}", "score", seed)
             kept = ctx.folder / "snapshots.json"
             if not kept.exists():
-                extractor = l4f.Labels4Free(Labels4FreeConfig(collapse=False, area_cost=0.0)).to(bench.device)
-                with _watched(extractor, generator, segmenter, bench) as snapshots:
+                extractor = l4f.Labels4Free(Labels4FreeConfig(collapse=False, area_cost=0.0)).to(lab.device)
+                with _watched(extractor, generator, segmenter, lab) as snapshots:
                     extractor.fit(generator, ctx)
                 atomic_write_json(kept, snapshots)
             found = read_json(kept)
@@ -222,18 +228,18 @@ def score(bench: Bench, cases: Sequence[Case], seeds: Sequence[int]) -> None:
             chosen, best = max(found, key=lambda s: s["separation"])["iou"], max(s["iou"] for s in found)
             row = {"case": case.name, "seed": seed, "spearman": round(rho, 3), "iou_of_chosen": chosen,
                    "iou_of_best": best, "iou_of_last": found[-1]["iou"], "snapshots": found}  # fmt: skip
-            print("score", {k: v for k, v in row.items() if k != "snapshots"}, flush=True)
+            say(f"score {case.name} {seed}: {rho:.3f}")
             rows.append(row)
-    write_results(bench.results / "methods-score.json", {**bench.environment(), "rows": rows})
+    return {"rows": rows}
 
 
 @contextmanager
 def _watched(
-    extractor: l4f.Labels4Free, generator: Generator, segmenter: Segmenter | None, bench: Bench
+    extractor: l4f.Labels4Free, generator: Generator, segmenter: Segmenter | None, lab: Lab
 ) -> Iterator[list[dict[str, float]]]:
     """Note the IoU of each snapshot of the trainings inside the block, beside its separation."""
     names = extractor.features(generator.info)
-    batch = generator.sample(bench.context("", "score", 0).seeds("test", WATCHED), features=names)
+    batch = generator.sample(lab.context("", "score", 0).seeds("test", WATCHED), features=names)
     truth = generator.truth(batch) > 0 if segmenter is None else segmenter.predict(to_pixels(batch.images)) > 0
     seen: list[dict[str, float]] = []
     see = l4f.Best.see
@@ -255,36 +261,30 @@ def _watched(
 # ---- speed ---------------------------------------------------------------------------------------------------------
 
 
-def speed(bench: Bench, cases: Sequence[Case], options: argparse.Namespace) -> None:
+def speed(lab: Lab, cases: list[str], rounds: int = 3) -> dict[str, Any]:
     """Seconds an iteration and peak memory: ours beside a plain reading; a process for each, in turns."""
     rows = []
     for case in cases:
         times: dict[str, list[dict[str, float]]] = {"ours": [], "plain": []}
-        for _ in range(options.rounds):
-            for name in times:
-                text = subprocess.run(
-                    [sys.executable, __file__, "--work", str(bench.work), "--device", str(bench.device), "--threads",
-                     str(torch.get_num_threads()), "--parts", "one-speed", "--which", name, "--case",
-                     f"{case.name}={case.generator}:{case.weights}"],
-                    check=True, capture_output=True, text=True).stdout  # fmt: skip
-                seconds, megabytes = text.split()[-2:]
-                times[name].append({"seconds": float(seconds), "mb": float(megabytes)})
+        for _ in range(rounds):
+            for name, found in times.items():
+                found.append(lab.process("foreground.one_speed", case=case, which=name))
         ours, plain = (statistics.median(t["seconds"] for t in times[name]) for name in times)
         memory = {name: round(statistics.median(t["mb"] for t in values)) for name, values in times.items()}
-        steps = Labels4FreeConfig().steps
-        row = {"case": case.name, "batch": Labels4FreeConfig().batch, "ours_seconds": round(ours, 4),
-               "plain_seconds": round(plain, 4), "ratio": round(plain / ours, 2), "peak_mb": memory,
-               "iterations": steps, "training_seconds": round(ours * steps, 1)}  # fmt: skip
-        print("speed", row, flush=True)
+        config = Labels4FreeConfig()
+        row = {"case": case, "batch": config.batch, "ours_seconds": round(ours, 4), "plain_seconds": round(plain, 4),
+               "ratio": round(plain / ours, 2), "peak_mb": memory, "iterations": config.steps,
+               "training_seconds": round(ours * config.steps, 1)}  # fmt: skip
+        say(f"speed {row}")
         rows.append(row)
-    write_results(bench.results / "methods-speed.json", {**bench.environment(), "rows": rows})
+    return {"rows": rows}
 
 
-def one_speed(bench: Bench, case: Case, which: str, steps: int = 20) -> None:
-    """Prints the median seconds of an iteration, and this process's peak memory in MB."""
-    generator, times = case.build(bench.device), []
+def one_speed(lab: Lab, case: str, which: str, steps: int = 20) -> dict[str, Any]:
+    """Median seconds of an iteration, and this process's peak memory in MB."""
+    generator, times = CASES[case].build(lab.device), []
     extractor = l4f.Labels4Free(Labels4FreeConfig())
-    ctx = replace(bench.context(case.name, f"speed-{which}", 0), smoke=True)
+    ctx = replace(lab.context(case, f"speed-{which}", 0), smoke=True)
     with frozen(generator):
         setting = extractor._prepare(generator, ctx, None)
         alpha = AlphaNetwork(extractor.alpha_levels, *extractor.size).to(ctx.device)
@@ -298,7 +298,7 @@ def one_speed(bench: Bench, case: Case, which: str, steps: int = 20) -> None:
             began = time.perf_counter()
             training.step(step) if which == "ours" else _plain_step(training, extractor, step)
             times.append(time.perf_counter() - began)
-    print(statistics.median(times[2:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return {"seconds": statistics.median(times[2:]), "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
 def _plain_step(training: l4f.Training, extractor: l4f.Labels4Free, step: int) -> None:
@@ -318,19 +318,19 @@ def _plain_step(training: l4f.Training, extractor: l4f.Labels4Free, step: int) -
 # ---- pictures ------------------------------------------------------------------------------------------------------
 
 
-def pictures(bench: Bench, cases: Sequence[Case]) -> None:
+def pictures(lab: Lab, cases: list[str]) -> dict[str, Any]:
     """In docs/figures/labels4free: NAME.png, the report's figure; NAME-edit.png, an edit that keeps the grounds."""
-    for case in (Case("toy", "toy"), *cases):
-        generator = case.build(bench.device)
-        extractor, _, _ = bench.fitted(generator, Row("", "", extractor="labels4free"), 0)
+    folder = lab.figures("labels4free")
+    for case in (CASES[name] for name in ("toy", *cases)):
+        generator = case.build(lab.device)
+        extractor, _, _ = lab.fitted(generator, Row("", "", extractor="labels4free"), 0)
         assert isinstance(extractor, l4f.Labels4Free)
-        ctx = bench.context("", "pictures", 0)
+        ctx = lab.context("", "pictures", 0)
         rows = composite_rows(extractor, generator, ctx.seeds("preview", SHOWN))
-        _sheet(torch.cat(list(rows.values())), bench.figures / f"{case.name}.png")
+        _sheet(torch.cat(list(rows.values())), folder / f"{case.name}.png")
         if case.name != "toy":
-            _sheet(
-                _edited(extractor, generator, ctx.seeds("preview", SHOWN + 1)), bench.figures / f"{case.name}-edit.png"
-            )
+            _sheet(_edited(extractor, generator, ctx.seeds("preview", SHOWN + 1)), folder / f"{case.name}-edit.png")
+    return {}
 
 
 @torch.no_grad()
@@ -351,52 +351,3 @@ def _sheet(images: Tensor, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(grid(sheet, SHOWN).permute(1, 2, 0).cpu().numpy())
     image.quantize(COLOURS).save(path, optimize=True)
-
-
-def main() -> None:
-    """Run the chosen parts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="folder that keeps what is done")
-    parser.add_argument("--case", action="append", default=[], help="NAME=GENERATOR:WEIGHTS:DATA:PHOTOS:TRAIN; repeat")
-    parser.add_argument(
-        "--parts", nargs="+", default=["toy", "generated", "ablation", "real", "score", "speed", "pictures"]
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--samples", type=int, default=2000)
-    parser.add_argument("--segmenters", nargs="+", default=list(SEGMENTERS))
-    parser.add_argument("--rounds", type=int, default=3, help="of the part speed")
-    parser.add_argument("--which", default="ours", help=argparse.SUPPRESS)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--fast", action="store_true", help="three steps of everything, to see that it works")
-    options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    bench = Bench(options.work, options.device, options.samples, options.fast, "labels4free")
-    cases = [Case.parse(text) for text in options.case]
-    scored = [case for case in cases if case.data is not None]
-    if "one-speed" in options.parts:
-        one_speed(bench, cases[0], options.which)
-    if "toy" in options.parts:
-        toy(bench)
-    if "pictures" in options.parts:
-        pictures(bench, cases)
-    for case in scored:
-        methods = [Row("generated", name, extractor=name, refine=()) for name in METHODS]
-        if "generated" in options.parts:
-            generated(bench, case, methods, options.seeds, "generated")
-        if "ablation" in options.parts:
-            generated(bench, case, ablation_rows(case, cases), options.seeds[:1], "ablation")
-        if "real" in options.parts:
-            rows = [replace(row, table=segmenter, segmenter=(segmenter, {}),
-                            match_images=MATCH_IMAGES if row.extractor == "klish" else None)
-                    for segmenter in options.segmenters for row in methods]  # fmt: skip
-            table(bench, case, rows, options.seeds, bench.results / f"methods-real-{case.name}.json")
-    if "score" in options.parts:
-        score(bench, scored, options.seeds)
-    if "speed" in options.parts:
-        speed(bench, cases, options)
-
-
-if __name__ == "__main__":
-    main()

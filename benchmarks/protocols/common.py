@@ -1,10 +1,11 @@
-"""What the benchmarks of methods share: cases, rows of a table, and steps that are done once and kept in a folder."""
+"""What protocols share: cases, rows of a table, and a `Lab` whose steps are done once and kept in a folder."""
 
 from __future__ import annotations
 
 import json
-import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,7 @@ import torch
 from gsegkit_directions.ensemble import Ensemble
 
 from gsegkit.context import RunContext
-from gsegkit.dataset import LabelledDataset, UnlabelledImages
-from gsegkit.engine.devices import pick_device
+from gsegkit.dataset import LabelledDataset, Subset, UnlabelledImages
 from gsegkit.engine.pipeline import state_hash
 from gsegkit.engine.shards import ShardDataset
 from gsegkit.engine.synthesis import synthesize
@@ -27,8 +27,9 @@ from gsegkit.plugins import installed
 from gsegkit.progress import Progress
 from gsegkit.rundir import stage_key
 from gsegkit.storage import atomic_write_json, read_json
+from gsegkit.testing.data import DATA_VARIABLE, data_root
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 #: Options of extractors that do not change what is found, only what is made of it: rows share the fit.
 READOUT = {
     "directions": ("mask", "level", "max_level", "mask_shift", "sharpness"),
@@ -44,31 +45,50 @@ class Case:
     """A generator and, if there are any, annotated and unlabelled data of the same kind.
 
     Attributes:
-        name, generator, weights: what is built, and what results call it.
+        name, generator, weights: what is built, and what results call it. Weights are the zoo's or, for `stored`,
+            a folder beside the data sets.
         data: annotated photographs to score on.
         photos: photographs without labels.
-        train: annotated photographs for a supervised reference; None = `data`.
+        train: annotated photographs for a supervised reference; empty = `data`.
     """
 
     name: str
     generator: str
     weights: str = ""
-    data: Path | None = None
-    photos: Path | None = None
-    train: Path | None = None
-
-    @staticmethod
-    def parse(text: str) -> Case:
-        """NAME=GENERATOR[:WEIGHTS[:DATA[:PHOTOS[:TRAIN]]]]."""
-        name, _, rest = text.partition("=")
-        parts = [*rest.split(":"), "", "", "", ""]
-        return Case(name, parts[0], parts[1], *(Path(part) if part else None for part in parts[2:5]))
+    data: str = ""
+    photos: str = ""
+    train: str = ""
+    stored: bool = False
 
     def build(self, device: torch.device) -> Generator:
         """The generator on a device."""
-        options = {"weights": self.weights} if self.weights else {}
+        weights = str(weights_folder(self.weights)) if self.stored else self.weights
+        options = {"weights": weights} if weights else {}
         generator: Generator = installed().build("generator", self.generator, options).to(device)
         return generator.eval()
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("toy", "toy"),
+        Case("coffee-leaf-64", "stylegan2", "coffee-leaf-64", "coffee_leaf"),
+        Case("lpc-64", "stylegan2", "lpc-64", "lpc_parts_test", "lpc_parts", "lpc_parts"),
+        Case("celeba-dcgan", "dcgan", "celeba32-dcgan", stored=True),
+        Case("cifar10-dcgan", "dcgan", "cifar10-32-dcgan", stored=True),
+        Case("svhn-dcgan", "dcgan", "svhn32-dcgan", stored=True),
+        Case("mnist-dcgan", "dcgan", "mnist28-dcgan", stored=True),
+        Case("mnist-wgangp", "dcgan", "mnist28-wgangp", stored=True),
+    )
+}
+
+
+def weights_folder(name: str) -> Path:
+    """A folder of weights that are not in the zoo: below `weights` beside the data sets."""
+    root = data_root(ROOT)
+    if root is None or not (root.parent / "weights" / name).is_dir():
+        raise GsegkitError(f"the weights '{name}' are not here", f"set {DATA_VARIABLE} to a folder beside 'weights'")
+    return root.parent / "weights" / name
 
 
 @dataclass(frozen=True)
@@ -103,46 +123,74 @@ class Talk(Progress):
 
     def start(self, task: str, total: int, done: int = 0, planned: int | None = None) -> None:
         """See `Progress.start`."""
-        print(f"    {task}: {total - done}", flush=True)
+        say(f"    {task}: {total - done}")
 
     def message(self, text: str, level: str = "info") -> None:
         """See `Progress.message`."""
-        print(f"    {level}: {text}", flush=True)
+        say(f"    {level}: {text}")
 
 
-class Bench:
-    """What all parts need: the work folder, the device, and steps that are done once.
+@dataclass(frozen=True)
+class Lab:
+    """What every protocol is given, and steps that are done once and kept.
 
-    Args:
+    Attributes:
         work: where steps are kept.
         device: to compute on.
-        samples: candidates for a data set.
-        fast: three steps of everything; results and figures then go to `work`.
-        figures: name of the folder of figures below docs/figures.
+        seeds: of the recipe.
+        tiny: three steps of everything, to see that it works.
     """
 
-    def __init__(self, work: Path, device: str, samples: int, fast: bool, figures: str) -> None:
-        self.work, self.device, self.samples, self.fast = work, pick_device(device), samples, fast
-        self.results = work / "results" if fast else ROOT / "benchmarks" / "results"
-        self.figures = work / "figures" if fast else ROOT / "docs" / "figures" / figures
+    work: Path
+    device: torch.device
+    seeds: tuple[int, ...] = (0,)
+    tiny: bool = False
 
-    def context(self, key: str, name: str, seed: int) -> RunContext:
-        """A context in a folder of its own under --work."""
-        return RunContext(self.work / name / key, device=self.device, seed=seed, progress=Talk(), smoke=self.fast)
+    def data(self, name: str) -> Path:
+        """A data set's folder.
 
-    def environment(self) -> dict[str, Any]:
-        """What the numbers depend on beside the seeds."""
-        return {"device": str(self.device), "threads": torch.get_num_threads(), "torch": torch.__version__,
-                "machine": platform.machine(), "samples": self.samples}  # fmt: skip
+        Raises:
+            GsegkitError: it is not there.
+        """
+        root = data_root(ROOT)
+        if root is None or not (root / name).is_dir():
+            raise GsegkitError(f"the data set '{name}' is not here", f"set {DATA_VARIABLE} to the folder with it")
+        return root / name
+
+    def labelled(self, name: str) -> LabelledDataset:
+        """Annotated photographs; ten of them when tiny."""
+        found: LabelledDataset = installed().build("dataset", "folder").labelled(self.data(name))
+        return Subset(found, range(10)) if self.tiny else found
+
+    def figures(self, name: str) -> Path:
+        """Where figures of a page go: below docs, or when tiny below the work folder."""
+        folder = (self.work if self.tiny else ROOT / "docs") / "figures" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def context(self, key: str, name: str, seed: int, batch_size: int | None = None) -> RunContext:
+        """A context in a folder of its own under the work folder."""
+        size = {} if batch_size is None else {"batch_size": batch_size}
+        return RunContext(
+            self.work / name / key, device=self.device, seed=seed, progress=Talk(), smoke=self.tiny, **size
+        )
+
+    def process(self, protocol: str, **options: Any) -> dict[str, Any]:
+        """Values of a protocol that is run in a process of its own, so that its peak memory is its own."""
+        setting = {"work": str(self.work), "device": str(self.device), "seeds": self.seeds, "tiny": self.tiny,
+                   "threads": options.pop("threads", torch.get_num_threads()), "options": options}  # fmt: skip
+        command = [sys.executable, "-m", "benchmarks", "part", protocol, json.dumps(setting)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            raise GsegkitError(f"'{protocol}' failed: {done.stderr[-500:]}", f"run it by hand: {command}")
+        return dict(json.loads(done.stdout.splitlines()[-1]))
 
     # ---- steps ---------------------------------------------------------------------------------------------------
 
-    def fitted(
-        self, generator: Generator, row: Row, seed: int, photos: Path | None = None
-    ) -> tuple[MaskExtractor, float, Path]:
+    def fitted(self, generator: Generator, row: Row, seed: int, photos: str = "") -> tuple[MaskExtractor, float, Path]:
         """The row's extractor, the seconds that its fit took, and its folder."""
         searching = {k: v for k, v in row.options.items() if k not in READOUT.get(row.extractor, ())}
-        given = (photos.name,) if row.photos and photos is not None else ()
+        given = (photos,) if row.photos and photos else ()
         key = stage_key(state_hash(generator), generator.info, row.extractor, searching, seed, *given)
         ctx = self.context(key, "extractor", seed)
         extractor: MaskExtractor = installed().build("extractor", row.extractor, row.options).to(self.device)
@@ -154,18 +202,19 @@ class Bench:
         load_part(extractor, ctx.folder)
         return extractor.eval(), float(read_json(ctx.folder / "seconds.json")), ctx.folder
 
-    def images(self, generator: Generator, folder: Path | None) -> UnlabelledImages:
+    def images(self, generator: Generator, name: str) -> UnlabelledImages:
         """Photographs, fitted to the generator's size."""
-        assert folder is not None
-        images: UnlabelledImages = installed().build("dataset", "folder").images(folder)
+        images: UnlabelledImages = installed().build("dataset", "folder").images(self.data(name))
         info = generator.info
         return images.fitted((info.height, info.width), info.fit_rule)
 
-    def pairs(self, generator: Generator, extractor: MaskExtractor, row: Row, found: Path, seed: int) -> ShardDataset:
+    def pairs(
+        self, generator: Generator, extractor: MaskExtractor, row: Row, found: Path, seed: int, samples: int
+    ) -> ShardDataset:
         """The row's refined pairs."""
-        ctx = self.context(stage_key(found.name, row.options, row.refine, self.samples), "dataset", seed)
+        ctx = self.context(stage_key(found.name, row.options, row.refine, samples), "dataset", seed)
         refiners = [(name, installed().build("refiner", name, options)) for name, options in row.refine]
-        made = synthesize(generator, extractor, refiners, self.samples, ctx)
+        made = synthesize(generator, extractor, refiners, samples, ctx)
         assert made is not None
         return made
 
@@ -184,13 +233,13 @@ class Bench:
         return segmenter.eval()
 
     def measured(
-        self, case: Case, row: Row, seed: int, data: LabelledDataset, rows: Sequence[Row] = ()
+        self, case: Case, row: Row, seed: int, data: LabelledDataset, samples: int, rows: Sequence[Row] = ()
     ) -> dict[str, Any]:
         """The numbers of a row for one seed; `rows` is where its members are looked up."""
         generator = case.build(self.device)
         matched = () if row.match_images is None else (row.match_images,)
         name = stage_key(state_hash(generator), len(data), row.table, row.name, row.options, row.refine, row.segmenter,
-                         self.samples, seed, self.fast, *matched)  # fmt: skip
+                         samples, seed, self.tiny, *matched)  # fmt: skip
         path = self.work / "scores" / f"{name}.json"
         if path.exists():
             return dict(read_json(path))
@@ -199,11 +248,13 @@ class Bench:
             segmenters = []
             for member in (other for other in rows if other.table == row.table and other.name in row.members):
                 extractor, _, found = self.fitted(generator, member, seed, case.photos)
-                segmenters.append(self.trained(self.pairs(generator, extractor, member, found, seed), member, seed))
+                segmenters.append(
+                    self.trained(self.pairs(generator, extractor, member, found, seed, samples), member, seed)
+                )
             predict: Any = Ensemble(segmenters)
         else:
             extractor, seconds, found = self.fitted(generator, row, seed, case.photos)
-            pairs = self.pairs(generator, extractor, row, found, seed)
+            pairs = self.pairs(generator, extractor, row, found, seed, samples)
             segmenter = self.trained(pairs, row, seed)
             facts = {"search_seconds": seconds, "training_seconds": segmenter.training_seconds, "pairs": len(pairs),
                      "dropped": {k: v for k, v in pairs.counts.items() if k not in ("candidates", "kept")}}  # fmt: skip
@@ -216,24 +267,21 @@ class Bench:
         return dict(read_json(path))
 
 
-def table(bench: Bench, case: Case, rows: Sequence[Row], seeds: Sequence[int], path: Path) -> None:
-    """Measure every row over the seeds; the results' file is rewritten after each row and keeps its other rows."""
-    assert case.data is not None
-    data = installed().build("dataset", "folder").labelled(case.data)
+def table(lab: Lab, case: Case, rows: Sequence[Row], samples: int) -> dict[str, Any]:
+    """Every row over the lab's seeds."""
+    data = lab.labelled(case.data)
+    entries = []
     for row in rows:
         each: dict[str, Any] = {}
-        for seed in seeds:
-            print(f"{case.name} / {row.table} / {row.name} / seed {seed}", flush=True)
+        for seed in lab.seeds:
+            say(f"{case.name} / {row.table} / {row.name} / seed {seed}")
             try:
-                each[str(seed)] = bench.measured(case, row, seed, data, rows)
+                each[str(seed)] = lab.measured(case, row, seed, data, samples, rows)
             except GsegkitError as error:  # a setting that fails is a result
-                each[str(seed)] = {"error": str(error).replace(str(bench.work), "WORK")}
-            print("   ", each[str(seed)], flush=True)
-        old = json.loads(path.read_text()) if path.exists() else {"rows": []}
-        entry = {"table": row.table, "name": row.name, "options": row.options, **summary(each), "seeds": each}
-        others = [r for r in old["rows"] if (r["table"], r["name"]) != (row.table, row.name)]
-        facts = {"case": case.name, "generator": case.generator, "images": len(data), **bench.environment()}
-        write_results(path, {**facts, "rows": [*others, entry]})
+                each[str(seed)] = {"error": str(error).replace(str(lab.work), "WORK")}
+            say(f"    {each[str(seed)]}")
+        entries.append({"table": row.table, "name": row.name, "options": row.options, **summary(each), "seeds": each})
+    return {"case": case.name, "generator": case.generator, "images": len(data), "samples": samples, "rows": entries}
 
 
 def summary(each: dict[str, Any]) -> dict[str, Any]:
@@ -248,7 +296,6 @@ def summary(each: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def write_results(path: Path, content: dict[str, Any]) -> None:
-    """JSON, indented."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
+def say(text: str) -> None:
+    """Tell how far it is; values are written by the runner."""
+    print(text, file=sys.stderr, flush=True)

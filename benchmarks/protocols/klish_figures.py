@@ -1,10 +1,10 @@
-"""The figures of docs/explanation/klish.md: `python benchmarks/klish_figures.py docs/figures/klish`."""
+"""The figures of docs/explanation/klish.md, and the numbers of its three classes in the plane."""
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
+from benchmarks.protocols.common import Lab
 from gsegkit.clustering.config import KMeansConfig
 from gsegkit.clustering.kmeans import TorchKMeans
 from gsegkit.clustering.points import Points
@@ -51,11 +52,11 @@ def scatter(x: Tensor, labels: np.ndarray | Tensor, size: int = 220) -> Tensor:
     return picture.permute(2, 0, 1)
 
 
-def toy_figure(folder: Path) -> None:
-    """Truth, k-means, ward, KLiSH; prints the adjusted Rand index of each over five seeds."""
+def plane_scores(lab: Lab) -> dict[str, Any]:
+    """Adjusted Rand index of k-means, ward and KLiSH with the truth, and the figure: truth, k-means, ward, KLiSH."""
     scores: dict[str, list[float]] = {"k-means": [], "ward": [], "klish": []}
     panels = []
-    for seed in range(5):
+    for seed in lab.seeds:
         x, truth = plane(seed)
         n = len(x)
         points = Points(x, torch.zeros(n).long(), torch.arange(n), (1, n), ("plane",))
@@ -69,14 +70,15 @@ def toy_figure(folder: Path) -> None:
         }
         for name, labels in found.items():
             scores[name].append(round(float(adjusted_rand_score(truth, labels)), 3))
-        if seed == 0:
+        if seed == lab.seeds[0]:
             panels = [scatter(x, labels) for labels in (truth, *found.values())]
-    save(torch.cat(panels, dim=2), folder / "toy.png", 1)
-    print(scores)
+    save(torch.cat(panels, dim=2), lab.figures("klish") / "toy.png", 1)
+    return {"ari": scores}
 
 
-def tree_figures(folder: Path) -> None:
+def tree(lab: Lab) -> dict[str, Any]:
     """Cuts of one tree, and the confidence maps of one of its merges."""
+    folder = lab.figures("klish")
     generator = installed().build("generator", "stylegan2", {"weights": "coffee-leaf-64"})
     part = Klish(KlishConfig())
     with tempfile.TemporaryDirectory() as scratch:
@@ -105,18 +107,10 @@ def tree_figures(folder: Path) -> None:
     maps = (confidence * 255).to(torch.uint8)
     rows = [to_pixels(batch.images)] + [maps[:, [i]].expand(-1, 3, -1, -1) for i in range(3)]
     save(torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1), folder / "merge.png", 2)
-    print(f"merge at {step} clusters: IoU of the weaker {facts['min_iou']:.3f}, ECoS {facts['ecos']:.3f}")
+    return {"merge_at": step, "min_iou": round(facts["min_iou"], 4), "ecos": round(facts["ecos"], 4)}
 
 
 def save(picture: Tensor, path: Path, times: int) -> None:
     image = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
     image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
     image.quantize(64).save(path, optimize=True)
-
-
-if __name__ == "__main__":
-    target = Path(sys.argv[1])
-    target.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
-    toy_figure(target)
-    tree_figures(target)

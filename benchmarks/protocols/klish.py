@@ -1,12 +1,10 @@
 """KLiSH's merging: ours against the plain algorithm as published, and against scikit-learn's LinearSVC.
 
-    OMP_NUM_THREADS=1 python benchmarks/klish.py [--n 65536] [--d 256] [--k0 100] [--plain full|levels|none] [--out F]
-
 Same points, same k-means clusters, same objective, one process, CPU seconds of one thread. Rows of the result:
 
 * ours: the whole tree, every SVM to a relative accuracy of 1e-6;
-* published: all SVMs of a level by one L-BFGS, at most 20 x 5 iterations, which stops above the optimum. `--plain full`
-  runs every level; `--plain levels` runs some and sums a straight line fitted to their times;
+* published: all SVMs of a level by one L-BFGS, at most 20 x 5 iterations, which stops above the optimum. `plain="full"`
+  runs every level; `plain="levels"` runs some and sums a straight line fitted to their times;
 * converged: the same, but until the objective is within 1e-4 of ours, at some levels, each started from the optimum of
   the level before (which flatters it); summed as above;
 * liblinear: scikit-learn's LinearSVC at some levels, three classes of each times K, tolerance at the same objective;
@@ -15,12 +13,10 @@ Same points, same k-means clusters, same objective, one process, CPU seconds of 
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,11 +25,10 @@ from gsegkit_klish.klish import Klish, Tree
 from gsegkit_klish.svm import SVMSolver, signs
 from torch import Tensor
 
-from gsegkit import __version__
+from benchmarks.protocols.common import Lab, say
 from gsegkit.clustering.extractor import build_kmeans
 from gsegkit.clustering.points import Points
 from gsegkit.context import RunContext
-from gsegkit.storage import atomic_write_json
 
 C, TOL = 5000.0, 1e-6
 SAME = 1e-4  # "the same objective"
@@ -163,7 +158,7 @@ def plain_full(x: Tensor, labels: Tensor, centres: Tensor, lam: float) -> dict:
         labels[labels == p] = q
         sizes[q] += sizes[p]
         live.remove(p)
-        print(f"published: {len(live)} left, {time.process_time() - seconds:.0f} s", flush=True)
+        say(f"published: {len(live)} left, {time.process_time() - seconds:.0f} s")
     return {"seconds": time.process_time() - seconds, "merges": merges}
 
 
@@ -185,7 +180,7 @@ def at_levels(x: Tensor, lam: float, states: dict[int, dict], most: int, kind: s
             )
             row |= {"seconds": seconds, "evaluations": calls * 5, "above": value / target - 1}
         rows[k] = row
-        print(kind, k, row, flush=True)
+        say(f"{kind} {k}: {row}")
     return rows
 
 
@@ -231,38 +226,30 @@ def floor(n: int, d: int, k0: int) -> dict[str, float]:
     return {"gflop": 6e-9 * n * d * k0, "gigabyte": 1e-9 * (4.0 * n * d * k0 + 2.0 * n * k0**2)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--n", type=int, default=65_536)
-    parser.add_argument("--d", type=int, default=256)
-    parser.add_argument("--k0", type=int, default=100)
-    parser.add_argument("--data", choices=("synthetic", "generated"), default="synthetic")
-    parser.add_argument("--plain", choices=("full", "levels", "none"), default="levels")
-    parser.add_argument("--liblinear", action="store_true")
-    parser.add_argument("--growth", action="store_true")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/klish.json"))
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    x = synthetic(args.n, args.d) if args.data == "synthetic" else generated(args.n, args.d)
+def speed(
+    lab: Lab, n: int = 65_536, d: int = 256, k0: int = 100, data: str = "synthetic", plain: str = "levels",
+    with_liblinear: bool = False, growth: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """The rows above; `data`: synthetic or generated, `plain`: full, levels or none, `growth`: other sizes too."""
+    if lab.tiny:
+        n, d, k0, growth = 512, 8, 8, False
+    x = synthetic(n, d) if data == "synthetic" else generated(n, d)
     n, d = x.shape
     lam = C / n
-    measured = tuple(sorted({max(3, round(share * args.k0)) for share in LEVELS}))
+    measured = tuple(sorted({max(3, round(share * k0)) for share in LEVELS}))
     before = tuple(k + 1 for k in measured)
-    folder = Path("/tmp/gsegkit-bench-klish")
+    folder = lab.work
     published(x[:64], torch.zeros(2, d + 1), torch.ones(64, 2), 1.0, None, 1)  # what is imported late is not counted
-    centres, labels = build_kmeans("auto").fit(x, args.k0, 0)
-    tree_seconds, part = ours(x, args.k0, measured + before, folder)
+    centres, labels = build_kmeans("auto").fit(x, k0, 0)
+    tree_seconds, part = ours(x, k0, measured + before, folder)
     first, kmeans_seconds = part.clock["first"] - part.clock["kmeans"], part.clock["kmeans"]
-    result = {
-        "command": "benchmarks/klish.py " + " ".join(f"--{k} {v}" for k, v in vars(args).items() if k != "out"),
-        "machine": {"cpu": platform.processor() or platform.machine(), "threads": 1, "torch": torch.__version__},
-        "gsegkit": __version__,
-        "size": {"n": n, "d": d, "k0": args.k0, "data": args.data, "C": C},
+    result: dict[str, Any] = {
+        "size": {"n": n, "d": d, "k0": k0, "data": data, "C": C},
         "kmeans_seconds": kmeans_seconds,
         "ours": {"seconds": tree_seconds, "first": first, "merges": tree_seconds - first, "tol": TOL},
-        "floor": floor(n, d, args.k0),
+        "floor": floor(n, d, k0),
     }
-    print(json.dumps(result["ours"]), flush=True)
+    say(str(result["ours"]))
     states = {}
     for k in measured:
         state = part.states[k]
@@ -276,31 +263,27 @@ def main() -> None:
         else:
             scale = centres.square().sum(dim=1).max()
             start = torch.cat([centres / scale, -0.5 * centres.square().sum(dim=1, keepdim=True) / scale], dim=1)
-            start = start[torch.bincount(labels, minlength=args.k0).argsort(descending=True, stable=True)]
+            start = start[torch.bincount(labels, minlength=k0).argsort(descending=True, stable=True)]
         states[k] = {**state, "start": start}
-    if args.plain != "none":
+    if plain != "none":
         rows = at_levels(x, lam, states, CAP, "published")
-        total = summed({k: row for k, row in rows.items()}, args.k0)
+        total = summed(rows, k0)
         result["published"] = {"levels": rows, "seconds": total, "ratio": total / tree_seconds}
-        if args.plain == "full":
+        if plain == "full":
             whole = plain_full(x, labels, centres, lam)
             result["published"] |= {"full_seconds": whole["seconds"], "full_ratio": whole["seconds"] / tree_seconds}
         rows = at_levels(x, lam, states, MOST, "converged")
-        total = summed({k: row for k, row in rows.items() if k != args.k0}, args.k0) + rows[args.k0]["seconds"]
+        total = summed({k: row for k, row in rows.items() if k != k0}, k0) + rows[k0]["seconds"]
         result["converged"] = {"levels": rows, "seconds": total, "ratio": total / tree_seconds}
-    if args.liblinear:
+    if with_liblinear:
         rows = at_levels(x, lam, states, 0, "liblinear")
-        total = summed(rows, args.k0)
+        total = summed(rows, k0)
         result["liblinear"] = {"levels": rows, "seconds": total, "ratio": total / tree_seconds}
-    if args.growth:
+    if growth:
         result["growth"] = []
-        for gn, gd, gk in ((n // 2, d, args.k0), (n, d // 2, args.k0), (n, d, args.k0 // 2), (2 * n, d, args.k0)):
+        for gn, gd, gk in ((n // 2, d, k0), (n, d // 2, k0), (n, d, k0 // 2), (2 * n, d, k0)):
             gx = synthetic(gn, gd)
             spent, _ = ours(gx, gk, (), folder)
             result["growth"].append({"n": gn, "d": gd, "k0": gk, "seconds": spent, **floor(gn, gd, gk)})
-            print(result["growth"][-1], flush=True)
-    atomic_write_json(args.out, result)
-
-
-if __name__ == "__main__":
-    main()
+            say(str(result["growth"][-1]))
+    return result

@@ -1,27 +1,17 @@
 """Directions, measured: the papers' ablations on our generators, the toy, speed, cosines and figures.
 
-    python benchmarks/directions.py --work FOLDER --case coffee-leaf-64=stylegan2:coffee-leaf-64:DATA/coffee_leaf
-    python benchmarks/directions.py --work FOLDER --case lpc=stylegan2:WEIGHTS/lpc:DATA/lpc_parts_test --tables masks
-    python benchmarks/directions.py --work FOLDER --parts pictures --case celeba=dcgan:WEIGHTS/celeba32-dcgan
-
-A case is NAME=GENERATOR:WEIGHTS:DATA; without DATA it takes part in cosines and figures only. Parts: `toy` (exact,
-5 seeds), `tables` (generator -> directions -> refiners -> segmenter -> annotated photographs, for every row and seed),
-`speed` (seconds a step beside a plain reading), `pictures` (cosines, figures, loss curves). Every step keeps its
-result in --work, so the same command goes on where it was stopped, and rows share what they have in common. Results
-go to benchmarks/results/directions-*.json, figures to docs/figures/directions/; with --fast both go to --work.
+`toy`: exact masks. `tables`: generator -> directions -> refiners -> segmenter -> annotated photographs, for every row and
+seed. `speed`: seconds a step beside a plain reading. `pictures`: cosines, and the figures of
+docs/explanation/directions.md.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
-from bench import Bench, Case, Row, table, write_results
 from gsegkit_directions.directions import Directions, Search
 from gsegkit_directions.figures import direction_rows, mask_pixels
 from gsegkit_directions.latents import SPREAD_SAMPLES
@@ -29,6 +19,7 @@ from gsegkit_directions.losses import luma, terms
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from benchmarks.protocols.common import CASES, Lab, Row, say, table
 from gsegkit.context import RunContext, read_metrics
 from gsegkit.engine.synthesis import label_samples
 from gsegkit.images import grid
@@ -36,7 +27,6 @@ from gsegkit.interfaces import Generator, MaskExtractor
 from gsegkit.plugins import installed
 from gsegkit.taps import frozen
 
-TOY_SEEDS = range(5)
 SHOWN = 8
 COLOURS = 96  # of a figure: a third of the bytes
 #: Paper, Table 5: cosine of the two directions.
@@ -76,34 +66,31 @@ ROWS = (
 # ---- toy ---------------------------------------------------------------------------------------------------------
 
 
-def toy(bench: Bench) -> None:
+def toy(lab: Lab) -> dict[str, Any]:
     """IoU with the exact masks for both directions and each alone, for our level and the paper's, over 5 seeds."""
-    case, rows = Case("toy", "toy"), []
-    generator = case.build(bench.device)
-    for seed in TOY_SEEDS:
+    rows = []
+    generator = CASES["toy"].build(lab.device)
+    for seed in lab.seeds:
         numbers: dict[str, Any] = {"seed": seed}
         for level in ("otsu", "zero"):
             for mask in ("both", "light", "dark"):
                 row = Row("toy", mask, {"mask": mask, "level": level})
-                extractor, seconds, _ = bench.fitted(generator, row, seed)
-                numbers[f"{mask}, level {level}"] = _toy_iou(extractor, generator, seed, bench)
+                extractor, seconds, _ = lab.fitted(generator, row, seed)
+                numbers[f"{mask}, level {level}"] = _toy_iou(extractor, generator, seed, lab)
         assert isinstance(extractor, Directions)
-        extra, _, _ = bench.fitted(generator, Row("toy", "colour-maps", extractor="colour-maps"), seed)
-        numbers |= {"colour-maps": _toy_iou(extra, generator, seed, bench), "cosine": extractor.found["cosine"],
+        extra, _, _ = lab.fitted(generator, Row("toy", "colour-maps", extractor="colour-maps"), seed)
+        numbers |= {"colour-maps": _toy_iou(extra, generator, seed, lab), "cosine": extractor.found["cosine"],
                     "seconds": seconds}  # fmt: skip
-        print("toy", numbers, flush=True)
+        say(f"toy {numbers}")
         rows.append(numbers)
     names = [name for name in rows[0] if name != "seed"]
     mean = {name: round(statistics.mean(row[name] for row in rows), 4) for name in names}
-    print("toy, mean", mean, flush=True)
-    write_results(
-        bench.results / "directions-toy.json", {**bench.environment(), "samples": 256, "mean": mean, "rows": rows}
-    )
+    return {"samples": 256, "mean": mean, "rows": rows}
 
 
 @torch.no_grad()
-def _toy_iou(extractor: MaskExtractor, generator: Generator, seed: int, bench: Bench) -> float:
-    batch = generator.sample(bench.context("", "toy", seed).seeds("test", 256))
+def _toy_iou(extractor: MaskExtractor, generator: Generator, seed: int, lab: Lab) -> float:
+    batch = generator.sample(lab.context("", "toy", seed).seeds("test", 256))
     found, truth = extractor.extract(batch, generator).probs.argmax(dim=1) == 1, generator.truth(batch) > 0
     ious = (found & truth).sum((1, 2)) / (found | truth).sum((1, 2)).clamp_min(1)
     return round(float(ious.mean()), 4)
@@ -112,17 +99,17 @@ def _toy_iou(extractor: MaskExtractor, generator: Generator, seed: int, bench: B
 # ---- speed -------------------------------------------------------------------------------------------------------
 
 
-def speed(bench: Bench, cases: list[Case], rounds: int = 12) -> None:
+def speed(lab: Lab, cases: list[str], rounds: int = 12) -> dict[str, Any]:
     """Seconds a step for both directions: ours, and a plain reading; they take turns, the medians count."""
     rows = []
-    for case in cases:
-        generator = case.build(bench.device)
+    for case in (CASES[name] for name in cases):
+        generator = case.build(lab.device)
         extractor = Directions(installed().find("extractor", "directions").config_class()())
-        ctx = bench.context(case.name, "speed", 0)
+        ctx = lab.context(case.name, "speed", 0)
         with frozen(generator):
             extractor._measure_space(generator, ctx)
             term = extractor._measure_edges(generator, ctx)
-            search = Search(extractor.space.free_shape, ctx).to(bench.device)
+            search = Search(extractor.space.free_shape, ctx).to(lab.device)
             times: dict[str, list[float]] = {"ours": [], "plain": []}
             for step in range(rounds + 1):
                 for name in times:
@@ -132,7 +119,7 @@ def speed(bench: Bench, cases: list[Case], rounds: int = 12) -> None:
                         extractor._accumulate(generator, term, search, step, ctx)
                     else:
                         _plain_step(extractor, generator, search.free, step, ctx)
-                    if bench.device.type == "cuda":
+                    if lab.device.type == "cuda":
                         torch.cuda.synchronize()
                     if step:  # the first pays for kernels being chosen
                         times[name].append(time.perf_counter() - began)
@@ -141,9 +128,9 @@ def speed(bench: Bench, cases: list[Case], rounds: int = 12) -> None:
         row = {"generator": case.name, "batch": config.batch, "ours_seconds": round(ours, 4),
                "plain_seconds": round(plain, 4), "ratio": round(plain / ours, 2), "steps": config.steps,
                "search_seconds": round(ours * config.steps, 1)}  # fmt: skip
-        print("speed", row, flush=True)
+        say(f"speed {row}")
         rows.append(row)
-    write_results(bench.results / "directions-speed.json", {**bench.environment(), "rows": rows})
+    return {"rows": rows}
 
 
 def _plain_step(extractor: Directions, generator: Generator, free: Tensor, step: int, ctx: RunContext) -> None:
@@ -165,29 +152,27 @@ def _plain_step(extractor: Directions, generator: Generator, free: Tensor, step:
 # ---- pictures ----------------------------------------------------------------------------------------------------
 
 
-def pictures(bench: Bench, cases: list[Case]) -> None:
+def pictures(lab: Lab, cases: list[str]) -> dict[str, Any]:
     """Per generator: cosine, figure (original, light, dark, difference, mask, refined), loss curves."""
-    path = bench.results / "directions-cosines.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    for case in cases:
-        generator = case.build(bench.device)
-        extractor, seconds, folder = bench.fitted(generator, Row("pictures", "default"), 0)
+    rows, folder = [], lab.figures("directions")
+    for case in (CASES[name] for name in cases):
+        generator = case.build(lab.device)
+        extractor, seconds, found = lab.fitted(generator, Row("pictures", "default"), 0)
         assert isinstance(extractor, Directions)
-        sheet = Image.fromarray(_sheet(extractor, generator, bench).permute(1, 2, 0).numpy())
-        bench.figures.mkdir(parents=True, exist_ok=True)
-        sheet.quantize(COLOURS).save(bench.figures / f"{case.name}.png", optimize=True)
-        _curves(read_metrics(folder / "metrics.jsonl")).save(bench.figures / f"{case.name}-loss.png", optimize=True)
+        sheet = Image.fromarray(_sheet(extractor, generator, lab).permute(1, 2, 0).numpy())
+        sheet.quantize(COLOURS).save(folder / f"{case.name}.png", optimize=True)
+        _curves(read_metrics(found / "metrics.jsonl")).save(folder / f"{case.name}-loss.png", optimize=True)
         row = {"generator": case.name, **{k: extractor.found[k] for k in ("cosine", "coverage", "contrast")},
                "seconds": seconds, "size": generator.info.height}  # fmt: skip
-        print("pictures", row, flush=True)
-        rows = [other for other in rows if other["generator"] != case.name] + [row]
-    write_results(path, {**bench.environment(), "paper": PAPER_COSINES, "rows": rows})
+        say(f"pictures {row}")
+        rows.append(row)
+    return {"paper": PAPER_COSINES, "rows": rows}
 
 
 @torch.no_grad()
-def _sheet(extractor: Directions, generator: Generator, bench: Bench) -> Tensor:
+def _sheet(extractor: Directions, generator: Generator, lab: Lab) -> Tensor:
     """Six rows of eight samples that were not chosen, enlarged to 64 pixels; what a refiner dropped is left blank."""
-    seeds = bench.context("", "pictures", 0).seeds("preview", SHOWN)
+    seeds = lab.context("", "pictures", 0).seeds("preview", SHOWN)
     rows = direction_rows(extractor, generator, generator.sample(seeds))
     labelled, _ = label_samples(generator, extractor, seeds)
     for name, options in Row("", "").refine:
@@ -224,38 +209,9 @@ def _curves(rows: list[dict[str, float]]) -> Image.Image:
     return image
 
 
-def main() -> None:
-    """Run the chosen parts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="folder that keeps what is done")
-    parser.add_argument("--case", action="append", default=[], help="NAME=GENERATOR[:WEIGHTS[:DATA]]; repeat")
-    parser.add_argument("--parts", nargs="+", default=["toy", "tables", "speed", "pictures"])
-    parser.add_argument("--tables", nargs="+", default=["masks", "weights", "shifts", "others"])
-    parser.add_argument("--rows", nargs="+", help="only these rows of the tables")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--samples", type=int, default=2000)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--fast", action="store_true", help="three steps of everything, to see that it works")
-    options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    bench = Bench(options.work, options.device, options.samples, options.fast, "directions")
-    cases = [Case.parse(text) for text in options.case]
-    if "toy" in options.parts:
-        toy(bench)
-    if "speed" in options.parts:
-        speed(bench, [case for case in cases if case.data is not None] or cases)
-    if "pictures" in options.parts:
-        pictures(bench, [Case("toy", "toy"), *cases])
-    if "tables" in options.parts:
-        for case in cases:
-            if case.data is not None:
-                chosen = [
-                    row for row in ROWS if row.table in options.tables and row.name in (options.rows or [row.name])
-                ]
-                table(bench, case, chosen, options.seeds, bench.results / f"directions-{case.name}.json")
+# ---- tables --------------------------------------------------------------------------------------------------------
 
 
-if __name__ == "__main__":
-    main()
+def tables(lab: Lab, case: str, samples: int, tables: list[str]) -> dict[str, Any]:
+    """The rows of some tables for a case."""
+    return table(lab, CASES[case], [row for row in ROWS if row.table in tables], samples)

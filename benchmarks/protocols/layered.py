@@ -1,20 +1,13 @@
 """Layered GANs, measured: toy, ablation, a harder toy, real images before and after alternation, priors, speed.
 
-    python benchmarks/layered.py --work FOLDER --data ../shared/data
-    python benchmarks/layered.py --work FOLDER --parts toy --seeds 0 1 2 3 4
-
-Parts: `toy` (our defaults on pictures with exact masks), `real` (folders of --data that are there, in three rounds),
-`hard` (small objects on busy ground, with and without the information terms), `ablation` (each ingredient left out),
-`rounds` (paper, Table 3), `gamma` (Table 1), `prior` (Table 2), `clusters` (Table 4's NMI), `speed`. Every step keeps
-its result in --work, so the same command goes on where it was stopped, in the middle of a training too, and rows share
-the trainings that they have in common. Results go to benchmarks/results/layered-*.json; with --fast to --work.
+`measured` takes a set of rows: `toy` (our defaults on pictures with exact masks), `hard` (small objects on a textured
+background), `ablation` (each ingredient left out), `rounds` (paper, Table 3), `gamma` (Table 1), `prior` (Table 2); and
+`photographs` a folder of `REAL`. `clusters` is Table 4's NMI. Trainings are kept in the work folder and shared between
+rows.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -24,8 +17,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from bench import Talk
-from frechet import features
 from gsegkit_eval.frechet import Backbone, frechet_distance
 from gsegkit_layered.clustering import normalised_mutual_information
 from gsegkit_layered.generator import Layered, PerturbGAN
@@ -34,11 +25,12 @@ from gsegkit_layered.training import Networks, Trainer
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.protocols.common import Lab, say
+from benchmarks.protocols.frechet import features
 from gsegkit.builtin.config import ToyConfig
 from gsegkit.builtin.toy import Toy
 from gsegkit.context import RunContext
-from gsegkit.dataset import LabelledDataset, MemoryDataset, Sample, Subset, UnlabelledImages
-from gsegkit.engine.devices import pick_device
+from gsegkit.dataset import LabelledDataset, MemoryDataset, Sample, UnlabelledImages
 from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import GsegkitError
 from gsegkit.images import grid, list_images, resize_pixels, to_images, to_pixels, write_png
@@ -50,7 +42,6 @@ from gsegkit.seeds import normals, sample_seeds, uniforms
 from gsegkit.storage import atomic_write_json, read_json
 from gsegkit.types import IGNORE, GeneratedBatch
 
-ROOT = Path(__file__).parents[1]
 METRICS = ("iou_foreground", "accuracy", "miou", "ari", "msc", "precision", "recall")
 BASELINES = ("baseline_centre_prior_iou", "baseline_otsu_iou")
 TOY_PICTURES, TOY_TEST = 3000, 500
@@ -141,17 +132,12 @@ REAL: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
-def real_case(data: Path, name: str, fast: bool) -> Case | None:
-    """A folder of photographs and its annotated partner, or None when they are not there."""
+def real_case(lab: Lab, name: str) -> Case:
+    """A folder of photographs and its annotated partner."""
     images, test, options = REAL[name]
-    if not ((data / images).is_dir() and (data / test).is_dir()):
-        print(f"{name}: no data in {data}, left out", flush=True)
-        return None
     reader = installed().build("dataset", "folder")
-    annotated: LabelledDataset = Binary(reader.labelled(data / test))
-    if fast:
-        annotated = Subset(annotated, range(10))
-    return Case(name, reader.images(data / images), annotated, options)
+    annotated: LabelledDataset = Binary(lab.labelled(test))
+    return Case(name, reader.images(lab.data(images)), annotated, options)
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
@@ -212,36 +198,28 @@ PRIOR = (
 ROUNDS = (Row("three rounds", rounds=3),)
 
 
-class Bench:
-    """What all parts need: the work folder, the device, and steps that are done once."""
+@dataclass(frozen=True)
+class Trials:
+    """Steps that are done once: trainings, pairs, segmenters, scores."""
 
-    def __init__(self, work: Path, data: Path, device: str, fast: bool) -> None:
-        self.work, self.data, self.device, self.fast = work, data, pick_device(device), fast
-        self.results = work / "results" if fast else ROOT / "benchmarks" / "results"
+    lab: Lab
 
     def context(self, key: str, name: str, seed: int) -> RunContext:
-        """A context in a folder of its own under --work."""
-        return RunContext(
-            self.work / name / key, device=self.device, seed=seed, batch_size=64, progress=Talk(), smoke=self.fast
-        )
-
-    def environment(self) -> dict[str, Any]:
-        """What the numbers depend on beside the seeds."""
-        return {"device": str(self.device), "threads": torch.get_num_threads(), "torch": torch.__version__,
-                "machine": platform.machine(), "pairs": PAIRS, "segmenter": {"unet": SEGMENTER}}  # fmt: skip
+        """A context in a folder of its own under the work folder."""
+        return self.lab.context(key, name, seed, batch_size=64)
 
     def build(self, row: Row, case: Case) -> Layered | PerturbGAN:
         """The row's generator, untrained."""
         options = {**case.options, **row.options}
         fields = installed().find("generator", row.generator).config_class().model_fields
         known = {name: value for name, value in options.items() if name in fields}
-        generator: Layered | PerturbGAN = installed().build("generator", row.generator, known).to(self.device)
+        generator: Layered | PerturbGAN = installed().build("generator", row.generator, known).to(self.lab.device)
         return generator
 
     def training_key(self, generator: Layered | PerturbGAN, case: Case, row: Row, seed: int) -> str:
         """Name of a first round; rows that differ only in what is sampled afterwards share it."""
         options = generator.config.model_dump(mode="json", exclude={"drop_codes", "code_spread", "profile"})
-        return stage_key(case.name, len(case.images), row.generator, options, seed, self.fast)
+        return stage_key(case.name, len(case.images), row.generator, options, seed, self.lab.tiny)
 
     # ---- steps -----------------------------------------------------------------------------------------------------
 
@@ -255,7 +233,7 @@ class Bench:
             key = stage_key(key, round) if round else key
             numbers, segmenter, key = self._round(case, row, generator, segmenter, key, seed)
             each.append(numbers)
-            print("   ", numbers, flush=True)
+            say(f"    {numbers}")
         return {**each[-1], **({"rounds": each} if len(each) > 1 else {})}
 
     def _round(
@@ -277,14 +255,14 @@ class Bench:
             generator._after(self.context(key, "codes", seed))
             facts["dead_codes"] = int((~generator.healthy).sum())
         pairs_key = stage_key(key, generator.healthy.tolist(), PAIRS)
-        extractor = installed().build("extractor", "native").to(self.device)
+        extractor = installed().build("extractor", "native").to(self.lab.device)
         extractor.fit(generator, ctx)
         pairs = synthesize(generator, extractor, [], PAIRS, self.context(pairs_key, "dataset", seed))
         assert pairs is not None
         own = self.context(stage_key(pairs_key, SEGMENTER), "segmenter", seed)
-        trained: Segmenter = installed().build("segmenter", "unet", SEGMENTER).to(self.device)
+        trained: Segmenter = installed().build("segmenter", "unet", SEGMENTER).to(self.lab.device)
         facts["segmenter_seconds"] = _once(trained, own, ("segmenter", "unet"), lambda: trained.fit(pairs, own))
-        path = self.work / "scores" / f"{stage_key(own.folder.name, len(case.test))}.json"
+        path = self.lab.work / "scores" / f"{stage_key(own.folder.name, len(case.test))}.json"
         if not path.exists():
             report = installed().build("evaluator", "masks").evaluate(
                 Predictor(trained.eval()), case.test, self.context(path.stem, "report", seed)
@@ -301,7 +279,7 @@ class Bench:
         The paper's FID and bg-FID: a background that is as near to the photographs as the image says that all is
         background.
         """
-        count = 20 if self.fast else DISTANCE_SAMPLES
+        count = 20 if self.lab.tiny else DISTANCE_SAMPLES
         side, network = generator.config.resolution, Backbone()
         batches = [generator.sample(part) for part in sample_seeds(seed, "test", 0, count).split(100)]
         chosen = torch.randperm(len(case.images), generator=torch.Generator().manual_seed(0))[:count].tolist()
@@ -322,7 +300,7 @@ class Bench:
 
     def sheet(self, generator: Layered | PerturbGAN, segmenter: Segmenter, case: Case, name: str, key: str) -> None:
         """Samples that were not chosen (image, background, object, mask), then test images with predicted masks."""
-        path = self.work / "sheets" / f"{name.replace(' ', '_').replace(',', '')}-{key[:6]}.png"
+        path = self.lab.work / "sheets" / f"{name.replace(' ', '_').replace(',', '')}-{key[:6]}.png"
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -361,34 +339,39 @@ def _sheet(generator: Layered | PerturbGAN, segmenter: Segmenter, case: Case) ->
 # ---- tables --------------------------------------------------------------------------------------------------------
 
 
-def table(
-    bench: Bench, name: str, case: Case, rows: tuple[Row, ...], seeds: list[int], only: list[str] | None = None
-) -> None:
-    """Every row (or those named in `only`) over the seeds; the file is rewritten after each number."""
-    path = bench.results / f"layered-{name}.json"
-    for row in _chosen(rows, only):
-        each: dict[str, Any] = {}
-        for seed in seeds:
-            print(f"{name} / {row.name} / seed {seed}", flush=True)
-            try:
-                each[str(seed)] = bench.measured(case, row, seed)
-            except GsegkitError as error:  # a setting that fails is a result
-                each[str(seed)] = {"error": str(error).replace(str(bench.work), "WORK")}
-                print("   ", each[str(seed)], flush=True)
-            old = json.loads(path.read_text())["rows"] if path.exists() else []
-            kept = {k: v for r in old if r["name"] == row.name for k, v in r["seeds"].items()} | each
-            entry = {"name": row.name, "generator": row.generator, "options": row.options, **_summary(kept)}
-            others = [r for r in old if r["name"] != row.name]
-            order = [r.name for r in rows]
-            merged = [*others, {**entry, "seeds": dict(sorted(kept.items()))}]
-            merged.sort(key=lambda r: order.index(r["name"]) if r["name"] in order else len(order))
-            facts = {"case": case.name, "photographs": len(case.images), "scored": len(case.test),
-                     "options": case.options, "backbone": Backbone().title, **bench.environment()}  # fmt: skip
-            _write(path, {**facts, "rows": merged})
+TABLES = {"toy": ABLATION[:1], "ablation": ABLATION, "gamma": GAMMA, "prior": PRIOR, "rounds": ROUNDS, "hard": HARD}
 
 
-def _chosen(rows: tuple[Row, ...], only: list[str] | None) -> tuple[Row, ...]:
-    return tuple(row for row in rows if not only or row.name in only)
+def measured(lab: Lab, table: str, rows: dict[str, list[int]] | None = None) -> dict[str, Any]:
+    """A table's rows on the toy; `rows`: only these, with their own seeds."""
+    case = toy_case(lab.work, hard=table == "hard", fast=lab.tiny)
+    return _rows(lab, case, TABLES[table], rows)
+
+
+def photographs(lab: Lab, folder: str) -> dict[str, Any]:
+    """Three rounds on a folder of `REAL`."""
+    return _rows(lab, real_case(lab, folder), ROUNDS, None)
+
+
+def _rows(lab: Lab, case: Case, rows: tuple[Row, ...], only: dict[str, list[int]] | None) -> dict[str, Any]:
+    entries = []
+    for row in rows:
+        seeds = lab.seeds if only is None else only.get(row.name, ())
+        each = {str(seed): _numbers(lab, case, row, seed) for seed in seeds}
+        if each:
+            entry = {"name": row.name, "generator": row.generator, "options": row.options, **_summary(each)}
+            entries.append({**entry, "seeds": each})
+    return {"case": case.name, "photographs": len(case.images), "scored": len(case.test), "options": case.options,
+            "backbone": Backbone().title, "pairs": PAIRS, "segmenter": {"unet": SEGMENTER},
+            "rows": entries}  # fmt: skip
+
+
+def _numbers(lab: Lab, case: Case, row: Row, seed: int) -> dict[str, Any]:
+    say(f"{case.name} / {row.name} / seed {seed}")
+    try:
+        return Trials(lab).measured(case, row, seed)
+    except GsegkitError as error:  # a setting that fails is a result
+        return {"error": str(error).replace(str(lab.work), "WORK")}
 
 
 def _summary(each: dict[str, Any]) -> dict[str, Any]:
@@ -403,20 +386,20 @@ def _summary(each: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
-
-
 #: Number of the toy's latent -> what it turns, in the benchmark's words; each is cut into COLOURS classes.
 HUES = {6: "colour of the object", 7: "colour of the ground"}
 COLOURS = 6
 
 
-def clusters(bench: Bench, case: Case, rows: tuple[Row, ...], seeds: list[int]) -> None:
-    """Table 4's NMI on the toy: what does Q_x read in real pictures, the object's shape and colour, or the ground's?"""
+def clusters(lab: Lab, rows: dict[str, list[int]]) -> dict[str, Any]:
+    """Table 4's NMI on the toy: what does Q_x read in real pictures, the object's shape and colour, or the ground's?
+
+    `rows`: names in `ABLATION` or `GAMMA`, and their seeds.
+    """
+    trials, case = Trials(lab), toy_case(lab.work, fast=lab.tiny)
+    known = {row.name: row for row in (*GAMMA, *ABLATION)}
     toy = Toy(ToyConfig(size=32))
-    pictures = sample_seeds(1, "test", 0, 20 if bench.fast else TOY_TEST)
+    pictures = sample_seeds(1, "test", 0, 20 if lab.tiny else TOY_TEST)
     latents, shapes = toy.latents(pictures), toy.labels(pictures)
     images = to_images(to_pixels(toy.sample(pictures).images))
     assert shapes is not None
@@ -425,32 +408,28 @@ def clusters(bench: Bench, case: Case, rows: tuple[Row, ...], seeds: list[int]) 
     facts = {"classes": {"shape": 3, **dict.fromkeys(HUES.values(), COLOURS)}, "averaging": "arithmetic",
              "chance": "random clusters against the colour of the object",
              "right_on_own": "share of 500 generated pictures whose code Q_x names"}  # fmt: skip
-    path = bench.results / "layered-clusters.json"
-    for row in rows:
-        for seed in seeds:
-            generator = bench.build(row, case)
-            ctx = bench.context(bench.training_key(generator, case, row, seed), "generator", seed)
-            _once(generator, ctx, ("generator", "layered"), lambda g=generator, c=ctx: g.fit(case.images, c))
-            assert isinstance(generator, Layered)
-            own = generator.sample(sample_seeds(seed, "test", 0, len(images)))
-            assert own.labels is not None
-            right = (generator.clusters(own.images).argmax(dim=1).cpu() == own.labels.cpu()).float().mean()
-            found = generator.clusters(images).argmax(dim=1).cpu()
-            nmi = {name: round(normalised_mutual_information(found, truth), 4) for name, truth in truths.items()}
-            random = torch.randint(20, (len(found),), generator=torch.Generator().manual_seed(seed))
-            nmi["chance"] = round(normalised_mutual_information(random, truths["colour of the object"]), 4)
-            entry = {"name": row.name, "seed": seed, "nmi": nmi, "clusters": len(found.unique())}
-            entry["right_on_own"] = round(float(right), 4)
-            print("clusters", entry, flush=True)
-            old = json.loads(path.read_text())["rows"] if path.exists() else []
-            kept = [r for r in old if (r["name"], r["seed"]) != (row.name, seed)]
-            merged = sorted([*kept, entry], key=lambda r: (r["name"], r["seed"]))
-            _write(path, {**facts, "images": len(images), **bench.environment(), "rows": merged})
+    entries = []
+    for row, seed in ((known[name], seed) for name, seeds in rows.items() for seed in seeds):
+        generator = trials.build(row, case)
+        ctx = trials.context(trials.training_key(generator, case, row, seed), "generator", seed)
+        _once(generator, ctx, ("generator", "layered"), lambda g=generator, c=ctx: g.fit(case.images, c))
+        assert isinstance(generator, Layered)
+        own = generator.sample(sample_seeds(seed, "test", 0, len(images)))
+        assert own.labels is not None
+        right = (generator.clusters(own.images).argmax(dim=1).cpu() == own.labels.cpu()).float().mean()
+        found = generator.clusters(images).argmax(dim=1).cpu()
+        nmi = {name: round(normalised_mutual_information(found, truth), 4) for name, truth in truths.items()}
+        random = torch.randint(20, (len(found),), generator=torch.Generator().manual_seed(seed))
+        nmi["chance"] = round(normalised_mutual_information(random, truths["colour of the object"]), 4)
+        entry = {"name": row.name, "seed": seed, "nmi": nmi, "clusters": len(found.unique())}
+        entries.append({**entry, "right_on_own": round(float(right), 4)})
+        say(f"clusters {entries[-1]}")
+    return {**facts, "images": len(images), "rows": entries}
 
 
-def speed(bench: Bench, case: Case, steps: int = 20) -> None:
+def speed(lab: Lab, steps: int = 20) -> dict[str, Any]:
     """Real images a second in training, and what a step is made of."""
-    rows = []
+    trials, case, rows = Trials(lab), toy_case(lab.work, fast=lab.tiny), []
     for label, options in (
         ("small, 32 px", {}),
         ("small, 32 px, float32", {"precision": "float32"}),
@@ -458,74 +437,26 @@ def speed(bench: Bench, case: Case, steps: int = 20) -> None:
         ("small, 128 px", {"resolution": 128}),
         ("paper-cub, 64 px", {"profile": "paper-cub"}),
     ):
-        batch = {"batch": 8} if "paper" in label and bench.device.type == "cpu" else {}
-        generator = bench.build(Row(label, {**options, **batch}), case)
-        ctx = bench.context("speed", "speed", 0)
+        batch = {"batch": 8} if "paper" in label and lab.device.type == "cpu" else {}
+        generator = trials.build(Row(label, {**options, **batch}), case)
+        ctx = trials.context("speed", "speed", 0)
         few = UnlabelledImages(case.images.paths[:120])
         networks = Networks(generator.average, generator.discriminator, generator.q_image, generator.q_mask)
-        photos = Photos(few, generator.config, ctx, bench.device)
+        photos = Photos(few, generator.config, ctx, lab.device)
         trainer = Trainer(networks, generator.config, generator.prior, generator.gammas, photos, ctx)
-        count = 2 if bench.fast else steps if "32" in label else max(3, steps // 4)
+        count = 2 if lab.tiny else steps if "32" in label else max(3, steps // 4)
         times = []
         for step in range(1, count + 3):
             began, busy = time.perf_counter(), time.process_time()
             trainer.step(step)
-            if bench.device.type == "cuda":
+            if lab.device.type == "cuda":
                 torch.cuda.synchronize()
             times.append((time.perf_counter() - began, time.process_time() - busy))
         wall, busy = (statistics.median(t[i] for t in times[2:]) for i in (0, 1))
         row: dict[str, Any] = {"what": label, "batch": generator.config.batch}
         row |= {"images_per_second": round(generator.config.batch / wall, 1),
                 "images_per_cpu_second": round(generator.config.batch / busy, 1)}  # fmt: skip
-        print("speed", row, flush=True)
+        say(f"speed {row}")
         rows.append(row)
     note = "images_per_cpu_second: what a free core would give; the difference is time that other programs took"
-    _write(
-        bench.results / f"layered-speed-{bench.device.type}.json", {**bench.environment(), "note": note, "rows": rows}
-    )
-
-
-def main() -> None:
-    """Run the chosen parts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="folder that keeps what is done")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the real data sets, see REAL")
-    every = ["toy", "real", "hard", "ablation", "rounds", "gamma", "prior", "clusters", "speed"]
-    parser.add_argument("--parts", nargs="+", default=every, choices=every)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--sets", nargs="+", default=list(REAL), choices=list(REAL))
-    parser.add_argument("--rows", nargs="+", help="only rows of these names")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--fast", action="store_true", help="three steps of everything, to see that it works")
-    options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    bench = Bench(options.work, options.data, options.device, options.fast)
-    toy, only = toy_case(options.work, fast=options.fast), options.rows
-    for part in options.parts:
-        if part == "toy":
-            table(bench, "toy", toy, ABLATION[:1], options.seeds)
-        elif part == "ablation":
-            table(bench, "ablation", toy, ABLATION, options.seeds, only)
-        elif part == "gamma":
-            table(bench, "gamma", toy, GAMMA, options.seeds, only)
-        elif part == "prior":
-            table(bench, "prior", toy, PRIOR, options.seeds, only)
-        elif part == "rounds":
-            table(bench, "rounds", toy, ROUNDS, options.seeds)
-        elif part == "hard":
-            table(bench, "hard", toy_case(options.work, hard=True, fast=options.fast), HARD, options.seeds, only)
-        elif part == "real":
-            for name in options.sets:
-                case = real_case(options.data, name, options.fast)
-                if case is not None:
-                    table(bench, name, case, ROUNDS, options.seeds)
-        elif part == "clusters":
-            clusters(bench, toy, _chosen(ABLATION[:1], only) or _chosen(GAMMA, only), options.seeds)
-        elif part == "speed":
-            speed(bench, toy)
-
-
-if __name__ == "__main__":
-    main()
+    return {"note": note, "rows": rows}

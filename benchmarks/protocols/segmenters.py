@@ -1,21 +1,14 @@
-"""Speed of every segmenter at 64 x 64 pixels: images a second in training, milliseconds for one prediction.
+"""Segmenters at 64 x 64 pixels: speed of every architecture, and what some learn from the toy's exact masks.
 
-    python benchmarks/segmenters.py [--threads 2] [--device cpu] [--out benchmarks/results/segmenters.json]
-
-The architectures take turns, round after round, so that other work on the machine slows all of them alike: the
+`speed`: the architectures take turns, round after round, so that other work on the machine slows all of them alike: the
 ratios to the U-Net hold better than the absolute numbers. Every number is the median of the rounds.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import statistics
 import time
-from importlib import metadata
-from pathlib import Path
+from typing import Any
 
 import torch
 from gsegkit_smp import ARCHITECTURES
@@ -23,8 +16,11 @@ from gsegkit_smp.losses import segmentation_loss
 from gsegkit_smp.segmenter import SmpSegmenter
 from gsegkit_smp.training import Precision, build_optimizer
 
-from gsegkit.images import to_images
+from benchmarks.protocols.common import CASES, Lab, say
+from gsegkit.dataset import MemoryDataset
+from gsegkit.images import to_images, to_pixels
 from gsegkit.plugins import installed
+from gsegkit.seeds import sample_seeds
 
 SIZE, NUM_CLASSES, ROUNDS, PREDICTIONS = 64, 4, 5, 5
 
@@ -66,10 +62,12 @@ class Subject:
         return (time.perf_counter() - started) / repeats
 
 
-def measure(device: torch.device) -> list[dict[str, object]]:
-    subjects = {name: Subject(name, device) for name in ARCHITECTURES}
+def speed(lab: Lab) -> dict[str, Any]:
+    """A training step and a prediction of every architecture with its default options."""
+    torch.manual_seed(0)
+    subjects = {name: Subject(name, lab.device) for name in (ARCHITECTURES if not lab.tiny else ("unet", "fpn"))}
     times: dict[str, dict[str, list[float]]] = {name: {"train_step": [], "predict": []} for name in subjects}
-    for turn in range(ROUNDS + 1):
+    for turn in range(2 if lab.tiny else ROUNDS + 1):
         for name, subject in subjects.items():
             for work, repeats in (("train_step", 1), ("predict", PREDICTIONS)):
                 seconds = subject.seconds(work, repeats)
@@ -91,40 +89,38 @@ def measure(device: torch.device) -> list[dict[str, object]]:
                 "step_time_over_unet": round(step / unet, 2),
             }
         )
-    return rows
+    return {"rounds": ROUNDS, "rows": rows}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "segmenters.json")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    device = torch.device(options.device)
-    load_before = os.getloadavg()[0]
-    rows = measure(device)
-    versions = {
-        name: metadata.version(name) for name in ("gsegkit-smp", "torch", "segmentation-models-pytorch", "timm")
-    }
-    record = {
-        "what": f"default options, {SIZE} x {SIZE} px, {NUM_CLASSES} classes, training batch 16, prediction batch 1",
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
-        "threads": options.threads,
-        "cpus": os.cpu_count(),
-        "load_average": {"before": round(load_before, 2), "after": round(os.getloadavg()[0], 2)},
-        "note": "load above the number of threads means that other work ran: trust the ratios, not the times",
-        "seed": 0,
-        "rounds": ROUNDS,
-        "versions": {"python": platform.python_version(), **versions},
-        "results": rows,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    for row in rows:
-        print(*(f"{value:>12}" for value in row.values()))
+def toy(lab: Lab, rows: list[dict[str, Any]], train_images: int = 2000, test_images: int = 200) -> dict[str, Any]:
+    """Foreground IoU on the toy's test pictures after training on its exact masks; a row: segmenter, its options."""
+    if lab.tiny:
+        train_images, test_images = 40, 10
+    train, test = _toy_pairs(lab, "dataset", train_images), _toy_pairs(lab, "test", test_images)
+    found = []
+    for number, row in enumerate(rows):
+        ctx = lab.context(str(number), "segmenter", lab.seeds[0])
+        segmenter: SmpSegmenter = (
+            installed().build("segmenter", row["segmenter"], row.get("options", {})).to(lab.device)
+        )
+        began = time.process_time()
+        segmenter.fit(train, ctx)
+        seconds = time.process_time() - began
+        masks = torch.cat([segmenter.eval().predict(pixels) for pixels in test.pixels.split(32)]) > 0
+        truth = test.masks > 0
+        ious = (masks & truth).sum((1, 2)) / (masks | truth).sum((1, 2)).clamp_min(1)
+        facts = {"encoder": segmenter.config.encoder, "steps": segmenter.config.steps}
+        found.append({**row, **facts, "cpu_seconds": round(seconds, 1), "iou_foreground": round(float(ious.mean()), 4)})
+        say(str(found[-1]))
+    return {"train_images": train_images, "test_images": test_images, "rows": found}
 
 
-if __name__ == "__main__":
-    main()
+def _toy_pairs(lab: Lab, purpose: str, count: int) -> MemoryDataset:
+    generator = CASES["toy"].build(lab.device)
+    pixels, masks = [], []
+    for seeds in sample_seeds(lab.seeds[0], purpose, 0, count).split(100):
+        batch = generator.sample(seeds)
+        pixels.append(to_pixels(batch.images))
+        masks.append(generator.truth(batch).to(torch.uint8))
+    names = ("background", *(f"part-{number}" for number in range(1, NUM_CLASSES)))
+    return MemoryDataset(torch.cat(pixels), torch.cat(masks), names, fit_rule="native")

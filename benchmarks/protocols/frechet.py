@@ -1,0 +1,71 @@
+"""Frechet distance of generated and real pictures on a named backbone, beside that of two halves of the reals.
+
+With the backbone of the evaluator `frechet`, as `gsegkit evaluate-generator` takes it; `distances` adds noise and
+held-out photographs as marks on the scale. Read the number beside that of the halves, never as an FID.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gsegkit_eval.frechet import Backbone, frechet_distance
+from torch import Tensor
+
+from benchmarks.protocols.common import CASES, Lab
+from gsegkit.dataset import UnlabelledImages
+from gsegkit.images import fit_pixels, list_images, to_images
+from gsegkit.plugins import installed
+from gsegkit.seeds import sample_seeds
+
+
+def features(network: Backbone, images: Tensor) -> np.ndarray:
+    """[N, 3, H, W] float32 in [-1, 1] -> [N, 448] float64."""
+    return torch.cat([network(part) for part in images.split(64)]).numpy()
+
+
+def distances(
+    lab: Lab, case: str, data: str, held_out: str, samples: int, held_out_size: list[int] | None = None
+) -> dict[str, Any]:
+    """Of the case's generator to the photographs `data` that it was trained on, and to some it has not seen.
+
+    `held_out_size` [H, W]: these are reduced to it first.
+    """
+    generator = CASES[case].build(lab.device)
+    size, rule = (generator.info.height, generator.info.width), generator.info.fit_rule
+    network = Backbone()
+
+    def reals(name: str, first: tuple[int, ...] | None = None) -> np.ndarray:
+        files = UnlabelledImages(tuple(list_images(lab.data(name) / "images")), first or size, rule)
+        return features(network, to_images(fit_pixels(files.batch(range(len(files))), size, rule)))
+
+    real = reals(data)
+    order = np.random.RandomState(0).permutation(len(real))
+    half, other = real[order[: len(real) // 2]], real[order[len(real) // 2 :]]
+    seeds = sample_seeds(0, "test", 0, samples)
+    made = torch.cat([generator.sample(part).images for part in torch.split(seeds, 32)]).clamp(-1, 1)
+    fake, held = features(network, made), reals(held_out, tuple(held_out_size) if held_out_size else None)
+    scale = np.cov(real, rowvar=False).trace()
+    noise = features(network, torch.randn_like(made) * made.std() + made.mean())
+    pairs = {
+        "real half - real half": (half, other),
+        "generated - real half": (fake[: len(half)], half),
+        "noise of the same mean and spread per pixel - real half": (noise, half),
+        "generated - held out": (fake, held),
+        "real half - held out": (half, held),
+    }
+    found = {name: round(frechet_distance(one, two) / scale, 4) for name, (one, two) in pairs.items()}
+    return {"backbone": network.title, "unit": "share of the reals' total variance", **found}
+
+
+def evaluator(lab: Lab, cases: dict[str, str]) -> dict[str, Any]:
+    """What the evaluator `frechet` says of generators; case -> photographs."""
+    found: dict[str, Any] = {}
+    for name, data in cases.items():
+        generator = CASES[name].build(lab.device)
+        images = installed().build("dataset", "folder").images(lab.data(data))
+        judge = installed().build("generator-evaluator", "frechet")
+        report = judge.evaluate(generator, images, lab.context(name, "frechet", 0))
+        found[name] = {k: round(float(v), 4) for k, v in report.metrics.items() if isinstance(v, int | float)}
+    return found

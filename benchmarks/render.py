@@ -1,0 +1,128 @@
+"""Numbers on pages, rendered from result files.
+
+A table or a paragraph from a template of benchmarks/tables (Jinja; `v` below is its function):
+
+    <!-- table: directions-masks -->
+    ...
+    <!-- /table -->
+
+A number in a sentence, as RESULT; PATH; FORMAT, see `shown`:
+
+    IoU is <!-- result: directions-toy; mean/both, level otsu; .3f -->0.987<!-- /result --> here.
+
+What was not measured by us (a paper's numbers, or a count) is marked, so that it is not taken for a forgotten one:
+
+    <!-- not measured: the paper's Table 5 -->
+    ...
+    <!-- /not measured -->
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from benchmarks.paths import look_up
+from benchmarks.recipe import ROOT
+from benchmarks.result import read_result
+from gsegkit.errors import GsegkitError
+
+TABLES = ROOT / "benchmarks" / "tables"
+_BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+_NUMBER = re.compile(r"(<!-- result: (?P<what>[^>]+?) -->).*?(<!-- /result -->)", re.DOTALL)
+_WAIVED = re.compile(r"<!-- not measured: .*? -->.*?<!-- /not measured -->", re.DOTALL)
+_CODE = re.compile(r"^(?: {4,}|\t)[^\n]*$|```.*?```|`[^`]*`", re.DOTALL | re.MULTILINE)
+_MEASURED = re.compile(r"(?<![\w.:/v-])\d*\.\d{2,}(?![\w.])|\d \+- \d|\d ± \d")
+_WAYS = {"mean": statistics.mean, "median": statistics.median, "min": min, "max": max, "std": statistics.stdev,
+         "sum": sum, "count": len}  # fmt: skip
+
+
+def pages() -> list[Path]:
+    """Every page that may show a measured number."""
+    found = [ROOT / "README.md", *(ROOT / "plugins").glob("*/README.md")]
+    return sorted([*found, *(ROOT / "docs").glob("explanation/*.md"), *(ROOT / "docs").glob("how-to/*.md")])
+
+
+@functools.cache
+def _values(name: str) -> dict[str, Any]:
+    return read_result(name).values
+
+
+def shown(name: str, path: str, form: str = ".3f") -> str:
+    """A number of a result as text.
+
+    Args:
+        name: of the result.
+        path: see `look_up`; several numbers are joined by ", ".
+        form: a format of Python; before it `*N` or `/N` (scales), after it one of mean, median, min, max, std, sum,
+            count, or range ("0.96 to 0.98").
+    """
+    words = form.split()
+    scale = words.pop(0) if words and words[0][0] in "*/" else "*1"
+    spec = words.pop(0) if words and words[0] not in _WAYS and words[0] != "range" else ".3f"
+    factor = float(scale[1:]) if scale[0] == "*" else 1 / float(scale[1:])
+    found = look_up(_values(name), path)
+    numbers = [value * factor if not isinstance(value, str) else value for value in _flat(found)]
+    if words == ["range"]:
+        low, high = format(min(numbers), spec), format(max(numbers), spec)
+        return low if low == high else f"{low} to {high}"
+    if words:
+        numbers = [_WAYS[words[0]](numbers)]
+    return ", ".join(value if isinstance(value, str) else format(value, spec) for value in numbers)
+
+
+def _flat(found: Any) -> list[Any]:
+    return list(found) if isinstance(found, list) else [found]
+
+
+def rendered(text: str) -> str:
+    """A page with every marked number renewed.
+
+    Raises:
+        GsegkitError: a marker names a result, path or template that does not exist.
+    """
+    text = _BLOCK.sub(lambda m: m[1] + _table(m["name"]) + m[3], text)
+    return _NUMBER.sub(lambda m: m[1] + shown(*(part.strip() for part in m["what"].split(";"))) + m[3], text)
+
+
+def _table(name: str) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TABLES), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals |= {"v": shown, "values": _values, "path": look_up}
+    try:
+        text = environment.get_template(f"{name}.md").render()
+    except jinja2.TemplateError as error:
+        raise GsegkitError(f"the table '{name}' cannot be rendered: {error}", f"see {TABLES / name}.md") from error
+    return text.strip("\n") + "\n"
+
+
+def unmarked(text: str) -> list[str]:
+    """Tables and sentences of a page that look measured and have no marker.
+
+    A table counts when a column is aligned to the right; elsewhere, a number with two or more decimals outside code.
+    """
+    for pattern in (_BLOCK, _NUMBER, _WAIVED, _CODE):
+        text = pattern.sub("", text)
+    found = [line.strip() for line in text.splitlines() if re.match(r"\s*\|[\s|:-]*-:[\s|:-]*$", line)]
+    return found + [
+        line.strip() for line in text.splitlines() if not line.strip().startswith("|") and _MEASURED.search(line)
+    ]
+
+
+def render_all(write: bool = True) -> list[str]:
+    """Render every page; those that changed (or would change), as paths below the root."""
+    stale = []
+    for page in pages():
+        before = page.read_text(encoding="utf-8")
+        after = rendered(before)
+        if after != before:
+            stale.append(str(page.relative_to(ROOT)))
+            if write:
+                page.write_text(after, encoding="utf-8")
+    return stale
