@@ -51,12 +51,12 @@ def run(
         raise GsegkitError(
             f"not committed: {', '.join(differing[:5])}", "commit first, or add --dirty and the result says so"
         )
-    began, cpu, before = time.perf_counter(), _cpu_seconds(), load()
+    began, cpu, before, code = time.perf_counter(), _cpu_seconds(), load(), commit()
     torch.set_num_threads(recipe.threads)
     with tempfile.TemporaryDirectory(prefix="gsegkit-benchmark-") as scratch:
         values = _values(recipe, (work or Path(scratch)).resolve(), device, tiny)
     result = Result(
-        **_described(recipe), origin="runner", commit=commit(), dirty=bool(differing),
+        **_described(recipe), origin="runner", commit=code, dirty=bool(differing),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), versions=versions(),
         device=device_name(device), cpus=os.cpu_count(), load_average=[before, load()],
         seconds=round(time.perf_counter() - began, 1), cpu_seconds=round(_cpu_seconds() - cpu, 1), peak_mb=_peak_mb(),

@@ -1,10 +1,11 @@
 """Clusterings of a generator's pixels compared, as in Table IV of KLiSH (Xu, Zhang and Hu 2022).
 
-`compared`, with `data` (photographs with masks): a U-Net trained WITH these labels segments the generated images; AMI,
-ARI and the greedy maximum-matching mIoU of every method against it, at equal numbers of clusters, over several seeds. The
-U-Net's own score on photographs that it has not seen tells how far it can be trusted. Without `data`: only how stable a
-method is, the mean adjusted Rand index between the clusterings of two seeds on the same images. Each seed has its own
-images to fit on; all clusterings are scored on the same other images. A method with a hierarchy is fitted once and cut.
+`compared`, with `data` (photographs with masks): a U-Net trained WITH these labels segments the generated images;
+AMI, ARI and the greedy maximum-matching mIoU of every method against it, at equal numbers of clusters, over several
+seeds. The U-Net's own score on photographs that it has not seen tells how far it can be trusted. Without `data`: only
+how stable a method is, the mean adjusted Rand index between the clusterings of two seeds on the same images. Each
+seed has its own images to fit on; all clusterings are scored on the same other images. A method with a hierarchy is
+fitted once and cut.
 
 `toy`: foreground IoU with the toy's exact masks.
 """
@@ -321,12 +322,16 @@ def compared(
         case: the generator.
         k: numbers of clusters.
         methods: keys of `METHODS`.
-        data, held_out: photographs with masks for the reference, and to test it on (empty: a quarter of `data`).
+        data: photographs with masks for the reference.
+        held_out: to test it on; empty: a quarter of `data`.
         min_scale: smallest maps that all methods read; paper 0.
-        images, pixels: that each clustering is fitted on; paper 256 and all 65,536.
-        eval_images, scored_pixels: images that are scored, paper 10,000; pixels that AMI, ARI and stability see.
+        images: that each clustering is fitted on; paper 256.
+        pixels: of each image; paper all 65,536.
+        eval_images: images that are scored; paper 10,000.
+        scored_pixels: that AMI, ARI and stability see.
         reference_steps: of the reference's training.
-        sheet, sheet_images: a PNG of docs/figures/klish with so many images, first seed, largest k.
+        sheet: a PNG of docs/figures/klish; first seed, largest k.
+        sheet_images: in it.
     """
     if lab.tiny:
         images, eval_images, reference_steps, methods, k = 8, 8, 2, methods[:2], k[:1]

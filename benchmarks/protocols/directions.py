@@ -1,7 +1,7 @@
 """Directions, measured: the papers' ablations on our generators, the toy, speed, cosines and figures.
 
-`toy`: exact masks. `tables`: generator -> directions -> refiners -> segmenter -> annotated photographs, for every row and
-seed. `speed`: seconds a step beside a plain reading. `pictures`: cosines, and the figures of
+`toy`: exact masks. `tables`: generator -> directions -> refiners -> segmenter -> annotated photographs, for every row
+and seed. `speed`: seconds a step beside a plain reading. `pictures`: cosines, and the figures of
 docs/explanation/directions.md.
 """
 
