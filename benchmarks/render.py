@@ -37,7 +37,7 @@ _BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- /table -->)",
 _NUMBER = re.compile(r"(<!-- result: (?P<what>[^>]+?) -->).*?(<!-- /result -->)", re.DOTALL)
 _WAIVED = re.compile(r"<!-- not measured: .*? -->.*?<!-- /not measured -->", re.DOTALL)
 _CODE = re.compile(r"^(?: {4,}|\t)[^\n]*$|```.*?```|`[^`]*`", re.DOTALL | re.MULTILINE)
-_MEASURED = re.compile(r"(?<![\w.:/v-])\d*\.\d{2,}(?![\w.])|\d \+- \d|\d ± \d")
+_MEASURED = re.compile(r"(?<![\w.:/])\d*\.\d{3,}(?![\w.])|\d ± \d")
 _WAYS = {"mean": statistics.mean, "median": statistics.median, "min": min, "max": max, "std": statistics.stdev,
          "sum": sum, "count": len}  # fmt: skip
 
@@ -103,16 +103,15 @@ def _table(name: str) -> str:
 
 
 def unmarked(text: str) -> list[str]:
-    """Tables and sentences of a page that look measured and have no marker.
+    """Tables and lines of a page that look measured and have no marker.
 
-    A table counts when a column is aligned to the right; elsewhere, a number with two or more decimals outside code.
+    A table counts when a column is aligned to the right; elsewhere, a number with three or more decimals outside code.
     """
     for pattern in (_BLOCK, _NUMBER, _WAIVED, _CODE):
         text = pattern.sub("", text)
-    found = [line.strip() for line in text.splitlines() if re.match(r"\s*\|[\s|:-]*-:[\s|:-]*$", line)]
-    return found + [
-        line.strip() for line in text.splitlines() if not line.strip().startswith("|") and _MEASURED.search(line)
-    ]
+    lines = [line.strip() for line in text.splitlines()]
+    tables = [line for line in lines if line.startswith("|") and re.search(r"\|\s*-+:\s*(?=\|)", line)]
+    return tables + [line for line in lines if not line.startswith("|") and _MEASURED.search(line)]
 
 
 def render_all(write: bool = True) -> list[str]:
