@@ -1,0 +1,60 @@
+"""Numbers on pages come from result files."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+pytest.importorskip("gsegkit_eval", reason="benchmarks need every plugin")
+
+from benchmarks import render  # noqa: E402
+from benchmarks.recipe import read_recipe, recipes  # noqa: E402
+from benchmarks.result import BEFORE, RESULTS, judged, read_result  # noqa: E402
+
+PAGES = render.pages()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_numbers_of_a_page_are_those_of_the_result_files(page):
+    text = page.read_text(encoding="utf-8")
+    assert render.rendered(text) == text, "run: python -m benchmarks render"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_measured_numbers_have_a_marker(page):
+    assert not render.unmarked(page.read_text(encoding="utf-8")), "mark them, see benchmarks/README.md"
+
+
+def test_a_number_that_was_typed_is_found():
+    assert render.unmarked("| a | IoU |\n| --- | --: |\n| b | 0.9 |\n") == ["| --- | --: |"]
+    assert render.unmarked("The IoU is 0.953.") == ["The IoU is 0.953."]
+    assert not render.unmarked("`lr=0.001` and torch 2.15, weights of 0.25\n\n    python x.py 0.953\n")
+    assert not render.unmarked("<!-- not measured: the paper -->0.953<!-- /not measured -->")
+
+
+def test_a_stale_number_is_renewed():
+    marker = "<!-- result: directions-toy; mean/both, level otsu; .3f -->"
+    text = f"IoU {marker}0.123<!-- /result -->."
+    number = read_result("directions-toy").values["mean"]["both, level otsu"]
+    assert render.rendered(text) == f"IoU {marker}{number:.3f}<!-- /result -->."
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_every_result_has_the_schema_a_recipe_and_its_verdict(path):
+    result = read_result(path.stem)
+    recipe = read_recipe(ROOT / "benchmarks" / "recipes" / path.name.replace(".json", ".toml"))
+    assert result.recipe == recipe.name
+    assert result.commit
+    assert {"checks": result.checks, "verdict": result.verdict} == judged(recipe, result.values)
+    if result.origin != BEFORE:
+        known = (result.versions, result.device, result.threads, result.load_average, result.seconds, result.command)
+        assert None not in known
+
+
+def test_every_recipe_names_a_protocol_with_its_options():
+    for recipe in recipes():
+        if recipe.protocol is not None:
+            recipe.function()
