@@ -37,7 +37,7 @@ _BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- /table -->)",
 _NUMBER = re.compile(r"(<!-- result: (?P<what>[^>]+?) -->).*?(<!-- /result -->)", re.DOTALL)
 _WAIVED = re.compile(r"<!-- not measured: .*? -->.*?<!-- /not measured -->", re.DOTALL)
 _CODE = re.compile(r"^(?: {4,}|\t)[^\n]*$|```.*?```|`[^`]*`", re.DOTALL | re.MULTILINE)
-_MEASURED = re.compile(r"(?<![\w.:/])\d*\.\d{3,}(?![\w.])|\d ± \d")
+_MEASURED = re.compile(r"(?<![\w.:/])\d*\.\d{3,}(?!\w|\.\d)|\d ± \d")
 _WAYS = {"mean": statistics.mean, "median": statistics.median, "min": min, "max": max, "std": statistics.stdev,
          "sum": sum, "count": len}  # fmt: skip
 
