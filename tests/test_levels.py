@@ -116,7 +116,7 @@ def test_it_is_no_cluster_extractor_and_keeps_the_contract():
     assert not issubclass(Shades, ClusterExtractor)
     results = run_checks(Entry(Shade().gsegkit_components()[0], "shades", "1"), KitSettings(iou_floor=0.0))
     assert [f"{one.check}: {one.message}" for one in results if one.status not in ("passed", "skipped")] == []
-    assert {"levels", "levels_are_stored"} <= {one.check for one in results if one.status == "passed"}
+    assert {"levels", "levels-are-stored"} <= {one.check for one in results if one.status == "passed"}
 
 
 def test_it_is_named_at_any_level(toy, shades):

@@ -94,7 +94,7 @@ def session(registry):
 def tree_plan():
     return Plan.from_options(
         {"gen": "toy", "extractor": "tree", "seg": "tiny", "eval": "count", "num_samples": 24, "device": "cpu"},
-        ["gen.size=24", "seg.steps=30", "extractor.images=8", "extractor.pixels_per_image=40"],
+        ["gen.size=24", "seg.steps=30", "extractor.num_images=8", "extractor.pixels_per_image=40"],
         batch_size=8,
     )
 
@@ -106,7 +106,7 @@ def toy():
 
 @pytest.fixture
 def tree(toy, tmp_path):
-    part = Tree(ClusterConfig(images=8, pixels_per_image=40))
+    part = Tree(ClusterConfig(num_images=8, pixels_per_image=40))
     part.fit(toy, RunContext(tmp_path / "fit", seed=1))
     return part.eval()
 
@@ -268,7 +268,7 @@ def test_the_fingerprint_is_that_of_the_fit_not_of_the_cut(tree, toy, tmp_path):
     first = tree.fingerprint()
     tree.cut(3)
     assert tree.fingerprint() == first
-    other = Tree(ClusterConfig(images=8, pixels_per_image=40))
+    other = Tree(ClusterConfig(num_images=8, pixels_per_image=40))
     other.fit(toy, RunContext(tmp_path / "other", seed=2))
     assert other.fingerprint() != first
     native = Native(Config())

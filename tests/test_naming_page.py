@@ -60,7 +60,7 @@ def toy():
 
 @pytest.fixture(scope="module")
 def extractor(toy, tmp_path_factory):
-    part = Stripes(ClusterConfig(images=6, pixels_per_image=50, k=3))
+    part = Stripes(ClusterConfig(num_images=6, pixels_per_image=50, k=3))
     part.fit(toy, RunContext(tmp_path_factory.mktemp("fit"), seed=1))
     return part.eval()
 

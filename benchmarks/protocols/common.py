@@ -260,7 +260,7 @@ class Lab:
                      "dropped": {k: v for k, v in pairs.counts.items() if k not in ("candidates", "kept")}}  # fmt: skip
             facts |= {k: v for k, v in extractor.facts().items() if k in FOUND}
             predict = Predictor(segmenter)
-        evaluator = installed().build("evaluator", "masks", {"match_images": row.match_images})
+        evaluator = installed().build("evaluator", "masks", {"num_match_images": row.match_images})
         report = evaluator.evaluate(predict, data, self.context(name, "report", seed))
         metrics = {key: report.metrics[key] for key in (*METRICS, *BASELINES)}
         atomic_write_json(path, {**{k: round(float(v), 4) for k, v in metrics.items() if v is not None}, **facts})

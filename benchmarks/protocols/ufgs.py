@@ -88,7 +88,7 @@ def fine(
 
     `weights`: of the StyleGAN2, in the zoo or (`stored`) a folder beside the data sets.
     """
-    given = [*(options or []), f"eval.match_images={MATCH_IMAGES}"]
+    given = [*(options or []), f"eval.num_match_images={MATCH_IMAGES}"]
     given += [f"gen.weights={weights_folder(weights) if stored else weights}"] if weights else []
     annotated = api.open_labelled(lab.data(data), api.Session.default())
     rows = [_row(lab, data, extractor, given, seed) for seed in lab.seeds]

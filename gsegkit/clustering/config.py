@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -12,12 +13,14 @@ from gsegkit.config import Available, Config
 class FeatureConfig(Config):
     """Which features are read, and of how many pixels."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"images": "num_images"}
+
     layers: tuple[str, ...] = Field((), description="feature maps by name; empty = the paper's rule (from shapes)")
     max_channels: int = Field(1000, ge=1, description="the rule stops before more channels than this")
     min_scale: float = Field(
         0.5, ge=0, le=1, description="and at maps smaller than this share of the image, which tell place, not part"
     )
-    images: int = Field(256, ge=1, description="generated images that are looked at; paper 256")
+    num_images: int = Field(256, ge=1, description="generated images whose pixels are clustered; paper 256")
     resolution: int = Field(256, ge=4, description="longer side of the map that pixels are taken from; paper 256")
     pixels_per_image: int | None = Field(
         256, ge=1, description="random pixels of each image; null = all of them, as in the paper"

@@ -277,5 +277,5 @@ def check_count(points: Points, clusters: int) -> None:
     if len(points) < clusters:
         raise DataError(
             f"{len(points)} pixels cannot make {clusters} clusters",
-            "raise images or pixels_per_image, or ask for fewer",
+            "raise num_images or pixels_per_image, or ask for fewer",
         )

@@ -110,12 +110,12 @@ def collect_points(
     specs = [info.feature(name) for name in layers]
     size = map_size(info, config.resolution)
     per_image = min(config.pixels_per_image or size[0] * size[1], size[0] * size[1])
-    num_images = ctx.limit(config.images, SMOKE_SAMPLES)
+    num_images = ctx.limit(config.num_images, SMOKE_SAMPLES)
     count, dim = num_images * per_image, sum(spec.channels for spec in specs)
     x = _buffer(count, dim, config, ctx, extra_bytes_per_point)
     pixel = torch.empty(count, dtype=torch.int64)
     row = 0
-    batches = list(ctx.batches("fit", config.images))
+    batches = list(ctx.batches("fit", config.num_images))
     with frozen(generator):
         for seeds in ctx.track(batches, "reading features"):
             batch = generator.sample(seeds, features=layers)
@@ -198,7 +198,7 @@ def _buffer(count: int, dim: int, config: FeatureConfig, ctx: RunContext, extra:
     on_disk = config.storage == "disk"
     per_point = extra + (0 if on_disk else dim * dtype.itemsize)
     if count * per_point > config.memory_mib << 20:
-        fitting = (config.memory_mib << 20) // (per_point * max(config.images, 1))
+        fitting = (config.memory_mib << 20) // (per_point * max(config.num_images, 1))
         remedies = [f"lower pixels_per_image to {fitting}"] if fitting else []
         remedies += ["raise memory_mib"] + ([] if on_disk else ["use storage=disk"])
         raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gsegkit.plugins import Component, hookimpl
 
-KLISH = "Xu and Zheng 2022, KLiSH, Table IV"
+KLISH = "Xu, Zhang and Hu 2022, KLiSH, Table IV"
 
 
 @hookimpl

@@ -1,7 +1,7 @@
 """Extractor `ahc`: agglomerative hierarchical clustering of a generator's pixels, and a linear classifier for each cut.
 
-As the baseline of Xu and Zheng, KLiSH, Table IV: scikit-learn's tree of few pixels. A tree says nothing of a pixel that
-was not in it, so a linear softmax classifier learns each cut and is used on all other pixels.
+As the baseline of Xu, Zhang and Hu, KLiSH, Table IV: scikit-learn's tree of few pixels. A tree does not
+classify a pixel that was not in it, so a linear softmax classifier learns each cut and is used on all other pixels.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class AhcExtractor(ClusterExtractor):
         """See `ClusterExtractor.fit`; refuses before anything is read when the distances would not fit."""
         size = map_size(generator.info, self.config.resolution)
         per_image = min(self.config.pixels_per_image or size[0] * size[1], size[0] * size[1])
-        num_images = ctx.limit(self.config.images, SMOKE_SAMPLES)
+        num_images = ctx.limit(self.config.num_images, SMOKE_SAMPLES)
         layers = select_layers(generator.info, self.config)
         dim = sum(generator.info.feature(name).channels for name in layers)
         self._check_memory(num_images, per_image, dim)
@@ -101,7 +101,7 @@ class AhcExtractor(ClusterExtractor):
         if tree_bytes(count, dim) <= limit:
             return
         fitting = next((n for n in range(per_image, 0, -1) if tree_bytes(num_images * n, dim) <= limit), 0)
-        remedies = [f"lower pixels_per_image to {fitting}"] if fitting else ["lower images"]
+        remedies = [f"lower pixels_per_image to {fitting}"] if fitting else ["lower num_images"]
         raise ConfigError(
             f"a tree of {count:,} points needs {tree_bytes(count, dim) / 2**20:,.0f} MiB for the distances of all "
             f"pairs, memory_mib is {self.config.memory_mib}",

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from gsegkit.clustering.config import ClusterConfig
 
 #: The published setting of k-means and KASP: every pixel of 256 maps of 256 x 256, too many for memory.
-_ALL_PIXELS = {"min_scale": 0.0, "images": 256, "resolution": 256, "pixels_per_image": None, "storage": "disk"}
+_ALL_PIXELS = {"min_scale": 0.0, "num_images": 256, "resolution": 256, "pixels_per_image": None, "storage": "disk"}
 
 _K = "number of clusters; paper 20, 26 and 30 for faces"
 
@@ -33,7 +33,7 @@ class AhcConfig(ClusterConfig):
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {  # of the published code; the paper's text has 16 images
             "min_scale": 0.0,
-            "images": 32,
+            "num_images": 32,
             "resolution": 64,
             "pixels_per_image": None,
             "max_levels": 100,

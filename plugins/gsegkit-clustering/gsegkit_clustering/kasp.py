@@ -1,6 +1,6 @@
 """Extractor `kasp`: k-means-based approximate spectral clustering (Yan, Huang and Jordan 2009).
 
-As the baseline of Xu and Zheng, KLiSH, Table IV: k-means into 100 clusters, spectral clustering of their centroids.
+As the baseline of Xu, Zhang and Hu, KLiSH, Table IV: k-means into 100 clusters, spectral clustering of their centroids.
 A new pixel takes the cluster of its nearest centroid.
 """
 

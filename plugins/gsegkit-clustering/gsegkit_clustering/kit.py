@@ -5,7 +5,7 @@ from __future__ import annotations
 from gsegkit.testing.settings import KitSettings
 
 #: What the conformance kit fits: some hundred pixels of the toy.
-_SMALL = {"images": 8, "pixels_per_image": 64, "kmeans": "torch"}
+_SMALL = {"num_images": 8, "pixels_per_image": 64, "kmeans": "torch"}
 
 KMEANS = KitSettings(
     options=_SMALL,
@@ -13,7 +13,7 @@ KMEANS = KitSettings(
     iou_floor=0.45,  # 0.56 to 0.84 with seeds 0 to 5
 )
 AHC = KitSettings(
-    options={"images": 8, "pixels_per_image": 24, "max_levels": 12},
+    options={"num_images": 8, "pixels_per_image": 24, "max_levels": 12},
     quality_options={"pixels_per_image": 6, "max_levels": 10},
     iou_floor=0.7,  # 0.81 to 0.90 with seeds 0 to 5
 )

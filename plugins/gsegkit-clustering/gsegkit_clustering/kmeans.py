@@ -1,6 +1,6 @@
 """Extractor `kmeans`: k-means++ of a generator's pixels; a new pixel belongs to the nearest centre.
 
-As the baseline of Xu and Zheng, KLiSH, Table IV, in both of their metrics.
+As the baseline of Xu, Zhang and Hu, KLiSH, Table IV, in both of their metrics.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def fit(make, toy, tmp_path):
 def collect(toy, tmp_path):
     """images, pixels of each -> the points that a fit with seed 0 sees"""
     return lambda images, pixels: collect_points(
-        toy, FeatureConfig(images=images, pixels_per_image=pixels), RunContext(tmp_path, seed=0)
+        toy, FeatureConfig(num_images=images, pixels_per_image=pixels), RunContext(tmp_path, seed=0)
     )
 
 

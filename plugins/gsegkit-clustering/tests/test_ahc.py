@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError
 
-SMALL = {"images": 16, "pixels_per_image": 40, "max_levels": 12}
+SMALL = {"num_images": 16, "pixels_per_image": 40, "max_levels": 12}
 SKLEARN = {
     "ward": {"linkage": "ward"},
     "arccos": {"linkage": "average", "metric": "cosine"},
@@ -111,7 +111,7 @@ def test_classifiers_repeat_most_labels(fit, metric):
 
 @pytest.mark.parametrize(("metric", "optimizer"), [("ward", "lbfgs"), ("arccos", "lbfgs"), ("arccos", "adam")])
 def test_scores_of_raw_features_give_the_labels_that_were_learnt(fit, collect, metric, optimizer):
-    part = fit("ahc", k=4, metric=metric, optimizer=optimizer, images=16, pixels_per_image=20, max_levels=4)
+    part = fit("ahc", k=4, metric=metric, optimizer=optimizer, num_images=16, pixels_per_image=20, max_levels=4)
     x = collect(16, 20).x
     rows = part.entry(4)["rows"]
     labels = (x @ part.weight[rows].T + part.bias[rows]).argmax(dim=1)
@@ -138,11 +138,11 @@ def test_a_cut_needs_no_refit(fit, pixels):
 def test_distances_that_do_not_fit_are_refused_before_anything_is_read(make, toy, tmp_path, monkeypatch):
     monkeypatch.setattr(type(toy), "synthesize", lambda *args, **options: pytest.fail("the generator ran"))
     with pytest.raises(ConfigError, match=r"a tree of 25,600 points needs 5,\d+ MiB") as caught:
-        make("ahc", images=256, pixels_per_image=100).fit(toy, RunContext(tmp_path))
+        make("ahc", num_images=256, pixels_per_image=100).fit(toy, RunContext(tmp_path))
     fitting = int(caught.value.hint.removeprefix("lower pixels_per_image to ").split(",")[0])
     assert tree_bytes(256 * fitting, 52) <= 2048 << 20 < tree_bytes(256 * (fitting + 1), 52)
-    with pytest.raises(ConfigError, match="lower images") as caught:
-        make("ahc", images=5000, pixels_per_image=100, memory_mib=1).fit(toy, RunContext(tmp_path))
+    with pytest.raises(ConfigError, match="lower num_images") as caught:
+        make("ahc", num_images=5000, pixels_per_image=100, memory_mib=1).fit(toy, RunContext(tmp_path))
 
 
 def test_the_published_setting_is_refused_by_default(make, toy, tmp_path):

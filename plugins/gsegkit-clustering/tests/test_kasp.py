@@ -7,7 +7,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from gsegkit.errors import ConfigError
 
-SMALL = {"images": 16, "pixels_per_image": 100, "kmeans": "torch", "centroids": 25}
+SMALL = {"num_images": 16, "pixels_per_image": 100, "kmeans": "torch", "centroids": 25}
 
 
 @pytest.fixture

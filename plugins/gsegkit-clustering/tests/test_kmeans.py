@@ -10,7 +10,7 @@ from gsegkit_clustering.points import as_float32
 
 from gsegkit.errors import ConfigError, DataError
 
-SMALL = {"images": 16, "pixels_per_image": 100, "kmeans": "torch"}
+SMALL = {"num_images": 16, "pixels_per_image": 100, "kmeans": "torch"}
 
 
 def test_the_plugin_is_light_and_registered():
@@ -85,11 +85,11 @@ def test_the_option_kmeans_chooses_the_backend(fit, monkeypatch):
 
 def test_more_clusters_than_points(fit):
     with pytest.raises(DataError, match="16 pixels cannot make 20 clusters"):
-        fit("kmeans", k=20, images=4, pixels_per_image=4)
+        fit("kmeans", k=20, num_images=4, pixels_per_image=4)
     with pytest.raises(DataError, match="16 pixels cannot make 100 clusters"):
-        fit("kasp", images=4, pixels_per_image=4)
+        fit("kasp", num_images=4, pixels_per_image=4)
     with pytest.raises(DataError, match="4 pixels cannot make 10 clusters"):
-        fit("ahc", images=2, pixels_per_image=2)
+        fit("ahc", num_images=2, pixels_per_image=2)
 
 
 def test_a_copy_that_does_not_fit_is_refused(points_of):

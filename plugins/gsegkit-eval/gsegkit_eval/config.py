@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,8 +16,10 @@ MATCH_FILES = (".yaml", ".yml", ".json", ".toml")
 class MasksConfig(Config):
     """Options of the evaluator `masks`."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"match_images": "num_match_images"}
+
     match: str = Field("auto", description="auto, names, index, greedy, hungarian, or a file (see the README)")
-    match_images: int | None = Field(
+    num_match_images: int | None = Field(
         None, ge=1, description="decide greedy / hungarian on this many images, then leave them out; null = on all"
     )
     beta2: float = Field(0.3, gt=0, description="squared beta of F_beta; 0.3 in the saliency literature")
@@ -33,8 +36,8 @@ class MasksConfig(Config):
 
     @model_validator(mode="after")
     def _images_are_used(self) -> MasksConfig:
-        if self.match_images is not None and self.match not in ("auto", "greedy", "hungarian"):
-            raise ValueError("match_images needs match=greedy, match=hungarian or match=auto")
+        if self.num_match_images is not None and self.match not in ("auto", "greedy", "hungarian"):
+            raise ValueError("num_match_images needs match=greedy, match=hungarian or match=auto")
         return self
 
 

@@ -77,7 +77,7 @@ class Masks(Evaluator):
         used = ""
         if matching is not None:
             dataset, used = leave_out(dataset, matching.labels_used)
-        elif self.config.match_images is not None:
+        elif self.config.num_match_images is not None:
             matching, dataset = self._match_on_few(predict, dataset, num_predicted, ctx)
         curve = FCurve(self.config.beta2, first=255 - self.config.thresholds)
         tally = self._count(predict, dataset, num_predicted, matching, curve, ctx)
@@ -117,13 +117,13 @@ class Masks(Evaluator):
     def _match_on_few(
         self, predict: Predict, dataset: LabelledDataset, num_predicted: int, ctx: RunContext
     ) -> tuple[Matching, LabelledDataset]:
-        """Match on `match_images` images drawn by the context's seed; the data set without them."""
-        assert self.config.match_images is not None
-        count = ctx.limit(self.config.match_images)
+        """Match on `num_match_images` images drawn by the context's seed; the data set without them."""
+        assert self.config.num_match_images is not None
+        count = ctx.limit(self.config.num_match_images)
         if count >= len(dataset):
             raise ConfigError(
-                f"match_images={count} leaves nothing to score: the data set has {len(dataset)} images",
-                "give fewer, or match_images=null to match on all of them",
+                f"num_match_images={count} leaves nothing to score: the data set has {len(dataset)} images",
+                "give fewer, or num_match_images=null to match on all of them",
             )
         chosen = set(choose_images(len(dataset), count, ctx.seed))
         few = Subset(dataset, sorted(chosen))
@@ -133,7 +133,7 @@ class Masks(Evaluator):
             for sample in scored(few, ctx, "matching")
         ]
         if not np.any(tables):
-            raise DataError("no image of the matching has a labelled pixel: every mask is 255", "raise match_images")
+            raise DataError("no image used for matching has a labelled pixel", "raise num_match_images")
         used = f"this used the labels of {count} images drawn by seed {ctx.seed}, which were left out of the score"
         rest = Subset(dataset, [i for i in range(len(dataset)) if i not in chosen])
         return self._found(np.stack(tables), used), rest

@@ -392,7 +392,7 @@ def test_images_that_named_the_clusters_are_not_scored(score, tmp_path):
 def test_matching_on_a_few_images(match, tmp_path):
     masks, probs = random_case(n=8, k_true=3, k_predicted=4)
     predict, data = Lookup(probs), dataset_of(masks)
-    report = run("masks", predict, data, tmp_path, match=match, match_images=3)
+    report = run("masks", predict, data, tmp_path, match=match, num_match_images=3)
     assert predict.calls == 1 + 8, "one to learn the number of classes, then each image once"
     assert report.metrics["num_images"] == 5
     used = [i for i in range(8) if f"image-{i}" not in report.per_image]
@@ -411,17 +411,17 @@ def test_matching_on_a_few_images(match, tmp_path):
 
 def test_matching_on_a_few_images_that_cannot_be(score, tmp_path):
     masks, probs = random_case(k_true=3, k_predicted=4)
-    with pytest.raises(ConfigError, match="match_images=5 leaves nothing to score"):
-        score(masks, probs, match="greedy", match_images=5)
-    with pytest.raises(ConfigError, match="match_images needs match=greedy"):
-        score(masks, probs, match="index", match_images=2)
-    named = score(masks, probs[:5], names=("k0", "k1", "k2", "k9"), match="greedy", match_images=1)
+    with pytest.raises(ConfigError, match="num_match_images=5 leaves nothing to score"):
+        score(masks, probs, match="greedy", num_match_images=5)
+    with pytest.raises(ConfigError, match="num_match_images needs match=greedy"):
+        score(masks, probs, match="index", num_match_images=2)
+    named = score(masks, probs[:5], names=("k0", "k1", "k2", "k9"), match="greedy", num_match_images=1)
     assert named.metrics["num_images"] == 4
-    same = score(*random_case(), names=("k0", "k1", "k2"), match_images=2)
+    same = score(*random_case(), names=("k0", "k1", "k2"), num_match_images=2)
     assert same.metrics["num_images"] == 5, "names need no labels, so nothing is left out"
     ignored = [torch.full_like(mask, 255) for mask in masks]
-    with pytest.raises(DataError, match="no image of the matching has a labelled pixel"):
-        score(ignored, probs, classes=("k0", "k1", "k2"), match="greedy", match_images=2)
+    with pytest.raises(DataError, match="no image used for matching has a labelled pixel"):
+        score(ignored, probs, classes=("k0", "k1", "k2"), match="greedy", num_match_images=2)
 
 
 def test_rules_that_do_not_fit(score):

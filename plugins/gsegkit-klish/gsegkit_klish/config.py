@@ -40,9 +40,21 @@ class KlishConfig(ClusterConfig):
     max_share: float | None = Field(
         None, gt=0, le=1, description="guard: a cluster with more than this share of the pixels takes no other in"
     )
+    filter_sigmas: float = Field(
+        1.0, ge=0, le=10, description="drop clusters whose logit(IoU) is this many deviations below the mean; paper 1"
+    )
+    lloyd_steps: int = Field(
+        100, ge=1, le=10_000, description="most k-means iterations after the filter; published code 2000"
+    )
+    lloyd_tol: float = Field(1e-3, ge=0, description="they stop when no coordinate of a centre moves by more than this")
+    auto_iou: float = Field(0.45, gt=0, lt=1, description="automatic cut: every cluster reaches this IoU")
+    auto_max: int = Field(24, ge=2, le=255, description="automatic cut: at most this many clusters")
     refit: Literal["none", "softmax"] = Field(
         "none", description="classifier of the first cut: its SVMs as they are, or a multinomial one fitted to it"
     )
+
+    refit_steps: int = Field(100, ge=1, le=10_000, description="refit=softmax: most L-BFGS iterations")
+    refit_decay: float = Field(1e-4, ge=0, description="refit=softmax: weight of the mean squared weight")
 
     @model_validator(mode="after")
     def _check_counts(self) -> KlishConfig:

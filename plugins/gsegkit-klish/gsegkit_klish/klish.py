@@ -1,12 +1,17 @@
 """KLiSH: k-means with linear separability heuristic.
 
-Xu et al., "Extracting Semantic Knowledge from GANs with Unsupervised Learning", Sec. 3.2 and Algorithm 1: pixels are
-cut into many k-means clusters; each gets an SVM; the least separable cluster joins the one it is confused with most;
-and so on, down to one cluster.
+Xu, Zhang and Hu, "Extracting Semantic Knowledge from GANs with Unsupervised Learning", Sec. 3.2 and Algorithm 1:
+pixels are cut into many k-means clusters; each gets an SVM; the least separable cluster joins the one it is confused
+with most; and so on, down to one cluster.
 
 Exact and incremental. The SVMs of Eq. 3 share no variable, and a merge changes the labels of the merged cluster alone.
 So every other SVM, its IoU (Eq. 4) and its ECoS with the others (Eq. 5) stay what they are: a merge solves one SVM and
 computes one row of ECoS, and the tree is that of the plain algorithm, which solves all of them again.
+
+Reading order, beside the paper: which maps are read (Sec. 4.1) is `gsegkit.clustering.points.select_layers`; the first
+clusters and their filter (Sec. 3.2) are `Klish._initial`; Eq. 3, the SVMs, is svm.py; Eq. 4 is `_iou`, Eq. 5 is in
+`Klish._merge` and `_choose`, which are the body of Algorithm 1, `Klish.cluster`; the cut is `default_cut`; classifiers
+become class probabilities in `gsegkit.clustering.extractor`; Algorithm 2 is `gsegkit.classes.greedy`.
 """
 
 from __future__ import annotations
@@ -30,25 +35,19 @@ from gsegkit.clustering.extractor import (
 )
 from gsegkit.clustering.points import Points
 from gsegkit.config import Config
-from gsegkit.context import CHECKPOINT_FILE, RunContext
+from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError, DataError, InterruptedRunError
+from gsegkit.rundir import CHECKPOINT_FILE
 from gsegkit.seeds import child_seed
 from gsegkit.tensors import load_tree, save_tree
 from gsegkit_klish.config import KlishConfig
 from gsegkit_klish.svm import SVMSolver, signs
 
 SMOKE_CLUSTERS = 8
-LLOYD_STEPS = 100  # of k-means after the filter; the published code allows 2,000
-LLOYD_TOL = 1e-3  # largest change of a centroid's coordinate at which it has converged
-FILTER_SIGMAS = 1.0  # clusters below mean - this * std of logit(IoU) are filtered
 LOGIT_EPS = 1e-6  # IoUs of 0 and 1 have no logit
-AUTO_IOU = 0.45  # automatic cut: every cluster reaches this IoU; see the card for what it gave on three generators
-AUTO_MAX = 24  # and at most this many clusters
 TIE = 1e-6  # IoUs closer than this are equal: the larger ECoS, then the lower index decides
 SNOWBALL_LEVELS = 20  # the last merges that are looked at for snowballing
 SNOWBALL_SHARE = 0.75  # share of them that went into the largest cluster
-REFIT_STEPS = 100  # L-BFGS iterations of the softmax classifier
-REFIT_DECAY = 1e-4  # its weight decay
 
 
 @dataclass
@@ -128,10 +127,12 @@ class Klish(ClusterExtractor):
         V, scores = self._solve_all(solver, labels, len(centres), ctx)
         iou = _ious(scores, labels)
         if c.filter and len(centres) > 2:
-            keep = unusual(iou).logical_not()
+            keep = unusual(iou, c.filter_sigmas).logical_not()
             ctx.info(f"filter: {int(keep.sum())} of {len(keep)} initial clusters kept")
             if not bool(keep.all()):
-                labels, centres = _assigned(points.x, _lloyd(points.x, centres[keep.to(centres.device)]))
+                labels, centres = _assigned(
+                    points.x, _lloyd(points.x, centres[keep.to(centres.device)], c.lloyd_steps, c.lloyd_tol)
+                )
                 V, scores = self._solve_all(solver, labels, len(centres), ctx)
                 iou = _ious(scores, labels)
         if c.k is not None and c.k > len(centres):
@@ -238,14 +239,14 @@ class Klish(ClusterExtractor):
         least = {k: float(level.facts["min_iou"]) for k, level in found.levels.items()}
         if self.config.min_iou is not None:
             return cut_by_iou(least, self.config.min_iou)
-        return cut_automatic(least)
+        return cut_automatic(least, self.config.auto_iou, self.config.auto_max)
 
     def _warn_of_snowball(self, tree: Tree, ctx: RunContext) -> None:
         share = snowball_share(tree.merges, torch.bincount(tree.leaf.cpu(), minlength=len(tree.merges) + 1).tolist())
         if len(tree.merges) >= SNOWBALL_LEVELS and share > SNOWBALL_SHARE:
             ctx.warn(
                 f"{share:.0%} of the last {SNOWBALL_LEVELS} merges went into the largest cluster: these features are "
-                "hardly separable; cut higher (k), or try max_share=0.5"
+                "barely separable; cut higher (k), or try max_share=0.5"
             )
 
     def _refit(self, found: Clustering, points: Points) -> Clustering:
@@ -256,7 +257,9 @@ class Klish(ClusterExtractor):
         level = found.levels[k]
         target = torch.tensor(level.leaves, device=found.leaf.device)[found.leaf]
         rows = list(level.rows)
-        weight, bias = fit_softmax(points.x, target, found.weight[rows], found.bias[rows])
+        weight, bias = fit_softmax(
+            points.x, target, found.weight[rows], found.bias[rows], self.config.refit_steps, self.config.refit_decay
+        )
         first = len(found.weight)
         changed = Partition(
             level.ids, tuple(range(first, first + k)), level.leaves, {**level.facts, "classifier": "softmax"}
@@ -294,15 +297,15 @@ def cut_by_iou(least: dict[int, float], threshold: float) -> int:
     return max(reached) if reached else max(least, key=lambda k: least[k])
 
 
-def cut_automatic(least: dict[int, float]) -> int:
-    """The IoU rule at AUTO_IOU, with at most AUTO_MAX clusters."""
-    return cut_by_iou({k: iou for k, iou in least.items() if k <= AUTO_MAX} or least, AUTO_IOU)
+def cut_automatic(least: dict[int, float], threshold: float, most: int) -> int:
+    """The IoU rule with at most that many clusters."""
+    return cut_by_iou({k: iou for k, iou in least.items() if k <= most} or least, threshold)
 
 
-def unusual(iou: Tensor) -> Tensor:
-    """Initial clusters to filter, [K] bool: logit(IoU) more than one standard deviation below the mean (Sec. 3.2)."""
+def unusual(iou: Tensor, sigmas: float = 1.0) -> Tensor:
+    """Initial clusters to filter, [K] bool: logit(IoU) that many standard deviations below the mean (Sec. 3.2)."""
     logit = iou.double().clamp(LOGIT_EPS, 1 - LOGIT_EPS).logit()
-    return logit < logit.mean() - FILTER_SIGMAS * logit.std()
+    return logit < logit.mean() - sigmas * logit.std()
 
 
 def snowball_share(merges: list[list[float]], sizes: list[int]) -> float:
@@ -317,16 +320,18 @@ def snowball_share(merges: list[list[float]], sizes: list[int]) -> float:
     return sum(last) / max(len(last), 1)
 
 
-def fit_softmax(x: Tensor, labels: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+def fit_softmax(
+    x: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, steps: int = 100, decay: float = 1e-4
+) -> tuple[Tensor, Tensor]:
     """A linear softmax classifier by L-BFGS, from a starting point; [N, D], [N] int64, [K, D], [K]."""
     x = x.float()
     with torch.enable_grad():
         w, b = weight.clone().requires_grad_(), bias.clone().requires_grad_()
-        optimiser = torch.optim.LBFGS([w, b], max_iter=REFIT_STEPS, line_search_fn="strong_wolfe")
+        optimiser = torch.optim.LBFGS([w, b], max_iter=steps, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
             optimiser.zero_grad()
-            value = F.cross_entropy(F.linear(x, w, b), labels) + REFIT_DECAY * w.square().mean()
+            value = F.cross_entropy(F.linear(x, w, b), labels) + decay * w.square().mean()
             value.backward()
             return value
 
@@ -353,16 +358,16 @@ def _assigned(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     return place[labels], centres[order]
 
 
-def _lloyd(x: Tensor, centres: Tensor) -> Tensor:
+def _lloyd(x: Tensor, centres: Tensor, steps: int, tol: float) -> Tensor:
     """k-means from given centres."""
-    for _ in range(LLOYD_STEPS):
+    for _ in range(steps):
         labels = assign(x, *centroid_classifiers(centres))
         sums = torch.zeros_like(centres).index_add_(0, labels, x.float())
         sizes = torch.bincount(labels, minlength=len(centres))
         moved = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centres)
         change = float((moved - centres).abs().max())
         centres = moved
-        if change < LLOYD_TOL:
+        if change < tol:
             break
     return centres
 

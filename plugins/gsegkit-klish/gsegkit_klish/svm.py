@@ -1,4 +1,4 @@
-"""One-versus-rest L2-SVMs (Eq. 3 of Xu et al.), solved to the optimum by Newton steps on working sets.
+"""One-versus-rest L2-SVMs (Eq. 3 of Xu, Zhang and Hu), solved to the optimum by Newton steps on working sets.
 
     f(w, b) = 1/2 |w|^2 + lambda sum_n max(0, 1 - y_n (w.x_n + b))^2,      lambda = C / N
 

@@ -174,7 +174,7 @@ def test_separable_but_not_compact(tmp_path):
 def test_toy_parts(tmp_path):
     """Clusters lie within the toy's four classes: measured 0.93 to 0.96 with 24 of 60 clusters."""
     toy = Toy(ToyConfig())
-    part = Klish(build_config(KlishConfig, {"k0": 60, "images": 48, "pixels_per_image": 128, "k": 24}, "klish"))
+    part = Klish(build_config(KlishConfig, {"k0": 60, "num_images": 48, "pixels_per_image": 128, "k": 24}, "klish"))
     part.fit(toy, context(tmp_path))
     batch = toy.sample(fixtures.seeds(16), features=part.features(toy.info))
     found, truth = part.extract(batch, toy).probs.argmax(1), toy.truth(batch)
@@ -187,7 +187,7 @@ def test_toy_parts(tmp_path):
 
 def test_cut_without_refit(tmp_path):
     toy = Toy(ToyConfig(size=33, width=47))
-    options = {"k0": 12, "images": 12, "pixels_per_image": 100, "filter": False}
+    options = {"k0": 12, "num_images": 12, "pixels_per_image": 100, "filter": False}
     part = Klish(build_config(KlishConfig, {**options, "k": 5}, "klish"))
     part.fit(toy, context(tmp_path / "a"))
     batch = toy.sample(fixtures.seeds(), features=part.features(toy.info))
@@ -209,7 +209,9 @@ def test_cut_without_refit(tmp_path):
 
 def test_levels_are_nested_and_background_comes_first(tmp_path):
     toy = Toy(ToyConfig())
-    part = Klish(build_config(KlishConfig, {"k0": 16, "images": 24, "pixels_per_image": 100, "filter": False}, "klish"))
+    part = Klish(
+        build_config(KlishConfig, {"k0": 16, "num_images": 24, "pixels_per_image": 100, "filter": False}, "klish")
+    )
     part.fit(toy, context(tmp_path))
     for k in range(3, 17):
         fine, coarse, facts = part.level(k).ids, part.level(k - 1).ids, part.level(k).facts
@@ -230,7 +232,7 @@ def test_cut_by_iou():
 
 def test_softmax_refit(tmp_path):
     toy = Toy(ToyConfig(size=32))
-    options = {"k0": 10, "images": 12, "pixels_per_image": 100, "k": 4}
+    options = {"k0": 10, "num_images": 12, "pixels_per_image": 100, "k": 4}
     plain_part = Klish(build_config(KlishConfig, options, "klish"))
     plain_part.fit(toy, context(tmp_path / "a"))
     part = Klish(build_config(KlishConfig, {**options, "refit": "softmax"}, "klish"))
@@ -322,7 +324,7 @@ def test_resumes_from_the_last_merge(tmp_path, after):
 
 
 def fit_error(tmp_path, generator, kind, match, **options):
-    part = Klish(build_config(KlishConfig, {"k0": 6, "images": 4, "pixels_per_image": 50, **options}, "klish"))
+    part = Klish(build_config(KlishConfig, {"k0": 6, "num_images": 4, "pixels_per_image": 50, **options}, "klish"))
     with pytest.raises(kind, match=match):
         part.fit(generator, context(tmp_path))
     assert part.classes == ()
@@ -335,7 +337,7 @@ def test_bad_input(tmp_path):
     with pytest.raises(ConfigError, match="k or min_iou"):
         build_config(KlishConfig, {"k": 3, "min_iou": 0.5}, "klish")
     fit_error(tmp_path, fixtures.LimitedToy("features"), CapabilityError, "no feature maps")
-    fit_error(tmp_path, toy, ConfigError, "memory_mib allows 1", memory_mib=1, images=256, pixels_per_image=1024)
+    fit_error(tmp_path, toy, ConfigError, "memory_mib allows 1", memory_mib=1, num_images=256, pixels_per_image=1024)
     fit_error(tmp_path, toy, DataError, "cannot make 500 clusters", k0=500)
     toy.mix_full.fill_(float("nan"))
     fit_error(tmp_path, toy, DataError, "feature map 'full' holds NaN")
@@ -350,7 +352,7 @@ def test_constant_features_are_one_cluster(tmp_path):
 
 def test_points_on_disk_give_the_same(tmp_path):
     toy = Toy(ToyConfig(size=32))
-    options = {"k0": 6, "images": 6, "pixels_per_image": 60}
+    options = {"k0": 6, "num_images": 6, "pixels_per_image": 60}
     parts = []
     for storage in ("memory", "disk"):
         part = Klish(build_config(KlishConfig, {**options, "storage": storage}, "klish"))

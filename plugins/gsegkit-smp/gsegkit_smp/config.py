@@ -40,7 +40,8 @@ _STANDARD = {
     "val_every": 250,
     "ema_decay": 0.999,
 }
-#: Xu and Zheng, KLiSH: their "DeepLabV3" is a DeepLabV3+ on ResNet-50; 10 epochs of 40,000 pairs, 4 images on 8 GPUs.
+#: Xu, Zhang and Hu, KLiSH: their "DeepLabV3" is a DeepLabV3+ on ResNet-50; 10 epochs of 40,000 pairs, 4 images each
+#: on 8 GPUs.
 _KLISH = {
     **_DIRECTIONS,
     "encoder": "resnet50",
