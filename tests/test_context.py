@@ -3,9 +3,10 @@ import threading
 import pytest
 import torch
 
-from gsegkit.context import CHECKPOINT_FILE, METRICS_FILE, RunContext, read_metrics
+from gsegkit.context import RunContext, read_metrics
 from gsegkit.errors import ArtifactError, DivergedError, InterruptedRunError
 from gsegkit.progress import Progress
+from gsegkit.rundir import CHECKPOINT_FILE, METRICS_FILE
 
 
 def train(ctx, steps=23, stop_at=None, lr=0.1, loss_of=None):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from typing import Annotated
 
 import typer
 
-from gsegkit import __version__
 from gsegkit.cli import importing, look, names, plugins, work
 from gsegkit.cli.extensions import add_commands
 from gsegkit.cli.options import console
@@ -54,7 +54,7 @@ for _name, _function in COMMANDS.items():
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"gsegkit {__version__}\n")
+        sys.stdout.write(f"gsegkit {metadata.version('gsegkit')}\n")
         raise typer.Exit
 
 

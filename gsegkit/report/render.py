@@ -6,6 +6,7 @@ import base64
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from gsegkit import __version__
 from gsegkit.report import pictures, read
 from gsegkit.report.charts import histogram, line_chart, number
 from gsegkit.storage import atomic_write
@@ -49,7 +49,7 @@ def _page(folder: Path) -> str:
         style=Markup(style),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        version=__version__,
+        version=version("gsegkit"),
         run=run,
         metrics=metrics,
         dataset=dataset,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
-from gsegkit import __version__
 from gsegkit.errors import ConfigError, DataError, StorageError
 from gsegkit.plugins import KIND_ALIASES
 
@@ -71,7 +71,7 @@ def _render(kind: str, name: str) -> dict[str, str]:
     imported = re.search(rf"^(from|import|class) .*\b{cls}\b", part, re.MULTILINE)
     if imported or keyword.iskeyword(module) or module in ("config", "kit", "tests") or name.startswith("gsegkit"):
         raise ConfigError(f"the name '{name}' is taken by gsegkit or by Python", "choose another, e.g. my-method")
-    major, minor = __version__.split(".")[:2]
+    major, minor = version("gsegkit").split(".")[:2]
     values = {
         "KIND": kind,
         "NAME": name,

@@ -7,6 +7,7 @@ import colorsys
 import hashlib
 import json
 import zlib
+from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
@@ -14,7 +15,6 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
 
-from gsegkit import __version__
 from gsegkit.classes.class_map import ClassMap, next_command
 from gsegkit.classes.page.look import Shown, View
 from gsegkit.colours import BRIGHT
@@ -41,7 +41,7 @@ def render_page(shown: Shown, run: str, names: ClassMap | None = None) -> str:
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         data=Markup(json.dumps(page_data(shown, run, names), ensure_ascii=False).replace("<", "\\u003c")),
-        version=__version__,
+        version=version("gsegkit"),
         run=run,
         count=len(shown.pixels),
     )

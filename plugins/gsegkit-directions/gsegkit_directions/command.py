@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,12 +52,14 @@ def score(
         raise ConfigError(f"option '{unknown[0]}.…': no such part here", "parts: gen, extractor")
     config = build_config(ColourMapsConfig, parts.get("extractor", {}), "extractor")
     talk = session(quiet)
+    from gsegkit.api import load
     from gsegkit_directions.ranking import score_generator
 
-    rows = score_generator(
-        gen, parts.get("gen", {}), config, talk, learned=learned or [], top=top, save=save, sheet=sheet, seed=seed,
-        device=device,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="gsegkit-score-") as folder:
+        ctx = talk.context(Path(folder) / "score", device, seed)
+        generator = talk.registry.build("generator", gen, parts.get("gen", {})).to(ctx.device)
+        fitted = {run.name: load(run, "extractor", session=talk) for run in learned or []}
+        rows = score_generator(generator, config, ctx, learned=fitted, top=top, save=save, sheet=sheet)
     if as_json:
         print_json(rows)
         return

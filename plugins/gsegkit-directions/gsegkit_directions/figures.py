@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,13 +11,25 @@ from gsegkit.context import RunContext
 from gsegkit.images import grid, to_pixels, write_png
 from gsegkit.interfaces import Generator, MaskExtractor
 from gsegkit.storage import atomic_write
-from gsegkit.types import GeneratedBatch
+from gsegkit.types import GeneratedBatch, MaskBatch
 from gsegkit_directions.losses import luma
 
-if TYPE_CHECKING:
-    from gsegkit_directions.directions import Directions
-
 SHOWN = 8  # pictures in a row
+
+
+class Directions(Protocol):
+    """What the figure needs of a fitted extractor."""
+
+    found: dict[str, Any]
+
+    def shifted(self, batch: GeneratedBatch, generator: Generator, index: int) -> Tensor:
+        """Pictures moved along one of the two directions, [N, 3, H, W] float."""
+
+    def unshifted(self, batch: GeneratedBatch, generator: Generator) -> Tensor:
+        """The same pictures as they are, [N, 3, H, W] float."""
+
+    def extract(self, batch: GeneratedBatch, generator: Generator) -> MaskBatch:
+        """Their masks."""
 
 
 def grey_pixels(planes: Tensor) -> Tensor:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gsegkit.api import Session, load
 from gsegkit.context import RunContext
 from gsegkit.errors import CapabilityError
 from gsegkit.images import grid, to_pixels, write_png
-from gsegkit.interfaces import Generator
+from gsegkit.interfaces import Generator, MaskExtractor
 from gsegkit.seeds import child_seed
 from gsegkit.taps import frozen
 from gsegkit_directions.candidates import Candidate, candidates
@@ -26,68 +25,59 @@ from gsegkit_directions.latents import EditSpace, check_shape, measure_latents, 
 
 
 def score_generator(
-    name: str,
-    options: dict[str, Any],
+    generator: Generator,
     config: ColourMapsConfig,
-    session: Session,
+    ctx: RunContext,
     *,
-    learned: Sequence[Path] = (),
+    learned: Mapping[str, MaskExtractor] = MappingProxyType({}),
     top: int = 10,
     save: Path | None = None,
     sheet: Path | None = None,
-    seed: int = 0,
-    device: str = "auto",
 ) -> list[dict[str, Any]]:
     """Rank a generator's directions; the best `top`, each with name, split, residual and change.
 
     Args:
-        name: generator.
-        options: its options.
+        generator: on the context's device.
         config: candidates, shift and solver.
-        session: registry, progress and stop signal.
-        learned: run folders whose extractor is `directions`; their two directions are ranked too.
+        ctx: of a folder that may be thrown away; its seed is that of the pictures and the random candidates.
+        learned: name of a run -> its extractor `directions`; their two directions are ranked too.
         top: rows to return.
         save: file for the best direction.
         sheet: picture of what the best ones do: the originals, then a row for each.
-        seed: of the pictures and the random candidates.
-        device: where to compute.
 
     Raises:
         CapabilityError: a run of `learned` has another extractor.
     """
-    with tempfile.TemporaryDirectory(prefix="gsegkit-score-") as folder:
-        ctx = session.context(Path(folder) / "score", device, seed)
-        generator: Generator = session.registry.build("generator", name, options).to(ctx.device)
-        with frozen(generator):
-            latents = measure_latents(generator, ctx)
-            shape = generator.info.latent_shape
-            space = EditSpace(shape, spread_of(latents), len(shape) > 1)
-            among = candidates(
-                latents, space, num_random=config.num_random, num_coordinates=config.num_coordinates,
-                num_pca=config.num_pca, seed=child_seed(ctx.seed, "candidates"),
-            )  # fmt: skip
-            among = [*_learned(learned, latents, session), *among]
-            rows = rank(generator, among, space, config, ctx)[:top]
-            found = {row["name"]: torch.tensor(row.pop("direction"), device=ctx.device) for row in rows}
-            if save is not None:
-                write_direction(save, found[rows[0]["name"]], rows[0]["name"])
-            if sheet is not None:
-                eps = config.mask_shift * space.length(config.shift_unit)
-                write_png(sheet, _sheet(generator, list(found.values()), eps, ctx))
+    with frozen(generator):
+        latents = measure_latents(generator, ctx)
+        shape = generator.info.latent_shape
+        space = EditSpace(shape, spread_of(latents), len(shape) > 1)
+        among = candidates(
+            latents, space, num_random=config.num_random, num_coordinates=config.num_coordinates,
+            num_pca=config.num_pca, seed=child_seed(ctx.seed, "candidates"),
+        )  # fmt: skip
+        among = [*_learned(learned, latents), *among]
+        rows = rank(generator, among, space, config, ctx)[:top]
+        found = {row["name"]: torch.tensor(row.pop("direction"), device=ctx.device) for row in rows}
+        if save is not None:
+            write_direction(save, found[rows[0]["name"]], rows[0]["name"])
+        if sheet is not None:
+            eps = config.mask_shift * space.length(config.shift_unit)
+            write_png(sheet, _sheet(generator, list(found.values()), eps, ctx))
+
     return rows
 
 
-def _learned(folders: Sequence[Path], latents: Tensor, session: Session) -> list[Candidate]:
+def _learned(extractors: Mapping[str, MaskExtractor], latents: Tensor) -> list[Candidate]:
     found = []
-    for folder in folders:
-        part = load(folder, "extractor", session=session)
+    for run, part in extractors.items():
         if not isinstance(part, Directions):
             raise CapabilityError(
-                f"the extractor of '{folder}' is {type(part).__name__}, not directions", "give a run of directions"
+                f"the extractor of '{run}' is {type(part).__name__}, not directions", "give a run of directions"
             )
         check_shape(latents, part.space.shape)
         rows = part.directions.to(latents.device)
-        found += [Candidate(f"{name} of {folder.name}", row) for name, row in zip(NAMES, rows, strict=True)]
+        found += [Candidate(f"{name} of {run}", row) for name, row in zip(NAMES, rows, strict=True)]
     return found
 
 

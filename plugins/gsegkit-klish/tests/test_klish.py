@@ -17,9 +17,10 @@ from gsegkit.clustering.config import KMeansConfig
 from gsegkit.clustering.kmeans import TorchKMeans
 from gsegkit.clustering.points import Points
 from gsegkit.config import build_config
-from gsegkit.context import CHECKPOINT_FILE, RunContext
+from gsegkit.context import RunContext
 from gsegkit.errors import CapabilityError, ConfigError, DataError, InterruptedRunError
 from gsegkit.parts import load_part, save_part
+from gsegkit.rundir import CHECKPOINT_FILE
 from gsegkit.testing import fixtures
 
 spec = importlib.util.spec_from_file_location("klish_plain", Path(__file__).with_name("plain.py"))

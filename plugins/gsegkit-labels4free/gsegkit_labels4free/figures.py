@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,13 +12,27 @@ from gsegkit.context import RunContext
 from gsegkit.images import grid, to_pixels, write_png
 from gsegkit.interfaces import Generator
 from gsegkit.storage import atomic_write
-
-if TYPE_CHECKING:
-    from gsegkit_labels4free.labels4free import Labels4Free
+from gsegkit.types import GeneratedBatch, GeneratorInfo
 
 SHOWN = 8  # pictures in a row
 ROWS = ("picture", "soft alpha", "mask", "background generator", "object on another ground", "object alone")
 GREY = 0.0  # ground of the last row
+
+
+class Labels4Free(Protocol):
+    """What the figure needs of a fitted extractor."""
+
+    config: Any
+    found: dict[str, Any]
+
+    def features(self, info: GeneratorInfo) -> tuple[str, ...]:
+        """Names of the features that it reads."""
+
+    def soft(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Opacity of the foreground, [N, 1, H, W] in [0, 1]."""
+
+    def emptied(self, batch: GeneratedBatch, generator: Generator) -> Tensor:
+        """Pictures of the background generator, [N, 3, H, W] in [-1, 1]."""
 
 
 @torch.no_grad()

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gsegkit.api import Session, open_generator
+from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.engine.devices import pick_device
 from gsegkit.errors import CapabilityError, DataError
 from gsegkit.images import grid, to_images, write_png
+from gsegkit.interfaces import Generator
 from gsegkit.storage import atomic_write
 from gsegkit_layered.generator import Layered
 
@@ -26,27 +26,25 @@ SHOWN = 8  # photographs of a cluster on a sheet
 
 
 def cluster_photographs(
-    gen: str | Path,
+    generator: Generator,
+    images: UnlabelledImages,
     photos: Path,
     out: Path,
-    session: Session,
+    ctx: RunContext,
     *,
     sheet: Path | None = None,
     by_folder: bool = False,
-    reader_options: dict[str, Any] | None = None,
-    device: str = "auto",
 ) -> dict[str, Any]:
     """Sort a folder of photographs by Q_x; writes a CSV with the columns file, cluster, confidence.
 
     Args:
-        gen: a run folder, or the folder of a trained generator.
-        photos: the photographs.
+        generator: a trained `layered` one, on the context's device.
+        images: the photographs, at their own sizes.
+        photos: their folder.
         out: CSV to write; files are named relative to `photos`, confidence is Q_x's probability of the cluster.
-        session: registry and progress.
+        ctx: progress.
         sheet: PNG to write: the surest photographs of each cluster, one row each, in the order of the numbers.
         by_folder: also compare with the names of the files' folders.
-        reader_options: options of the folder's reader.
-        device: where to compute.
 
     Returns:
         `clusters` (number -> photographs, empty ones left out), and with `by_folder` `classes` and `nmi`.
@@ -56,19 +54,16 @@ def cluster_photographs(
         ConfigError: its private code is normal.
         DataError: no photographs, an untrained generator, or with `by_folder` photographs of one folder only.
     """
-    generator = open_generator(gen, session)
     if not isinstance(generator, Layered):
         raise CapabilityError(
-            f"'{gen}' holds a generator without a private code", "give a run or the weights of the generator layered"
+            f"{type(generator).__name__} is a generator without a private code",
+            "give a run or the weights of the generator layered",
         )
     if not int(generator.seen):
-        raise DataError(f"the generator '{gen}' was never trained", "give a run folder or the folder of its weights")
-    images: UnlabelledImages = session.registry.build("dataset", "folder", reader_options).images(photos)
+        raise DataError("the generator was never trained", "give a run folder or the folder of its weights")
     folders = [path.parent.relative_to(photos).as_posix() for path in images.paths]
     if by_folder and len(set(folders)) < 2:
         raise DataError(f"all photographs of '{photos}' lie in one folder", "--by-folder needs a folder for each class")
-    ctx = session.context(photos, device)
-    generator.to(pick_device(device))
     fitted = images.fitted((generator.info.height, generator.info.width), generator.info.fit_rule)
     parts = [range(i, min(i + BATCH, len(images))) for i in range(0, len(images), BATCH)]
     logs = [generator.clusters(to_images(fitted.batch(part))).cpu() for part in ctx.track(parts, "clustering")]

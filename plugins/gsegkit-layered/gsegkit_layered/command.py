@@ -37,11 +37,13 @@ def cluster(
     """Sort photographs by the private code that the network reads in them. No label is used, except for --by-folder."""
     (options,) = only(option, "data_reader")
     talk = session(quiet)
+    from gsegkit.api import open_generator
     from gsegkit_layered.clustering import cluster_photographs
 
-    found = cluster_photographs(
-        gen, photos, out, talk, sheet=sheet, by_folder=by_folder, reader_options=options, device=device
-    )
+    ctx = talk.context(photos, device)
+    generator = open_generator(gen, talk).to(ctx.device)
+    images = talk.registry.build("dataset", "folder", options).images(photos)
+    found = cluster_photographs(generator, images, photos, out, ctx, sheet=sheet, by_folder=by_folder)
     if as_json:
         print_json(found)
         return
