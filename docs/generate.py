@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import sys
@@ -125,6 +126,31 @@ def _docstring(thing: Any) -> str:
     return "\n".join(lines + (["```"] if section.startswith("Example") else []))
 
 
+def modules() -> str:
+    """The tree of the core: one line a module, from its docstring."""
+    root = Path(gsegkit.__file__).parent
+    text = HEADER + "# Modules of the core\n"
+    open_wings = ("clustering", "scaffold", "testing")
+    wings = sorted(path.parent for path in root.rglob("__init__.py") if "templates" not in path.parts)
+    for folder in wings:
+        name = ".".join(("gsegkit", *folder.relative_to(root).parts))
+        public = (
+            "public floor"
+            if folder == root
+            else "open to plugins"
+            if folder.name in open_wings
+            else "closed to plugins"
+        )
+        text += f"\n## {name} ({public})\n\n{_first_line(folder / '__init__.py')}\n\n"
+        paths = [path for path in sorted(folder.glob("*.py")) if not path.name.startswith("__")]
+        text += "".join(f"- `{path.name}`: {_first_line(path)}\n" for path in paths)
+    return text.replace("\n\n\n", "\n\n").rstrip() + "\n"
+
+
+def _first_line(path: Path) -> str:
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0].replace("\n", " ")
+
+
 def plan() -> str:
     """The plan of a run, the capabilities, and the hooks."""
     text = HEADER + "# Plan, capabilities, hooks\n\n## Plan\n\n"
@@ -139,7 +165,13 @@ def plan() -> str:
     return text
 
 
-PAGES = {"components.md": components, "commands.md": commands, "python.md": python, "plan.md": plan}
+PAGES = {
+    "components.md": components,
+    "commands.md": commands,
+    "python.md": python,
+    "modules.md": modules,
+    "plan.md": plan,
+}
 
 
 def main() -> int:

@@ -29,6 +29,11 @@ def overlay(pixels: Tensor, masks: Tensor, alpha: float = 0.5, palette: Tensor |
 
     Returns:
         [N, 3, H, W] uint8.
+
+    Example:
+        >>> masks = torch.tensor([[[0, 1]]], dtype=torch.uint8)
+        >>> overlay(torch.zeros(1, 3, 1, 2, dtype=torch.uint8), masks)[0, :, 0].tolist()
+        [[0, 64], [0, 0], [0, 0]]
     """
     palette = class_palette() if palette is None else palette.clone()
     palette[255] = 255

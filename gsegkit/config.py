@@ -80,6 +80,10 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
 
     Raises:
         ConfigError: not of the form `part.option=value`, or the same option twice.
+
+    Example:
+        >>> parse_assignments(["extractor.k=12", "gen.weights=none"])
+        {'extractor': {'k': 12}, 'gen': {'weights': 'none'}}
     """
     parts: dict[str, dict[str, Any]] = {}
     for assignment in assignments:

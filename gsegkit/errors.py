@@ -4,11 +4,15 @@ from __future__ import annotations
 
 
 class GsegkitError(Exception):
-    """Base of every error that the user can mend; the command line prints it and exits with 2.
+    """Base of every error that the user can fix; the command line prints it and exits with 2.
 
     Attributes:
         message: one sentence: what was wrong, with the value that was found.
         hint: one sentence or command: what to do. May be empty.
+
+    Example:
+        >>> str(GsegkitError("folder 'out' is not empty", "choose another --out"))
+        "folder 'out' is not empty (choose another --out)"
     """
 
     exit_code = 2

@@ -32,7 +32,13 @@ def to_pixels(images: Tensor) -> Tensor:
 
 
 def to_images(pixels: Tensor) -> Tensor:
-    """uint8 -> float32 in [-1, 1]: pixels / 127.5 - 1."""
+    """uint8 -> float32 in [-1, 1]: pixels / 127.5 - 1.
+
+    Example:
+        >>> pixels = torch.arange(256, dtype=torch.uint8)
+        >>> torch.equal(to_pixels(to_images(pixels)), pixels)
+        True
+    """
     return pixels.float() / 127.5 - 1
 
 
@@ -260,7 +266,12 @@ def _inner(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def grid(pixels: Tensor, columns: int, gap: int = 2) -> Tensor:
-    """Lay [N, 3, H, W] uint8 out in rows of `columns` with a white gap; [3, h, w] uint8."""
+    """Lay [N, 3, H, W] uint8 out in rows of `columns` with a white gap; [3, h, w] uint8.
+
+    Example:
+        >>> grid(torch.zeros(5, 3, 16, 16, dtype=torch.uint8), columns=3).shape
+        torch.Size([3, 34, 52])
+    """
     n, _, h, w = pixels.shape
     columns = max(1, min(columns, n))
     rows = -(-n // columns)

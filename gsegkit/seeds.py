@@ -30,6 +30,11 @@ def sample_seeds(seed: int, purpose: str, start: int, count: int) -> Tensor:
 
     Returns:
         [count] int64; disjoint between purposes, and for one purpose consecutive in the sample's index.
+
+    Example:
+        >>> seeds = sample_seeds(0, "dataset", 0, 6)
+        >>> torch.equal(normals(seeds, (8,))[4:], normals(sample_seeds(0, "dataset", 4, 2), (8,)))
+        True
     """
     if purpose not in PURPOSES:
         raise ValueError(f"purpose {purpose!r} is not one of {PURPOSES}")

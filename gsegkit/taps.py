@@ -43,6 +43,16 @@ class Taps:
 
     Names are declared once, by the network's author, so that users do not depend on module paths. The table is not a
     module: the network owns what it points to.
+
+    Example:
+        >>> import torch
+        >>> network = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+        >>> taps = Taps({"hidden": network[0]})
+        >>> with taps.open(capture=["hidden"], edits={"hidden": torch.zeros_like}) as found:
+        ...     network(torch.ones(1, 2)).sum().item()
+        0.0
+        >>> found["hidden"].shape
+        torch.Size([1, 3])
     """
 
     def __init__(self, points: Mapping[str, nn.Module | Tap]) -> None:

@@ -129,6 +129,10 @@ class MaskBatch:
         probs: [N, K, H, W] float32, sums to 1 over K; class 0 is the background when K = 2.
         scores: name -> [N] float32: numbers per sample for refiners (coverage, contrast ...).
         ignore: [N, H, W] bool: pixels that belong to no class and become 255 in the mask; None = none.
+
+    Example:
+        >>> MaskBatch(torch.tensor([[[[0.9, 0.2]], [[0.1, 0.8]]]])).probs.argmax(1).tolist()
+        [[[0, 1]]]
     """
 
     probs: Tensor

@@ -141,7 +141,7 @@ def test_any_options_give_a_config_or_one_config_error(options):
 def test_old_names_are_read_in_stored_records_and_nowhere_else():
     class Renamed(Config):
         renamed = {"batch": "batch_size"}
-        batch_size: int = Field(4, description="images a step")
+        batch_size: int = Field(4, description="images per step")
 
     assert current_names(Renamed, {"batch": 7}) == {"batch_size": 7}
     assert build_config(Renamed, current_names(Renamed, {"batch": 7}), "x").batch_size == 7

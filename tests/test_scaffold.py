@@ -131,7 +131,7 @@ def test_bad_names_are_refused(name, tmp_path) -> None:
     ],
 )
 def test_names_that_would_shadow_something_are_refused(kind, name, tmp_path) -> None:
-    with pytest.raises(ConfigError, match="is taken"):
+    with pytest.raises(ConfigError, match="is already used"):
         new_plugin(kind, name, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

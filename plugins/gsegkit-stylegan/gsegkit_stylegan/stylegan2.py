@@ -18,6 +18,7 @@ class StyleGAN2(FamilyGenerator, TrainableGenerator):
     """StyleGAN2 and StyleGAN2-ADA.
 
     Example:
+        >>> import torch
         >>> generator = StyleGAN2(StyleGAN2Config(resolution=16, channel_base=128, channel_max=8))
         >>> generator.sample(torch.arange(4), features=("b16.conv1",)).images.shape
         torch.Size([4, 3, 16, 16])
