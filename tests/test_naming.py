@@ -472,7 +472,7 @@ def test_synthesize_and_train_take_names(finished, session, tmp_path):
 
 def test_names_are_never_written_over_something_else(finished, session, tmp_path):
     (tmp_path / "classes.yaml").write_text("- background\n- leaf\n")
-    with pytest.raises(ConfigError, match="holds something else"):
+    with pytest.raises(ConfigError, match="is not a file of class names"):
         api.name(finished, save=tmp_path / "classes.yaml", session=session)
     assert (tmp_path / "classes.yaml").read_text() == "- background\n- leaf\n"
     with pytest.raises(ConfigError, match=r"is no \.yaml file"):

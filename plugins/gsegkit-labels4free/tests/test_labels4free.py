@@ -343,7 +343,7 @@ def test_pictures_that_nobody_fitted_are_refused(toy, ctx, tmp_path):
 def test_too_few_pictures_are_refused_with_a_way_out(toy, ctx, tmp_path):
     with pytest.raises(DataError, match="15 real pictures are too few") as error:
         load_bank(photographs(tmp_path / "pictures", toy, count=15), (32, 32), ctx)
-    assert "generated pictures" in error.value.hint
+    assert "generated images" in error.value.hint
 
 
 def test_grey_photographs_are_read_as_colours_and_damaged_ones_named(toy, ctx, tmp_path):
