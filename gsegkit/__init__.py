@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gsegkit.api import (
+        Result,
         Session,
         evaluate,
         evaluate_generator,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         open_labelled,
         predict,
         run,
+        run_plan,
         synthesize,
         train,
         train_generator,
@@ -49,6 +51,7 @@ __all__ = [
     "Component",
     "GsegkitError",
     "Plan",
+    "Result",
     "Session",
     "__version__",
     "evaluate",
@@ -67,6 +70,7 @@ __all__ = [
     "open_labelled",
     "predict",
     "run",
+    "run_plan",
     "synthesize",
     "train",
     "train_generator",
