@@ -91,7 +91,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
         part, dot, option = name.strip().partition(".")
         if not (equals and dot and part and option):
             raise ConfigError(
-                f"option '{assignment}' is not of the form part.option=value",
+                f"option '{assignment}' does not have the form part.option=value",
                 "for example -o segmenter.steps=2000",
             )
         options = parts.setdefault(part, {})
@@ -156,7 +156,7 @@ def read_options_file(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read '{path}': {error.strerror}", "check the path") from None
     except (ValueError, yaml.YAMLError) as error:
         first = str(error).splitlines()[0]
-        raise ConfigError(f"'{path}' is not valid {path.suffix[1:]}: {first}", "mend the file") from None
+        raise ConfigError(f"'{path}' is not valid {path.suffix[1:]}: {first}", "fix the file") from None
     if not isinstance(values, dict):
         raise ConfigError(f"'{path}' holds {type(values).__name__}, not a table of options")
     return values

@@ -50,7 +50,7 @@ class RunContext:
         device: where to compute.
         seed: the part's own seed, already derived for its stage and round.
         batch_size: micro-batch for sampling the generator; part of the run's identity.
-        smoke: cut every loop to a few steps, to see that the whole path works.
+        smoke: limit every loop to a few steps, to check that the whole run works.
         checkpoint_seconds: pause between two checkpoints of a loop; 0 = after every step.
         progress: who listens.
         stop: set from outside (Ctrl-C) to end at the next step with everything saved.
@@ -116,7 +116,7 @@ class RunContext:
     def check_stop(self) -> None:
         """Raise InterruptedRunError when a stop was asked for."""
         if self.stop.is_set():
-            raise InterruptedRunError("stopped", "run the same command again to go on from here")
+            raise InterruptedRunError("stopped", "run the same command again to continue from here")
 
     # ---- words -------------------------------------------------------------------------------------------------
 

@@ -129,7 +129,7 @@ class UnlabelledImages:
 
     Attributes:
         paths: the files, in a stable order.
-        size: (height, width) to fit to, None = as they are.
+        size: (height, width) to fit to, None = no names.
         fit_rule: "squash", "crop" (centre) or "pad"; see `gsegkit.images.fit_pixels`.
     """
 

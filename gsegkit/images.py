@@ -57,7 +57,7 @@ def read_image(path: str | Path) -> Tensor:
     image = _open(Path(path))
     if image.mode in ("I", "I;16", "I;16B", "F"):
         raise DataError(
-            f"'{path}' has {image.mode} pixels (more than 8 bits a channel)",
+            f"'{path}' has {image.mode} pixels (more than 8 bits per channel)",
             "convert it to 8 bits with a contrast range of your choice",
         )
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -127,7 +127,7 @@ def list_images(folder: str | Path) -> list[Path]:
         if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     if not paths:
-        raise DataError(f"folder '{folder}' holds no image", f"image files end in {', '.join(SUFFIXES)}")
+        raise DataError(f"folder '{folder}' contains no image", f"image files end in {', '.join(SUFFIXES)}")
     return paths
 
 
@@ -154,7 +154,7 @@ def _header(path: Path) -> Image.Image:
         image.close()
         raise DataError(
             f"image '{path}' is {width} x {height}",
-            f"the limit is {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} a side; shrink it",
+            f"the limit is {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} px per side; shrink it",
         )
     return image
 

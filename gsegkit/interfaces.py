@@ -126,7 +126,7 @@ class Generator(ModulePart):
     def truth(self, batch: GeneratedBatch) -> Tensor:
         """Exact masks of a batch, [N, H, W] uint8; only with capability `truth`."""
         raise CapabilityError(
-            f"generator {type(self).__name__} does not know the true masks of its images",
+            f"generator {type(self).__name__} does not provide the true masks of its images",
             "give a folder of annotated images with --data",
         )
 
@@ -209,7 +209,7 @@ class MaskExtractor(ModulePart):
         """The error that says why there is no level of `k` clusters."""
         if not self.levels:
             return ConfigError(
-                f"extractor {type(self).__name__} has no levels to cut", "leave out the cut: its clusters are classes"
+                f"extractor {type(self).__name__} has no levels to cut", "omit the cut: its clusters are its classes"
             )
         known = f"{self.levels[0]} to {self.levels[-1]}" if len(self.levels) > 1 else str(self.levels[0])
         return ConfigError(f"there is no cut into {k} clusters", f"possible: {known}")

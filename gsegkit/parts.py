@@ -54,7 +54,7 @@ class PartRecord:
         state, _ = read_safetensors(path)
         if self.sha256 != file_hash(path):
             raise ArtifactError(
-                f"'{path}' does not match the hash in the record beside it", "one of the two was changed"
+                f"'{path}' does not match the hash in the record beside it", "one of the two files was changed"
             )
         return state
 

@@ -28,7 +28,7 @@ def storage_errors(path: Path) -> Iterator[None]:
             ) from error
         raise StorageError(
             f"cannot write '{path}': {error.strerror or error}",
-            "choose a folder you may write to",
+            "choose a folder with write permission",
         ) from error
 
 

@@ -92,7 +92,9 @@ class Taps:
             yield captured
         missed = [name for name in (*wanted, *edits) if name not in seen]
         if missed:
-            raise ContractError(f"activation '{missed[0]}' was not made in this pass", "the tap's module did not run")
+            raise ContractError(
+                f"activation '{missed[0]}' was not computed in this pass", "the tap's module did not run"
+            )
 
     def _check_names(self, wanted: Iterable[str], edits: Iterable[str]) -> None:
         known = ", ".join(self._points) or "none"
@@ -109,7 +111,9 @@ def _hook(
 ) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
         if name in seen:
-            raise ContractError(f"activation '{name}' was made twice in one pass", "tap a module that runs once")
+            raise ContractError(
+                f"activation '{name}' was computed twice in one pass", "tap a module that runs only once"
+            )
         seen.add(name)
         activation = output if index is None else output[index]
         if not isinstance(activation, Tensor):

@@ -65,7 +65,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
         raise ArtifactError(
             f"'{path}' is not a readable safetensors file: {error}",
-            "it is damaged or of another kind",
+            "it is damaged or has another format",
         ) from None
     return tensors, metadata
 

@@ -89,7 +89,7 @@ BAD = {
     "a typo in an option": (["run", *TOY, "-o", "seg.stpes=3"], "did you mean 'steps'", "gsegkit show"),
     "a value out of range": (["run", *TOY, "-o", "seg.steps=0"], "seg.steps: input should be greater", "gsegkit show"),
     "a value of another type": (["run", *TOY, "-o", "seg.steps=many"], "seg.steps: input should be a valid integer", ""),
-    "a malformed option": (["run", *TOY, "-o", "steps"], "not of the form part.option=value", "for example"),
+    "a malformed option": (["run", *TOY, "-o", "steps"], "does not have the form part.option=value", "for example"),
     "a missing part": (["run", "--gen", "toy"], "run.extractor: must be given", ""),
     "a missing folder": (["run", *TOY, "--data", "absent"], "folder 'absent' does not exist", "check the path"),
     "a missing config": (["run", "--config", "absent.toml"], "cannot read 'absent.toml'", "check the path"),
@@ -214,7 +214,7 @@ def test_an_empty_test_folder(call, finished, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = call("evaluate", finished, "--data", tmp_path / "empty", "-q")
     assert code == 2
-    assert "holds no image" in " ".join(err.split())
+    assert "contains no image" in " ".join(err.split())
 
 
 def test_run_again_resumes_and_gives_the_same_numbers(call, finished):
@@ -270,7 +270,7 @@ def test_evaluate_generator_by_name_and_of_a_run(call, finished, tmp_path):
     assert "distance_background" in err
     code, _, err = call("evaluate-generator", finished, *options, *common)
     assert code == 2
-    assert "has its options" in " ".join(err.split())
+    assert "has its own options" in " ".join(err.split())
     assert sorted(finished.rglob("*")) == before
 
 

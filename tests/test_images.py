@@ -93,7 +93,7 @@ def test_missing_file_and_folder(tmp_path):
         read_image(tmp_path / "absent.png")
     with pytest.raises(DataError, match="does not exist"):
         list_images(tmp_path / "absent")
-    with pytest.raises(DataError, match="holds no image"):
+    with pytest.raises(DataError, match="contains no image"):
         list_images(tmp_path)
     (tmp_path / "f").write_text("x")
     with pytest.raises(DataError, match="is a file"):

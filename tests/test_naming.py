@@ -210,9 +210,9 @@ def test_the_command_lines_syntax():
     assert ignored == [7]
     assert parse_classes(["a=1"], "*", [1, 2, 3])[1] == [2, 3]
     for texts, ignore, message in [
-        (["leaf"], "", "not of the form NAME=ID,ID"),
-        (["=1"], "", "not of the form NAME=ID,ID"),
-        (["leaf=one"], "", "not of the form NAME=ID,ID"),
+        (["leaf"], "", "not have the form NAME=ID,ID"),
+        (["=1"], "", "not have the form NAME=ID,ID"),
+        (["leaf=one"], "", "not have the form NAME=ID,ID"),
         (["a=*", "b=*"], "", "given twice"),
         (["a=*"], "*", "given twice"),
         (["a=1"], "x", "--ignore 'x'"),
@@ -291,7 +291,7 @@ def test_names_that_do_not_fit_the_extractor(tree, toy, tmp_path):
     with pytest.raises(ConfigError, match="cluster 99, which does not exist"):
         Named(tree, good.model_copy(update={"ignore": (99,)}))
     short = [{"name": "a", "clusters": ids[:2]}, {"name": "b", "clusters": ids[3:]}]
-    with pytest.raises(ConfigError, match=f"leave out cluster {ids[2]}"):
+    with pytest.raises(ConfigError, match=f"omit cluster {ids[2]}"):
         Named(tree, parse_class_map({"extractor": tree.fingerprint(), "cut": 4, "classes": short}))
     native = Native(Config())
     native.fit(toy, RunContext(tmp_path))
@@ -336,7 +336,7 @@ def test_stored_masks_are_merged(tmp_path):
     assert renamed.classes == ("a", "b")
     assert renamed[0].mask.tolist() == [[1, 0, 255, 255]]
     assert renamed.batch([0])[1].tolist() == [[[1, 0, 255, 255]]]
-    with pytest.raises(ConfigError, match="leave out cluster 1"):
+    with pytest.raises(ConfigError, match="omit cluster 1"):
         Renamed(MemoryDataset(pairs.pixels, masks, ("x", "y", "z")), class_map.model_copy(update={"ignore": (2,), "classes": class_map.classes[:1]}))  # fmt: skip
 
 
@@ -432,7 +432,7 @@ def test_another_fits_names_stop_a_run_after_its_extractor(finished, tree_plan, 
         run(other, tmp_path / "other", registry=registry)
     said = Said()
     smoke = run(other.model_copy(update={"smoke": True}), tmp_path / "smoke", registry=registry, progress=said)
-    assert any("class names are left out" in line for line in said.lines)
+    assert any("class names are ignored" in line for line in said.lines)
     assert render_report(smoke.folder).exists()
 
 
@@ -457,7 +457,7 @@ def test_synthesize_and_train_take_names(finished, session, tmp_path):
     options = {"classes": six.model_copy(update={"extractor": "0" * 16}), "options": {"steps": 3}, "session": session}
     with pytest.raises(ConfigError, match="another fit"):
         api.train(tmp_path / "raw", "tiny", tmp_path / "no", **options)
-    with pytest.raises(ConfigError, match="have class names already"):
+    with pytest.raises(ConfigError, match="already have class names"):
         api.train(tmp_path / "more", "tiny", tmp_path / "no", classes=made, options={"steps": 3}, session=session)
     assert not (tmp_path / "no").exists()
     # colours of the names are those of the pictures
@@ -544,7 +544,7 @@ def test_match_writes_names_and_evaluate_leaves_the_used_images_out(finished, an
     # and its classes are matched as they are
     again = api.match(finished, annotated, num_images=5, session=full_session, device="cpu")
     assert sorted(c for clusters in again.classes.values() for c in clusters) == sorted(ids)
-    with pytest.raises(ConfigError, match="named already"):
+    with pytest.raises(ConfigError, match="already have names"):
         api.match(finished, annotated, cut=3, session=full_session, device="cpu")
 
 
@@ -676,7 +676,7 @@ def test_bad_commands(call, finished, tmp_path):
         (["--list", "--save", tmp_path / "x.yaml"], "given together"),
         (["--list", "--cut", "77"], "no cut into 77"),
         (["--class", "a=0", "--save", tmp_path / "x.yaml"], "at least 2 items"),
-        (["--class", "a=0", "--class", "b=1", "--save", tmp_path / "x.yaml"], "leave out cluster"),
+        (["--class", "a=0", "--class", "b=1", "--save", tmp_path / "x.yaml"], "omit cluster"),
         (["--num-images", "129"], "129 images cannot be shown"),
     ]:
         code, out, err = call("name", finished, *args, "-q")

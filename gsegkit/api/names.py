@@ -160,7 +160,7 @@ def match(
     session = session or Session.default()
     if num_images < 1:
         raise ConfigError(
-            f"matching needs at least one annotated image, got num_images={num_images}", "the paper's rule: 20"
+            f"matching needs at least one annotated image, got num_images={num_images}", "the paper uses 20"
         )
     if save is not None:
         check_target(save)

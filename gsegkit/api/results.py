@@ -170,7 +170,7 @@ def open_generator(given: str | Path, session: Session, options: dict[str, Any] 
         named: Generator = session.registry.build("generator", str(given), options)
         return named.eval()
     if options:
-        raise ConfigError(f"the generator in '{folder}' has its options", "leave out -o gen.…, or give a name")
+        raise ConfigError(f"the generator in '{folder}' has its own options", "omit -o gen.…, or give a name")
     stored: Generator = load(folder, "generator", session=session)
     return stored
 

@@ -223,6 +223,6 @@ def _dumped(base: dict[str, Any]) -> dict[str, Any]:
 def _renamed(pairs: LabelledDataset, class_map: ClassMap) -> LabelledDataset:
     recipe = pairs.manifest.recipe if isinstance(pairs, ShardDataset) else {}
     if recipe.get("classes"):
-        raise ConfigError("these pairs have class names already", "leave out the class names")
+        raise ConfigError("these pairs already have class names", "omit the class names")
     check_origin(class_map, recipe.get("fingerprint", class_map.extractor))
     return Renamed(pairs, class_map)

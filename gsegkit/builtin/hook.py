@@ -16,7 +16,7 @@ def gsegkit_components() -> Iterable[Component]:
             name="toy",
             target="gsegkit.builtin.toy:Toy",
             config="gsegkit.builtin.config:ToyConfig",
-            summary="pictures drawn by formulas with exact masks, to try and test methods on",
+            summary="images drawn by formulas, with exact masks, for trying and testing methods",
             provides=("latent-grad", "features", "feature-edit", "masks", "classes", "truth"),
         ),
         Component(

@@ -41,14 +41,14 @@ class NamedClass(Config):
     """A class: its name, its colour, and the clusters that make it up."""
 
     name: str = Field(min_length=1, max_length=100, description="its name")
-    colour: str | None = Field(None, pattern=r"^#[0-9a-fA-F]{6}$", description='colour in pictures, "#rrggbb"')
+    colour: str | None = Field(None, pattern=r"^#[0-9a-fA-F]{6}$", description='colour in images, "#rrggbb"')
     clusters: tuple[ClusterId, ...] = Field(min_length=1, description="ids of its clusters")
 
     @field_validator("name")
     @classmethod
     def _plain(cls, value: str) -> str:
         if value != value.strip() or not value.isprintable():
-            raise ValueError("must be printable, without space at its ends")
+            raise ValueError("must be printable, without leading or trailing spaces")
         return value
 
 
@@ -59,7 +59,9 @@ class ClassMap(Config):
     cut: int | None = Field(None, ge=1, description="number of clusters, for extractors with levels")
     classes: tuple[NamedClass, ...] = Field(min_length=2, max_length=255, description="classes in mask order")
     ignore: tuple[ClusterId, ...] = Field((), description="clusters whose pixels become 255")
-    labels_used: tuple[str, ...] = Field((), description="annotated images that decided it; they cannot score it")
+    labels_used: tuple[str, ...] = Field(
+        (), description="annotated images that were used to name the classes; they are not scored"
+    )
 
     @model_validator(mode="after")
     def _each_once(self) -> ClassMap:
@@ -95,10 +97,10 @@ class ClassMap(Config):
         found |= dict.fromkeys(self.ignore, IGNORED)
         unknown, missing = sorted(set(found) - set(ids)), sorted(set(ids) - set(found))
         if unknown:
-            raise ConfigError(f"the class names speak of cluster {unknown[0]}, which does not exist", _known(ids))
+            raise ConfigError(f"the class names refer to cluster {unknown[0]}, which does not exist", _known(ids))
         if missing:
             shown = ", ".join(map(str, missing[:10]))
-            raise ConfigError(f"the class names leave out cluster {shown}", "put it into a class, or under ignore")
+            raise ConfigError(f"the class names omit cluster {shown}", "add it to a class, or to ignore")
         return tuple(found[cluster] for cluster in ids)
 
     def colours(self, classes: Sequence[str]) -> dict[int, str]:
@@ -201,14 +203,14 @@ def check_target(path: str | Path) -> None:
     """
     path = Path(path)
     if path.suffix not in (".yaml", ".yml"):
-        raise ConfigError(f"'{path}' is no .yaml file", "give a path like classes.yaml")
+        raise ConfigError(f"'{path}' is not a .yaml file", "give a path like classes.yaml")
     if path.exists():
         try:
             mine = is_class_map(read_values(path))
         except ConfigError:
             mine = False
         if not mine:
-            raise ConfigError(f"'{path}' exists and holds something else", "choose another file")
+            raise ConfigError(f"'{path}' exists and is not a file of class names", "choose another file")
 
 
 def next_command(run: str, names: str = FILE_NAME) -> str:
@@ -239,11 +241,11 @@ def parse_classes(texts: Sequence[str], ignore: str, ids: Sequence[int]) -> tupl
         match = re.fullmatch(r"(.+?)(#[0-9a-fA-F]{6})?=([\d,\s]+|\*)", text.strip())
         if match is None:
             raise ConfigError(
-                f"--class '{text}' is not of the form NAME=ID,ID", 'for example --class "leaf#44aa22=1,2"'
+                f"--class '{text}' does not have the form NAME=ID,ID", 'for example --class "leaf#44aa22=1,2"'
             )
         parts.append((match[1].strip(), match[2], match[3].strip()))
     if ignore and not re.fullmatch(r"[\d,\s]+|\*", ignore):
-        raise ConfigError(f"--ignore '{ignore}' is not of the form ID,ID", "for example --ignore 7,8")
+        raise ConfigError(f"--ignore '{ignore}' does not have the form ID,ID", "for example --ignore 7,8")
     lists = [numbers for *_, numbers in parts] + [ignore.strip()]
     if lists.count(REST) > 1:
         raise ConfigError("'*' (all remaining clusters) was given twice", "give it once")

@@ -77,13 +77,13 @@ def predicted_clusters(
     """
     if names is not None and tuple(classes) == names.names:
         if cut not in (None, names.cut):
-            raise ConfigError("this run's classes are named already, so they cannot be cut", "leave out the cut")
+            raise ConfigError("this run's classes already have names, so they cannot be cut", "omit the cut")
         groups = tuple(entry.clusters for entry in names.classes)
         return Predicted(groups, tuple(range(len(groups))), names.cut, names.ignore)
     if tuple(classes) != tuple(extractor.classes):
         raise ConfigError(
             f"the segmenter's classes ({', '.join(classes[:4])} ...) are not the clusters of this run's extractor",
-            "run it to its end first",
+            "finish the run first",
         )
     ids = clusters_of(extractor)
     kept = clusters_of(extractor, cut)  # refuses a cut without levels
@@ -119,8 +119,8 @@ class Match:
         if len(self.classes) < 2:
             only = next(iter(self.classes))
             raise ConfigError(
-                f"all clusters were matched to '{only}': there is nothing to tell apart",
-                "try a finer cut, or look at the clusters with gsegkit name RUN",
+                f"all clusters were matched to '{only}': there is nothing to distinguish",
+                "try a finer cut, or inspect the clusters with gsegkit name RUN",
             )
         return parse_class_map(
             {

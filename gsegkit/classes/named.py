@@ -34,7 +34,7 @@ def check_origin(class_map: ClassMap, own: str) -> None:
     if class_map.extractor != own:
         raise ConfigError(
             f"the class names were made for another fit of the extractor ({class_map.extractor}, here it is {own})",
-            "the same numbers mean other clusters there: name this fit's clusters with gsegkit name RUN",
+            "cluster numbers are valid for one fit only: name this fit's clusters with gsegkit name RUN",
         )
 
 
@@ -42,7 +42,9 @@ def check_fits(class_map: ClassMap, extractor: MaskExtractor) -> None:
     """Raise ConfigError unless the class map was made for this very fit and names all clusters of its cut."""
     check_origin(class_map, extractor.fingerprint())
     if class_map.cut is None and extractor.levels:
-        raise ConfigError("the class names do not say which cut they belong to", "add a line: cut: NUMBER OF CLUSTERS")
+        raise ConfigError(
+            "the class names do not state which cut they belong to", "add a line: cut: NUMBER OF CLUSTERS"
+        )
     class_map.targets(clusters_of(extractor, class_map.cut))
 
 

@@ -15,7 +15,7 @@ def import_file(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Where the result goes; beside FILE by default.")
     ] = None,
-    look: Annotated[bool, typer.Option("--look", help="Say what the file is, and write nothing.")] = False,
+    look: Annotated[bool, typer.Option("--look", help="Print what the file is, and write nothing.")] = False,
     reader: Annotated[
         str, typer.Option("--reader", metavar="NAME", help="Checkpoint reader, when more than one knows the file.")
     ] = "",

@@ -47,7 +47,7 @@ def list_components(
         console.print(table)
     for (clash_kind, clash), group in registry.conflicts().items():
         names = " or ".join(entry.full_name for entry in group)
-        console.print(f"[yellow]clash:[/] {clash_kind} '{clash}' is offered twice; write {names}", highlight=False)
+        console.print(f"[yellow]clash:[/] {clash_kind} '{clash}' is provided twice; write {names}", highlight=False)
     for failure in registry.failures:
         console.print(f"[red]broken:[/] {failure.dist} ({failure.entry_point}): ", end="", highlight=False)
         console.print(failure.reason, markup=False, highlight=False)
@@ -57,7 +57,7 @@ def list_components(
 
 def show(
     kind: Annotated[str, typer.Argument(help="generator, extractor, refiner, segmenter, evaluator ...")],
-    name: Annotated[str, typer.Argument(help="The component.")],
+    name: Annotated[str, typer.Argument(help="Name of the component.")],
     as_json: AsJson = False,
 ) -> None:
     """Describe one part: what it does, its paper and licence, what it needs, and all its options."""
@@ -114,7 +114,7 @@ def doctor(as_json: AsJson = False) -> None:
         console.print(f"[red]broken:[/] {plugin['dist']} ({plugin['entry point']})", highlight=False)
         console.print(plugin["error"], markup=False, highlight=False)
     if not broken:
-        console.print(f"all {len(registry.entries)} components of the installed plugins loaded", highlight=False)
+        console.print(f"all {len(registry.entries)} components of the installed plugins were loaded", highlight=False)
 
 
 def _listing(registry: Registry, kinds: list[str], all: bool) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """The options of gsegkit itself."""
@@ -92,7 +92,7 @@ def main() -> None:
         show_error(console, error.message, error.hint)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        show_error(console, "stopped at once", "run the same command again to go on from the last checkpoint")
+        show_error(console, "stopped immediately", "run the same command again to continue from the last checkpoint")
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)

@@ -17,33 +17,37 @@ from gsegkit.errors import ConfigError
 def name(
     run_folder: c.RunFolder,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE.html", help="The page; default RUN/names/index.html.")
+        Path | None,
+        typer.Option("--out", metavar="FILE.html", help="Where to write the page; default RUN/names/index.html."),
     ] = None,
     num_images: Annotated[int, typer.Option("--num-images", min=1, help="Generated images to show.")] = 12,
-    max_clusters: Annotated[int, typer.Option("--max-clusters", min=2, help="Finest level on the page.")] = 30,
+    max_clusters: Annotated[
+        int, typer.Option("--max-clusters", min=2, help="Largest number of clusters on the page.")
+    ] = 30,
     show_list: Annotated[bool, typer.Option("--list", help="Print the clusters of a cut and draw a sheet.")] = False,
-    cut: Annotated[int | None, typer.Option("--cut", help="Number of clusters; default the run's.")] = None,
+    cut: Annotated[int | None, typer.Option("--cut", help="Number of clusters; default: that of the run.")] = None,
     classes: Annotated[
         list[str] | None,
         typer.Option(
             "--class", metavar="NAME[#rrggbb]=ID,ID", help="A class, in mask order; ID may be * for all others."
         ),
     ] = None,
-    ignore: Annotated[str, typer.Option("--ignore", metavar="ID,ID", help="Clusters that become 255.")] = "",
+    ignore: Annotated[str, typer.Option("--ignore", metavar="ID,ID", help="Clusters whose pixels become 255.")] = "",
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="FILE.yaml", help="Write the class names; needs no page.")
+        Path | None,
+        typer.Option("--save", metavar="FILE.yaml", help="Write the class names to this file, without a page."),
     ] = None,
     device: c.Device = None,
     as_json: c.AsJson = False,
     quiet: c.Quiet = False,
 ) -> None:
-    """Name the clusters of a run's extractor: a page to do it on, or --class, or --list."""
+    """Name the clusters of a run's extractor: on a page, or with --class; --list shows them."""
     from gsegkit import api
 
     session = c.session(quiet)
     if save is not None:
         if show_list:
-            raise ConfigError("--list and --save were given together", "look first, then save")
+            raise ConfigError("--list and --save were given together", "list first, then save")
         named = api.name(run_folder, classes or (), cut=cut, ignore=ignore, save=save, session=session)
         if as_json:
             print_json({"file": str(save), **named.model_dump(mode="json")})
@@ -88,12 +92,15 @@ def name(
 def match(
     run_folder: c.RunFolder,
     data: Annotated[Path, typer.Option("--data", metavar="FOLDER", help="Annotated photographs.")],
-    num_images: Annotated[int, typer.Option("--num-images", min=1, help="Use at most this many of them.")] = 20,
-    cut: Annotated[int | None, typer.Option("--cut", help="Match a coarser cut than the run's.")] = None,
+    num_images: Annotated[int, typer.Option("--num-images", min=1, help="Use at most this many photographs.")] = 20,
+    cut: Annotated[int | None, typer.Option("--cut", help="Match a cut coarser than that of the run.")] = None,
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="FILE.yaml", help="Write the class names; see --match of evaluate.")
+        Path | None,
+        typer.Option(
+            "--save", metavar="FILE.yaml", help="Write the class names to this file; see --match of evaluate."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Chooses the images.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed that chooses the images.")] = 0,
     device: c.Device = None,
     option: c.Options = None,
     as_json: c.AsJson = False,

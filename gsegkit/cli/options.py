@@ -44,7 +44,7 @@ def _part(option: str, kind: str, help: str) -> Any:
     return typer.Option(option, metavar="NAME", help=help, autocompletion=names)
 
 
-Gen = Annotated[str | None, _part("--gen", "generator", "Generator.")]
+Gen = Annotated[str | None, _part("--gen", "generator", "Generator, by name.")]
 Extractor = Annotated[str | None, _part("--extractor", "extractor", "Mask extractor.")]
 Refine = Annotated[list[str] | None, _part("--refine", "refiner", "Refiner; repeat, order counts.")]
 Classes = Annotated[
@@ -52,19 +52,19 @@ Classes = Annotated[
 ]
 Seg = Annotated[str | None, _part("--seg", "segmenter", "Segmenter.")]
 Eval = Annotated[str | None, _part("--eval", "evaluator", "Evaluator.")]
-Samples = Annotated[int | None, typer.Option("--samples", help="Generated candidates.")]
-Rounds = Annotated[int | None, typer.Option("--rounds", help="Alternating rounds.")]
+Samples = Annotated[int | None, typer.Option("--samples", help="Number of generated candidates.")]
+Rounds = Annotated[int | None, typer.Option("--rounds", help="Number of alternating rounds.")]
 Images = Annotated[Path | None, typer.Option("--images", metavar="FOLDER", help="Photographs without masks.")]
 Data = Annotated[Path | None, typer.Option("--data", metavar="FOLDER", help="Annotated photographs to score on.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where the result goes.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Root of every random number.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random number.")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
 TrainGenerator = Annotated[
     bool | None, typer.Option("--train-generator", help="Train the generator on --images first.", show_default=False)
 ]
-Smoke = Annotated[bool | None, typer.Option("--smoke", help="Cut every loop to 3 steps.", show_default=False)]
+Smoke = Annotated[bool | None, typer.Option("--smoke", help="Limit every loop to 3 steps.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
 def read_plan(config: Path | None, options: list[str] | None, **fields: Any) -> Plan:
@@ -93,7 +93,7 @@ def stop_signal() -> threading.Event:
     def ask(number: int, frame: Any) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
-        console.print("stopping after this step; once more to stop at once", highlight=False)
+        console.print("stopping after this step; press again to stop immediately", highlight=False)
         stop.set()
 
     if threading.current_thread() is threading.main_thread():

@@ -29,7 +29,7 @@ def new_plugin(
 
 def check_plugin(
     name: Annotated[str, typer.Argument(help="A component, a distribution, or NAME@DIST.")],
-    kind: Annotated[str | None, typer.Option("--kind", help="Needed when several kinds use the name.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Needed if several kinds use the name.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the conformance checks over a plugin's components."""

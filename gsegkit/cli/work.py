@@ -34,11 +34,11 @@ def run(
     option: c.Options = None,
     config: c.ConfigFile = None,
     smoke: c.Smoke = None,
-    update: Annotated[bool, typer.Option("--update", help="Let changed options remake parts of --out.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Allow changed options to remake parts of --out.")] = False,
     as_json: c.AsJson = False,
     quiet: c.Quiet = False,
 ) -> None:
-    """Generator to segmenter: masks, pairs, training, report. The same command again resumes."""
+    """Generator to segmenter: masks, pairs, training, report. Repeat the command to resume."""
     plan = c.read_plan(
         config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, eval=evaluator,
         images=images, data=data, num_samples=samples, rounds=rounds, train_generator=train_generator, seed=seed,
@@ -145,16 +145,18 @@ def plan(
         console.print(f"gpu memory  {size(found.vram_bytes)}", highlight=False)
     console.print(f"disk  {size(found.disk_bytes)}, free {size(found.free_disk_bytes)}", highlight=False)
     if found.disk_bytes > found.free_disk_bytes:
-        console.print("[yellow]warning:[/] the disk is too small for it", highlight=False)
+        console.print("[yellow]warning:[/] the disk is too small for this run", highlight=False)
 
 
 def synthesize(
     run_folder: c.RunFolder,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the pairs go.")],
-    samples: Annotated[int, typer.Option("--samples", min=1, help="Generated candidates.")] = 10_000,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Number of generated candidates.")] = 10_000,
     classes: c.Classes = None,
     refine: c.Refine = None,
-    worker: Annotated[str, typer.Option("--worker", metavar="K/N", help="Make every N-th shard, from K.")] = "0/1",
+    worker: Annotated[
+        str, typer.Option("--worker", metavar="K/N", help="Make every N-th shard, starting with K.")
+    ] = "0/1",
     device: c.Device = None,
     quiet: c.Quiet = False,
 ) -> None:
@@ -172,14 +174,16 @@ def synthesize(
         session=c.session(quiet),
     )
     if made is None:
-        console.print(f"this worker's shards are in {out}; others are still to come", highlight=False)
+        console.print(f"this worker's shards are in {out}; other workers have not finished", highlight=False)
     else:
         counts = ", ".join(f"{name} {count}" for name, count in made.counts.items())
         console.print(f"{len(made)} pairs in {out} ({counts})", highlight=False, soft_wrap=True)
 
 
 def train(
-    data: Annotated[Path, typer.Option("--data", metavar="FOLDER", help="A run, pairs, or an annotated folder.")],
+    data: Annotated[
+        Path, typer.Option("--data", metavar="FOLDER", help="A run folder, a folder of pairs, or an annotated folder.")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the segmenter goes.")],
     seg: Annotated[str, typer.Option("--seg", metavar="NAME", help="Segmenter.")] = "unet",
     classes: c.Classes = None,
@@ -188,7 +192,7 @@ def train(
     option: c.Options = None,
     quiet: c.Quiet = False,
 ) -> None:
-    """Train a segmenter on pairs that are already there. The same command again resumes."""
+    """Train a segmenter on existing pairs. Repeat the command to resume."""
     from gsegkit import api
 
     options, reader = c.only(option, "seg", "data_reader")
@@ -209,7 +213,7 @@ def train_generator(
     option: c.Options = None,
     quiet: c.Quiet = False,
 ) -> None:
-    """Train a generator on an image folder. The same command again resumes."""
+    """Train a generator on an image folder. Repeat the command to resume."""
     from gsegkit import api
 
     (options,) = c.only(option, "gen")
@@ -260,7 +264,7 @@ def evaluate_generator(
     as_json: c.AsJson = False,
     quiet: c.Quiet = False,
 ) -> None:
-    """Compare a generator's pictures, and its bare layers, with photographs. Uses no labels."""
+    """Compare a generator's images, and its bare layers, with photographs. Uses no labels."""
     from gsegkit import api
 
     gen, options, reader = c.only(option, "gen", "eval", "data_reader")
@@ -308,14 +312,14 @@ def export(
 
 
 def report(run_folder: c.RunFolder) -> None:
-    """Draw the report of a run again from what lies in its folder."""
+    """Draw the report of a run again from the files in its folder."""
     from gsegkit.report import render_report
 
     console.print(f"report: {render_report(run_folder)}", highlight=False, soft_wrap=True)
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
-    """The numbers; their definitions stand in the report and in --json."""
+    """The scores; their definitions are in the report and in --json."""
     table = make_table("", "metric", "value")
     for name, value in metrics.items():
         if isinstance(value, int | float) or value is None:
@@ -331,5 +335,5 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
 def _worker(text: str) -> tuple[int, int]:
     index, slash, count = text.partition("/")
     if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
-        raise ConfigError(f"--worker '{text}' is not of the form K/N with K below N", "for example --worker 0/4")
+        raise ConfigError(f"--worker '{text}' does not have the form K/N with K below N", "for example --worker 0/4")
     return int(index), int(count)

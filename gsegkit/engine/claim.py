@@ -30,7 +30,7 @@ def claim_run(folder: RunFolder, plan: Plan, registry: Registry, update: bool) -
             shown = "; ".join(changed[:MAX_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
             raise ConfigError(
                 f"run folder '{folder.path}' was made with other options ({shown})",
-                "choose another --out, or add --update to remake what depends on the change",
+                "choose another --out, or add --update to remake what depends on the changed options",
             )
     elif any(child.name != LOCK_FILE for child in folder.path.iterdir()):
         raise DataError(f"folder '{folder.path}' is not empty and not a run folder", "choose another --out")

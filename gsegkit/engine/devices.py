@@ -21,6 +21,6 @@ def pick_device(name: str) -> torch.device:
         raise ConfigError(f"'{name}' is not a device", "use auto, cpu, cuda or cuda:1") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            f"device '{name}' is not here ({torch.cuda.device_count()} CUDA devices found)", "use --device cpu"
+            f"device '{name}' is not available ({torch.cuda.device_count()} CUDA devices found)", "use --device cpu"
         )
     return device

@@ -88,7 +88,7 @@ def _run_stages(choices: Choices, stages: StageRunner) -> Report | None:
     ctx, plan = stages.ctx, choices.plan
     classes = plan.classes
     if plan.smoke and classes is not None:
-        ctx.warn("a smoke run fits another extractor, so its clusters keep their numbers: class names are left out")
+        ctx.warn("a smoke run fits another extractor, so class names are ignored and its clusters keep their numbers")
         classes = None
     generator: Generator = choices["gen"].build().to(ctx.device)
     for note in generator.notes:
@@ -145,7 +145,8 @@ def _run_stages(choices: Choices, stages: StageRunner) -> Report | None:
 def _trainable(generator: Generator, images: UnlabelledImages | None) -> tuple[TrainableGenerator, UnlabelledImages]:
     if not isinstance(generator, TrainableGenerator) or images is None:
         raise ConfigError(
-            f"generator '{type(generator).__name__}' cannot be trained here", "choose a trainable one and --images"
+            f"generator '{type(generator).__name__}' cannot be trained here",
+            "choose a trainable generator and give --images",
         )
     return generator, images
 

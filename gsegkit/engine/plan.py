@@ -19,7 +19,7 @@ class PartSpec(Config):
     """A component by name, and its options."""
 
     name: str = Field(min_length=1, description="component, or component@distribution")
-    options: dict[str, Any] = Field(default_factory=dict, description="its options; missing ones take their defaults")
+    options: dict[str, Any] = Field(default_factory=dict, description="its options; missing ones have their defaults")
 
 
 def _spec(value: Any) -> Any:
@@ -52,17 +52,17 @@ class Plan(Config):
     eval: Spec = Field(PartSpec(name="masks"), description="evaluator")
     data_reader: Spec = Field(PartSpec(name="folder"), description="reader of image folders")
 
-    classes: Names = Field(None, description="names for the extractor's clusters (a classes.yaml); None = as they are")
+    classes: Names = Field(None, description="names for the extractor's clusters (a classes.yaml); None = no names")
     num_samples: int = Field(2000, ge=1, description="generated candidates for the training set")
-    rounds: int = Field(1, ge=1, description="passes of generator, extractor, segmenter; above 1 they alternate")
-    train_generator: bool = Field(False, description="train the generator on `images` before it is used")
+    rounds: int = Field(1, ge=1, description="rounds of generator, extractor, segmenter; above 1 they alternate")
+    train_generator: bool = Field(False, description="train the generator on `images` first")
     images: Folder | None = Field(None, description="folder of unlabelled photographs; None = none")
     data: Folder | None = Field(None, description="folder of annotated photographs to score on; None = none")
 
-    seed: int = Field(0, ge=0, lt=2**63, description="root of every random number of the run")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of every random number of the run")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
     batch_size: int = Field(16, ge=1, le=4096, description="micro-batch of the generator; part of the run's identity")
-    smoke: bool = Field(False, description="cut every loop to a few steps, to see that the whole path works")
+    smoke: bool = Field(False, description="limit every loop to a few steps, to check that the whole run works")
 
     @classmethod
     def from_options(cls, base: dict[str, Any], assignments: list[str] | tuple[str, ...] = (), **fields: Any) -> Plan:
@@ -146,7 +146,7 @@ def _assign(values: dict[str, Any], part: str, options: dict[str, Any]) -> None:
         values[part] = {**spec, "options": {**spec.get("options", {}), **options}}
     else:
         known = ", ".join([*PART_KINDS, "refine", "run"])
-        raise ConfigError(f"option '{part}.{next(iter(options))}': no such part '{part}'", f"parts: {known}")
+        raise ConfigError(f"option '{part}.{next(iter(options))}': there is no part '{part}'", f"parts: {known}")
 
 
 def _assign_refiner(values: dict[str, Any], name: str, value: Any) -> None:

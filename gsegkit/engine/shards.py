@@ -88,7 +88,7 @@ class ShardDataset(LabelledDataset):
             if record is None:
                 raise ArtifactError(
                     f"shard {shard} of '{self.folder}' is missing or damaged",
-                    "run the same command again: only that shard is made anew",
+                    "run the same command again: only that shard is made again",
                 )
             self._rows += [(shard, row) for row in range(record["rows"])]
             for name, count in record["counts"].items():

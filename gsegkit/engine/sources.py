@@ -54,7 +54,7 @@ def open_labelled(
     if (folder / CONFIG_FILE).exists():
         made = last_round(folder, "dataset", MANIFEST_FILE)
         if made is None:
-            raise DataError(f"run '{folder}' has no finished data set", "run it to its end first")
+            raise DataError(f"run '{folder}' has no finished data set", "finish the run first")
         return ShardDataset(made)
     labelled: LabelledDataset = registry.build("dataset", "folder", reader_options).labelled(folder)
     return labelled
@@ -76,7 +76,7 @@ def check_readable(dataset: LabelledDataset, ctx: RunContext) -> None:
         more = f"; and {len(bad) - 10} more" if len(bad) > 10 else ""
         raise DataError(
             f"{len(bad)} of {len(dataset)} test pairs cannot be used: {'; '.join(bad[:10])}{more}",
-            "mend or remove them, then run the same command again",
+            "fix or remove them, then run the same command again",
         )
 
 

@@ -87,7 +87,7 @@ def synthesize(
     if len(dataset) == 0:
         dropped = ", ".join(f"{name} {count}" for name, count in dataset.counts.items())
         raise DataError(
-            f"the refiners left none of {num_samples} samples ({dropped})", "loosen the one that dropped most"
+            f"the refiners dropped all of {num_samples} samples ({dropped})", "relax the refiner that dropped most"
         )
     return dataset
 
@@ -170,7 +170,10 @@ def _refine(name: str, refiner: Refiner, batch: LabelledBatch) -> LabelledBatch:
     refined = refiner.refine(batch)
     known = torch.isin(refined.seeds, batch.seeds)
     if len(refined) > len(batch) or not bool(known.all()):
-        raise ContractError(f"refiner '{name}' returned rows that it was not given", "a refiner may only drop rows")
+        raise ContractError(
+            f"refiner '{name}' returned rows that it was not given",
+            "a refiner may only drop rows, not add or repeat them",
+        )
     return refined
 
 
@@ -202,4 +205,4 @@ class Coverage:
         low, high = COVERAGE_ALARM
         if self.pixels and not low <= share <= high and not self.warned:
             self.warned = True
-            self.ctx.warn(f"the masks cover {share:.1%} of the pictures: the extractor has probably collapsed")
+            self.ctx.warn(f"the masks cover {share:.1%} of the images: the extractor has probably collapsed")

@@ -244,7 +244,7 @@ def export_dataset(
     if format not in WRITERS:
         raise ConfigError(f"no data set format '{format}'", f"formats: {', '.join(WRITERS)}")
     if len(dataset) == 0:
-        raise DataError("the data set is empty", "loosen the refiners or make more samples")
+        raise DataError("the data set is empty", "relax the refiners or make more samples")
     with new_folder(out) as folder:
         writer = WRITERS[format](folder, dataset)
         taken: set[str] = set()
@@ -267,7 +267,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         what = "is not empty" if out.is_dir() else "is a file"
-        raise DataError(f"'{out}' {what}", "choose a new folder; nothing is ever overwritten")
+        raise DataError(f"'{out}' {what}", "choose a new folder; existing files are never overwritten")
     temporary = out.with_name(f".{out.resolve().name}.tmp")  # one fixed name: what a killed process left is replaced
     with storage_errors(out):
         if temporary.exists():

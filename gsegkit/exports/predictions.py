@@ -257,7 +257,7 @@ def find_inputs(inputs: Inputs, out: Path) -> list[Path]:
                 raise DataError(f"no file matches '{given}'", "check the pattern")
             files.update(dict.fromkeys(found))
     if not files:
-        raise DataError("there is no image to predict", "give an image, a folder or a quoted pattern")
+        raise DataError("there are no images to predict", "give an image, a folder or a quoted pattern")
     if any(path.resolve().is_relative_to(out.resolve()) for path in files):
         raise DataError(f"inputs lie in the output folder '{out}'", "choose another output folder")
     return list(files)
@@ -295,7 +295,7 @@ def _refuse_mixing(folder: Path, out: Path) -> None:
         where = "is" if inner == outer else "lies in"
         raise DataError(
             f"output folder '{out}' {where} the input folder '{folder}'",
-            "choose a folder outside it, so that predictions are never taken for photographs",
+            "choose a folder outside it, so that predictions are never mistaken for photographs",
         )
 
 

@@ -26,5 +26,5 @@ def benchmark_data(name: str) -> Path:
     if root is None or not (root / name).is_dir():
         import pytest
 
-        pytest.skip(f"benchmark data '{name}' is not here (set {DATA_VARIABLE})")
+        pytest.skip(f"benchmark data '{name}' is not available (set {DATA_VARIABLE})")
     return root / name

@@ -74,7 +74,7 @@ class LimitedToy(Toy):
     def truth(self, batch: GeneratedBatch) -> Tensor:
         """As the toy, or refused."""
         if self.without in ("truth", "masks"):
-            raise CapabilityError("this toy does not know its masks")
+            raise CapabilityError("this toy does not provide masks")
         return super().truth(batch)
 
 

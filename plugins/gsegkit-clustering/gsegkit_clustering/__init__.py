@@ -17,7 +17,7 @@ def gsegkit_components() -> list[Component]:
             target="gsegkit_clustering.kmeans:KMeansExtractor",
             config="gsegkit_clustering.config:KMeansClusterConfig",
             kit="gsegkit_clustering.kit:KMEANS",
-            summary="k-means of a generator's pixels, Euclidean or by angle",
+            summary="k-means clustering of a generator's pixels, Euclidean or by angle",
             paper=f"Arthur and Vassilvitskii 2007, k-means++; as baseline: {KLISH}",
             requires=("features",),
         ),

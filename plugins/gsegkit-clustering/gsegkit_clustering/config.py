@@ -20,7 +20,9 @@ class KMeansClusterConfig(ClusterConfig):
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {**_ALL_PIXELS, "k": 30}}
 
-    profile: Literal["default", "paper"] = Field("default", description="set of defaults: a laptop's, or the paper's")
+    profile: Literal["default", "paper"] = Field(
+        "default", description="set of defaults: for a laptop, or those of the paper"
+    )
     k: int = Field(10, ge=2, le=255, description=_K)
     metric: Literal["euclidean", "arccos"] = Field(
         "euclidean", description="distance of points, or angle between them (spherical k-means)"
@@ -43,7 +45,9 @@ class AhcConfig(ClusterConfig):
         }
     }
 
-    profile: Literal["default", "paper"] = Field("default", description="set of defaults: a laptop's, or the paper's")
+    profile: Literal["default", "paper"] = Field(
+        "default", description="set of defaults: for a laptop, or those of the paper"
+    )
     k: int = Field(10, ge=2, le=255, description=_K)
     metric: Literal["ward", "arccos", "euclidean"] = Field(
         "ward", description="ward, or average linkage of angles between points (arccos) or of distances (euclidean)"
@@ -53,10 +57,10 @@ class AhcConfig(ClusterConfig):
         24, ge=1, description="random pixels of each image; null = all of them. Time and memory grow with the square"
     )
     memory_mib: int = Field(
-        2048, ge=1, description="most memory for the points and their distances (8 bytes x points squared)"
+        2048, ge=1, description="maximum memory for the points and their distances (8 bytes x points squared)"
     )
     optimizer: Literal["lbfgs", "adam"] = Field(
-        "lbfgs", description="of the classifiers: to the optimum, or the paper's 1,000 steps of Adam"
+        "lbfgs", description="of the classifiers: run to the optimum, or the paper's 1,000 steps of Adam"
     )
     decay: float = Field(
         0.01, ge=0, description="weight of the mean squared weight; lbfgs: for points of mean length 1. paper 1e-3"
@@ -74,11 +78,13 @@ class KaspConfig(ClusterConfig):
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {**_ALL_PIXELS, "k": 30}}
 
-    profile: Literal["default", "paper"] = Field("default", description="set of defaults: a laptop's, or the paper's")
+    profile: Literal["default", "paper"] = Field(
+        "default", description="set of defaults: for a laptop, or those of the paper"
+    )
     k: int = Field(10, ge=2, le=255, description=_K)
     centroids: int = Field(100, ge=4, le=2000, description="k-means clusters that are grouped; paper 100")
     n_neighbors: int = Field(
-        3, ge=2, description="nearest centroids, itself among them, that a centroid is linked to; paper 3"
+        3, ge=2, description="nearest centroids (including itself) that a centroid is linked to; paper 3"
     )
 
     @model_validator(mode="after")

@@ -19,4 +19,6 @@ class FolderConfig(Config):
     classes: tuple[str, ...] | None = Field(
         None, description="class names from 0 on; None = those of classes.yaml or .txt"
     )
-    max_classes: int = Field(64, ge=2, le=255, description="most classes without names; more look like grey levels")
+    max_classes: int = Field(
+        64, ge=2, le=255, description="most classes allowed without names; more are probably grey levels"
+    )

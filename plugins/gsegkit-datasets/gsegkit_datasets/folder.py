@@ -102,7 +102,7 @@ class FolderDataset(LabelledDataset):
         top = 1 if self.binary else max((value for value in values if value != IGNORE), default=0)
         if names is None and top >= config.max_classes:
             raise DataError(
-                f"mask '{values[top]}' holds the value {top}: these look like grey levels, not like class indices",
+                f"mask '{values[top]}' holds the value {top}: these are probably grey levels, not class indices",
                 "store label indices or 0/255 as PNG (JPEG blurs them), or name the classes in classes.txt",
             )
         if names is not None and top >= len(names):

@@ -31,7 +31,7 @@ def read_class_names(folder: Path) -> tuple[str, ...] | None:
         text = path.read_text(encoding="utf-8-sig")
         names = _lines(text) if path.suffix == ".txt" else _listed(yaml.safe_load(text), path)
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"'{path}' cannot be read: {str(error).splitlines()[0]}", "mend the file") from None
+        raise DataError(f"'{path}' cannot be read: {str(error).splitlines()[0]}", "fix the file") from None
     check_class_names(names, str(path))
     return names
 
@@ -42,7 +42,9 @@ def check_class_names(names: tuple[str, ...], source: str) -> None:
         raise DataError(f"{source} gives {len(names)} class names", "give 1 to 255; 255 itself is the ignore label")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or "" in names:
-        raise DataError(f"{source} gives the class name '{twice[0] if twice else ''}' wrongly", "once each, none empty")
+        raise DataError(
+            f"{source} lists the class name '{twice[0] if twice else ''}' wrongly", "give each name once, none empty"
+        )
 
 
 def _lines(text: str) -> tuple[str, ...]:

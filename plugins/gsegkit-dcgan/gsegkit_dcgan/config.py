@@ -41,12 +41,14 @@ class DCGANConfig(Config):
     weights: str = Field("none", description="zoo name, folder of a part or run, checkpoint file, or none = random")
     resolution: int = Field(32, ge=8, le=256, description="image side in pixels of a new network, a power of two")
     z_dim: int = Field(100, ge=1, le=4096, description="size of the input noise of a new network")
-    channels: int = Field(32, ge=1, le=512, description="width before the image; doubles at each halving of the side")
-    channel_max: int = Field(256, ge=1, le=2048, description="and at most this many")
+    channels: int = Field(
+        32, ge=1, le=512, description="channels before the image; they double at each halving of the side"
+    )
+    channel_max: int = Field(256, ge=1, le=2048, description="upper limit of the channels")
     fit: Literal["squash", "crop", "pad"] = Field("squash", description="how photographs are fitted to the square")
 
     steps: int = Field(10_000, ge=1, le=10_000_000, description="training steps")
-    batch: int = Field(64, ge=2, le=4096, description="images in a training step")
+    batch: int = Field(64, ge=2, le=4096, description="images per training step")
     lr: float = Field(2e-4, gt=0, le=1, description="learning rate of generator and discriminator")
     beta1: float = Field(0.5, ge=0, lt=1, description="Adam's first decay rate; the second is 0.99")
     loss: Literal["nonsaturating", "hinge"] = Field("nonsaturating", description="objective of the training")
@@ -54,7 +56,7 @@ class DCGANConfig(Config):
     r1_interval: int = Field(4, ge=1, le=1000, description="steps between two gradient penalties")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights, which are the result")
     start_steps: int = Field(200, ge=0, description="steps before the averaging starts")
-    mirror: bool = Field(True, description="mirror half of the images")
+    mirror: bool = Field(True, description="mirror half of the images at random")
 
     @model_validator(mode="after")
     def _power_of_two(self) -> DCGANConfig:

@@ -66,7 +66,7 @@ def _load(config: DCGANConfig, images: UnlabelledImages) -> Tensor:
     size = config.resolution
     needed = len(images) * 3 * size * size
     if needed > MEMORY:
-        raise DataError(f"{len(images)} images of {size} px need {needed >> 20} MB of memory", "give fewer of them")
+        raise DataError(f"{len(images)} images of {size} px need {needed >> 20} MB of memory", "give fewer images")
     return images.fitted((size, size), config.fit).batch(range(len(images)))
 
 

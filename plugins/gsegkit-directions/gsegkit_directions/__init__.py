@@ -17,7 +17,7 @@ def gsegkit_components() -> list[Component]:
             target="gsegkit_directions.directions:Directions",
             config="gsegkit_directions.config:DirectionsConfig",
             kit="gsegkit_directions.kit:DIRECTIONS",
-            summary="foreground: what two latent directions lighten and darken against its surround",
+            summary="foreground: what two latent directions lighten and darken against its surroundings",
             paper="Melas-Kyriazi et al., Finding an Unsupervised Image Segmenter in Each of Your Deep Generative "
             "Models, ICLR 2022, arXiv:2105.08127",
             requires=("latent-grad",),
@@ -28,7 +28,7 @@ def gsegkit_components() -> list[Component]:
             target="gsegkit_directions.colour_maps:ColourMaps",
             config="gsegkit_directions.config:ColourMapsConfig",
             kit="gsegkit_directions.kit:COLOUR_MAPS",
-            summary="foreground: the pixels that one of two colour maps explains; ranks directions, needs no gradient",
+            summary="foreground: the pixels that one of two colour maps explains; ranks directions, needs no gradients",
             paper="Voynov et al., Object Segmentation Without Labels with Large-Scale Generative Models, ICML 2021, "
             "arXiv:2006.04988",
         ),

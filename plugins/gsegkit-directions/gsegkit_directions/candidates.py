@@ -49,7 +49,7 @@ def candidates(
     if num_pca:
         found += [(f"pca-{i}", row) for i, row in enumerate(_components(latents, space)[:num_pca])]
     if not found:
-        raise ConfigError("there is no direction to rank", "ask for random, coordinate or pca candidates")
+        raise ConfigError("there are no directions to rank", "ask for random, coordinate or pca candidates")
     rows = torch.stack([row for _, row in found]).view(len(found), *space.free_shape)
     units = space.unit(rows.to(latents.device))
     return [Candidate(name, unit) for (name, _), unit in zip(found, units, strict=True)]

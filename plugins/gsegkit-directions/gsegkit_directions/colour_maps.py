@@ -135,7 +135,7 @@ class ColourMaps(MaskExtractor):
         found = fit_maps(torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs]), self.config, ctx.seed)
         if found.change <= UNSEEN:
             raise DataError(
-                f"the direction '{self.chosen}' hardly changes the pictures (mean squared change {found.change:.1e})",
+                f"the direction '{self.chosen}' barely changes the images (mean squared change {found.change:.1e})",
                 "raise extractor.mask_shift, or let extractor.direction=auto choose",
             )
         self.maps = found.maps

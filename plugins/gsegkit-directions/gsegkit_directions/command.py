@@ -24,32 +24,35 @@ def _group() -> None:
 
 @directions.command()
 def score(
-    gen: Annotated[str, typer.Argument(metavar="GEN", help="Generator.")],
+    gen: Annotated[str, typer.Argument(metavar="GEN", help="Generator, by name.")],
     learned: Annotated[
         list[Path] | None,
-        typer.Option("--learned", metavar="RUN", help="Also rank the light and dark direction of a run; repeat."),
+        typer.Option(
+            "--learned", metavar="RUN", help="Also rank the light and dark directions of a run; repeat as needed."
+        ),
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="Rows of the table.")] = 10,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of rows of the table.")] = 10,
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="FILE", help="Write the best one, for extractor.direction.")
+        Path | None, typer.Option("--save", metavar="FILE", help="Write the best direction, for extractor.direction.")
     ] = None,
     sheet: Annotated[
-        Path | None, typer.Option("--sheet", metavar="PNG", help="Draw what the best ones do, a row each.")
+        Path | None,
+        typer.Option("--sheet", metavar="PNG", help="Draw the effect of the best directions, one row each."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the pictures and the random candidates.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the images and of the random candidates.")] = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     option: Options = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Rank random, coordinate and principal directions by Voynov's two colour maps: no person, no gradient.
+    """Rank random, coordinate and principal directions by Voynov's two colour maps, without gradients.
 
     Options: -o gen.NAME=VALUE for the generator, -o extractor.NAME=VALUE for those of the extractor colour-maps.
     """
     parts = parse_assignments(option or [])
     unknown = sorted(set(parts) - {"gen", "extractor"})
     if unknown:
-        raise ConfigError(f"option '{unknown[0]}.…': no such part here", "parts: gen, extractor")
+        raise ConfigError(f"option '{unknown[0]}.…': this command has no such part", "parts: gen, extractor")
     config = build_config(ColourMapsConfig, parts.get("extractor", {}), "extractor")
     talk = session(quiet)
     from gsegkit.api import load

@@ -53,32 +53,32 @@ class DirectionsConfig(Config):
         "relative", description="Eq. 1 as printed, as coded, or as coded and relative to the pictures' own edges"
     )
     edge_weight: float = Field(1.0, ge=0, description="weight of the edges' change, L_s")
-    prior_weight: float = Field(0.4, gt=0, description="lambda, weight of the contrast of middle and rim, L_c")
+    prior_weight: float = Field(0.4, gt=0, description="lambda, weight of the contrast between middle and border, L_c")
 
     steps: int = Field(100, ge=1, description="optimiser steps; both directions are found at once")
-    batch: int = Field(16, ge=1, description="fresh latents a step")
+    batch: int = Field(16, ge=1, description="new latents per step")
     lr: float = Field(0.06, gt=0, description="Adam's learning rate")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="how the learning rate falls")
 
-    shift: float = Field(0.19, gt=0, description="epsilon while the directions are sought, see shift_unit")
+    shift: float = Field(0.19, gt=0, description="epsilon during the search, see shift_unit")
     jitter: float = Field(0.0, ge=0, description="standard deviation of epsilon, drawn for each number of the latent")
     mask_shift: float = Field(0.46, gt=0, description="epsilon of the pictures that masks are made from")
     shift_unit: Literal["spread", "absolute"] = Field(
-        "spread", description="of the shifts: mean distance of a latent from the mean latent, or 1"
+        "spread", description="unit of the shifts: mean distance of a latent from the mean latent, or 1"
     )
     layers: Literal["shared", "own"] = Field(
-        "shared", description="latents with one row a layer (W+): one direction for all layers, or one each"
+        "shared", description="latents with one row per layer (W+): one direction for all layers, or one for each"
     )
     unit_over: Literal["all", "first"] = Field(
         "all", description="norm 1 over the whole direction, or along its first axis (over layers in W+)"
     )
 
-    clamp: bool = Field(True, description="clamp pictures to [-1, 1]: what cannot be seen earns nothing")
+    clamp: bool = Field(True, description="clamp images to [-1, 1], so that invisible changes gain nothing")
     max_edge_change: float | None = Field(
-        0.5, gt=0, description="stop a direction that changes a greater share of the edges' energy; null = never"
+        0.5, gt=0, description="stop a direction that changes more than this share of the edges' energy; null = never"
     )
     max_saturated: float = Field(
-        0.5, gt=0, le=1, description="refuse directions that drive a greater share of the values to black or white"
+        0.5, gt=0, le=1, description="refuse directions that drive more than this share of the values to black or white"
     )
 
     level: Literal["otsu", "zero"] = Field(
@@ -109,14 +109,17 @@ class ColourMapsConfig(Config):
     )
     direction: str = Field("auto", min_length=1, description="auto = the best candidate, or a file of directions score")
     num_random: int = Field(32, ge=0, le=4096, description="random candidates")
-    num_coordinates: int = Field(512, ge=0, le=4096, description="most candidates along one number of the latent")
+    num_coordinates: int = Field(
+        512, ge=0, le=4096, description="maximum number of candidates along single latent coordinates"
+    )
     num_pca: int = Field(16, ge=0, le=4096, description="candidates along principal components of the latents")
     mask_shift: float = Field(0.46, gt=0, description="how far the pictures are shifted, see shift_unit")
     shift_unit: Literal["spread", "absolute"] = Field(
-        "spread", description="of the shift: mean distance of a latent from the mean latent, or 1"
+        "spread", description="unit of the shift: mean distance of a latent from the mean latent, or 1"
     )
     rank_by: Literal["split", "residual"] = Field(
-        "split", description="split: what the second map removes against what the two leave; residual: as released"
+        "split",
+        description="split: error that the second map removes, relative to what both leave; residual: as released",
     )
     images: int = Field(16, ge=2, le=4096, description="pictures that a candidate is ranked on")
     fit_images: int = Field(128, ge=2, le=65536, description="pictures that the chosen direction's maps are fitted to")

@@ -185,13 +185,13 @@ class Directions(MaskExtractor):
             with torch.no_grad():
                 pictures = generator.synthesize(generator.latents(seeds), generator.labels(seeds)).images
             if not bool(torch.isfinite(pictures).all()):
-                raise DataError("the generator makes pictures with NaN or infinity", "its weights are damaged")
+                raise DataError("the generator makes images with NaN or infinity", "its weights are damaged")
             energy += float(term.edge_energy(term.edges(self._visible(pictures))).mean()) / len(batches)
             saturated += float((pictures.abs() >= 1).float().mean()) / len(batches)
         if saturated >= BROKEN_SATURATED:
             raise DataError(
-                f"{saturated:.1%} of the generator's values lie at or beyond -1 and 1: its pictures are saturated",
-                "images must lie in [-1, 1]; its weights are damaged, or its output is scaled otherwise",
+                f"{saturated:.1%} of the generator's values lie at or beyond -1 and 1: its images are saturated",
+                "images must lie in [-1, 1]; its weights are damaged, or its output has another scale",
             )
         # differs from the paper: L_s grows with the square of the pictures' contrast and L_c with the contrast, so one
         # lambda fits one data set; relative to the edges' energy it fits all that were tried
@@ -234,11 +234,13 @@ class Directions(MaskExtractor):
         for name, step in self.found["stopped_after"].items():
             ctx.warn(f"the {name} direction was stopped after step {step}: it changed the edges too much; lower shift")
         if self.found["cosine"] > 0:
-            ctx.warn("the two directions do not point apart: brightness of object and ground are not separate here")
+            ctx.warn(
+                "the two directions do not point apart: brightness of object and background are not separable here"
+            )
         large = float((areas > PUBLISHED_AREA).float().mean())
         if large > 0.9:
             ctx.warn(
-                f"{large:.0%} of the masks cover more than half of their picture: the published area limit of 0.5 "
+                f"{large:.0%} of the masks cover more than half of the image: the published area limit of 0.5 "
                 "would drop them; keep area.max above that, or raise voynov.max_area"
             )
 

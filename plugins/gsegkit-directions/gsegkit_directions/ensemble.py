@@ -23,7 +23,7 @@ class Ensemble:
 
     def __init__(self, segmenters: Sequence[Segmenter]) -> None:
         if not segmenters:
-            raise ConfigError("an ensemble of no segmenter", "give two or more")
+            raise ConfigError("an ensemble without segmenters", "give two or more")
         self.segmenters = tuple(segmenters)
         self.classes = segmenters[0].classes
         for segmenter in self.segmenters:

@@ -68,7 +68,7 @@ def measure_latents(generator: Generator, ctx: RunContext) -> Tensor:
     if not bool(torch.isfinite(latents).all()):
         raise DataError("the generator's latents hold NaN or infinity", "its weights are damaged")
     if not bool((latents != latents[:1]).any()):
-        raise DataError("the generator's latents are all the same", "a direction in them means nothing")
+        raise DataError("the generator's latents are all the same", "a direction in them is meaningless")
     return latents
 
 

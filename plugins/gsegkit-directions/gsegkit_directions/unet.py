@@ -74,7 +74,7 @@ class UnetPaper(Segmenter):
             DataError: fewer than 2 images, or a mask with a class that nobody named.
         """
         if len(dataset) < 2:
-            raise DataError(f"{len(dataset)} images are too few to train on", "make more, or loosen the refiners")
+            raise DataError(f"{len(dataset)} images are too few to train on", "make more, or relax the refiners")
         config = self.config
         self.to(ctx.device)
         height, width = dataset[0].mask.shape

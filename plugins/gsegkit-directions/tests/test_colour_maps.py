@@ -133,7 +133,7 @@ def test_a_direction_from_a_file(tmp_path, disc, context):
 def test_a_direction_that_changes_nothing(tmp_path, disc, context):
     path = tmp_path / "direction.safetensors"
     write_direction(path, torch.tensor([0.0, 0, 0, 1]), "moves the disc")
-    with pytest.raises(DataError, match=r"'given' hardly changes the pictures.*mask_shift"):
+    with pytest.raises(DataError, match=r"'given' barely changes the images.*mask_shift"):
         fitted(disc(gain=0.001), context(), direction=str(path), mask_shift=1e-4)
 
 

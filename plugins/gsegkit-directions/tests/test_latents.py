@@ -82,5 +82,5 @@ def test_candidates():
                       num_pca=1, seed=0)  # fmt: skip
     assert torch.equal(wide[0].direction[0], wide[0].direction[3])
     assert float(wide[1].direction[0, 3]) == pytest.approx(0.5, abs=0.01)
-    with pytest.raises(ConfigError, match="no direction to rank"):
+    with pytest.raises(ConfigError, match="no directions to rank"):
         candidates(latents, space, num_random=0, num_coordinates=0, num_pca=0, seed=0)

@@ -103,7 +103,7 @@ def test_ensemble_is_the_mean_of_the_logits(context):
     with torch.no_grad():
         wanted = ((one.logits(images) + two.logits(images)) / 2).softmax(dim=1)
     torch.testing.assert_close(both(pixels), wanted, atol=1e-5, rtol=0)
-    with pytest.raises(ConfigError, match="no segmenter"):
+    with pytest.raises(ConfigError, match="without segmenters"):
         Ensemble([])
     two.classes = ("ground", "disc")
     with pytest.raises(ConfigError, match="cannot be averaged"):

@@ -105,7 +105,7 @@ class Frechet(GeneratorEvaluator):
         real = self._photographs(generator, images, backbone, ctx)
         spread = float(real.var(axis=0, ddof=1).sum())
         if spread == 0:
-            raise DataError("all photographs look the same to the backbone", "give a folder of different photographs")
+            raise DataError("all photographs have the same features", "give a folder of different photographs")
         # a folder's order is often that of its subjects
         order = np.random.default_rng(ctx.seed).permutation(len(real))
         halves = frechet_distance(real[order[::2]], real[order[1::2]])
@@ -137,7 +137,7 @@ class Frechet(GeneratorEvaluator):
                 rows = backbone(pictures)
                 if not bool(torch.isfinite(rows).all()):
                     raise DataError(
-                        f"the generator painted {name} that are not finite", "train it again, or take earlier weights"
+                        f"the generator made {name} that are not finite", "train it again, or use earlier weights"
                     )
                 found.setdefault(name, []).append(rows)
         return {name: _stacked(rows) for name, rows in found.items()}

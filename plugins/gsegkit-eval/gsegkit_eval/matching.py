@@ -103,12 +103,14 @@ def from_file(path: Path, num_predicted: int, predicted: Sequence[str] | None, t
         if cluster is None:
             raise ConfigError(f"'{path}' names the predicted class '{left}', which does not exist", _choices(names))
         if target is None:
-            raise ConfigError(f"'{path}' maps '{left}' to '{right}', which is no true class", _choices(truth))
+            raise ConfigError(
+                f"'{path}' maps '{left}' to '{right}', which is not one of the true classes", _choices(truth)
+            )
         targets[cluster] = target
     if UNMATCHED in targets:
         missing = targets.index(UNMATCHED)
         name = names[missing] if names else missing
-        raise ConfigError(f"'{path}' does not say what the predicted class '{name}' is", "add a line for it")
+        raise ConfigError(f"'{path}' does not map the predicted class '{name}'", "add a line for it")
     return Matching(tuple(targets), f"classes were matched by the file '{path.name}'")
 
 
@@ -128,7 +130,9 @@ def from_class_map(
         indices = class_map.targets(cluster_ids(predicted or [str(i) for i in range(num_predicted)]))
     unknown = [name for name in class_map.names if name not in truth]
     if unknown:
-        raise ConfigError(f"'{file}' names the class '{unknown[0]}', which is no true class", _choices(truth))
+        raise ConfigError(
+            f"'{file}' names the class '{unknown[0]}', which is not one of the true classes", _choices(truth)
+        )
     meant = [list(truth).index(name) for name in class_map.names]
     targets = tuple(UNMATCHED if index == IGNORED else meant[index] for index in indices)
     note = f"classes were matched by the class names in '{file}'"

@@ -326,7 +326,7 @@ def test_matching_files(score, tmp_path):
     path = tmp_path / "classes.yaml"
     for text, words in [
         ("a: k0\nb: k1\n", "does not say what the predicted class 'c' is"),
-        ("a: k0\nb: k1\nc: k9\n", "maps 'c' to 'k9', which is no true class"),
+        ("a: k0\nb: k1\nc: k9\n", "maps 'c' to 'k9', which is not one of the true classes"),
         ("a: k0\nb: k1\nz: k1\n", "names the predicted class 'z', which does not exist"),
     ]:
         path.write_text(text)
@@ -373,7 +373,7 @@ def test_class_names_of_clusters(score, tmp_path):
         with pytest.raises(ConfigError, match=words):
             score(masks, one_hot(answers, len(names)), names=names, match=str(path))
     path.write_text(NAMES.replace("k1", "leaf") + "ignore: [9]\n")
-    with pytest.raises(ConfigError, match="names the class 'leaf', which is no true class"):
+    with pytest.raises(ConfigError, match="names the class 'leaf', which is not one of the true classes"):
         score(masks, one_hot(answers, 4), names=clusters, match=str(path))
 
 

@@ -162,7 +162,7 @@ def test_too_few_and_equal_photographs(toy, tmp_path):
     with pytest.raises(DataError, match="7 photographs are too few") as caught:
         compare(toy, photographs(tmp_path / "few", pixels), tmp_path)
     assert "at least 8" in caught.value.hint
-    with pytest.raises(DataError, match="look the same"):
+    with pytest.raises(DataError, match="the same features"):
         compare(toy, photographs(tmp_path / "same", pixels[:1].expand(9, -1, -1, -1)), tmp_path)
 
 

@@ -54,7 +54,7 @@ _NPY_HEADER = re.compile(
 def flat_tensor(data: Bytes, dtype: torch.dtype, budget: Budget) -> torch.Tensor:
     """A fresh one-dimensional tensor over a copy of `data`, which must hold whole elements."""
     if len(data) % dtype.itemsize:
-        refuse(f"{len(data)} bytes are no whole number of {dtype} elements")
+        refuse(f"{len(data)} bytes are not a whole number of {dtype} elements")
     budget.spend_tensor(len(data))
     if not len(data):
         return torch.empty(0, dtype=dtype)
@@ -146,7 +146,7 @@ def read_npy(data: bytes, budget: Budget) -> torch.Tensor:
     header = data[start : start + length].decode("latin-1")
     match = _NPY_HEADER.fullmatch(header)
     if match is None:
-        refuse(f"an npy header that is not understood: {header[:80]!r}")
+        refuse(f"an npy header that cannot be parsed: {header[:80]!r}")
     shape = tuple(int(part) for part in match[3].split(",") if part.strip())
     body = memoryview(data)[start + length :]
     return array_tensor(body, numpy_dtype(match[1]), shape, match[2] == "True", budget)

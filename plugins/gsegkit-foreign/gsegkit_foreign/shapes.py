@@ -136,7 +136,7 @@ def _dict(evaluator: Evaluator, call: Call) -> dict[Any, Any]:
     else:
         for pair in pairs if isinstance(pairs, (list, tuple)) else ():
             if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not isinstance(pair[0], str):
-                refuse(f"{call.func.path} made from something else than pairs")
+                refuse(f"{call.func.path} made from something other than pairs")
             result[pair[0]] = pair[1]
     result.update(call.pairs)
     return result

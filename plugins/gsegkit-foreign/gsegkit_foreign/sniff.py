@@ -56,7 +56,7 @@ def container(data: bytes) -> str:
     if head.startswith((b"{", b"[")) and _is_json(data):
         refuse("a JSON text", "give the weights that belong to it")
     refuse(
-        f"no checkpoint: it starts with {data[:16]!r}",
+        f"not a checkpoint: it starts with {data[:16]!r}",
         "expected a torch file, a pickle, npy or safetensors",
     )
 

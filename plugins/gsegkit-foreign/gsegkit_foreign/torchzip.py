@@ -202,7 +202,7 @@ def storage_tensor(reference: Persistent, storages: dict[str, bytes | memoryview
     if view is None:
         return flat
     if not isinstance(view, tuple) or len(view) != 3:
-        refuse("a storage view that is not understood")
+        refuse("a storage view that cannot be parsed")
     _, offset, size = view
     if not all(isinstance(n, int) and n >= 0 for n in (offset, size)) or offset + size > count:
         refuse("a storage view outside its storage", HOSTILE)

@@ -29,16 +29,18 @@ class KlishConfig(ClusterConfig):
     )
     k0: int = Field(100, ge=2, le=1000, description="k-means clusters that merging starts from; paper 100")
     C: float = Field(5000.0, gt=0, description="weight of the SVMs' mean squared hinge loss, as in the published code")
-    tol: float = Field(1e-6, gt=0, le=1e-2, description="relative accuracy of every SVM; 1e-5 and less keeps the tree")
+    tol: float = Field(
+        1e-6, gt=0, le=1e-2, description="relative accuracy of every SVM; the tree does not change below 1e-5"
+    )
     init_points: int | None = Field(
-        262_144, ge=1, description="most points that k-means looks at; null = all, as in the paper"
+        262_144, ge=1, description="maximum number of points for k-means; null = all, as in the paper"
     )
     filter: bool = Field(True, description="drop initial clusters of unusually low IoU: those across two parts")
     min_iou: float | None = Field(
         None, gt=0, lt=1, description="cut where every cluster first reaches this IoU; null = cut by k, or automatic"
     )
     max_share: float | None = Field(
-        None, gt=0, le=1, description="guard: a cluster with more than this share of the pixels takes no other in"
+        None, gt=0, le=1, description="guard: a cluster with more than this share of the pixels absorbs no others"
     )
     filter_sigmas: float = Field(
         1.0, ge=0, le=10, description="drop clusters whose logit(IoU) is this many deviations below the mean; paper 1"
@@ -50,7 +52,7 @@ class KlishConfig(ClusterConfig):
     auto_iou: float = Field(0.45, gt=0, lt=1, description="automatic cut: every cluster reaches this IoU")
     auto_max: int = Field(24, ge=2, le=255, description="automatic cut: at most this many clusters")
     refit: Literal["none", "softmax"] = Field(
-        "none", description="classifier of the first cut: its SVMs as they are, or a multinomial one fitted to it"
+        "none", description="classifier of the first cut: its SVMs, or a multinomial classifier fitted to it"
     )
 
     refit_steps: int = Field(100, ge=1, le=10_000, description="refit=softmax: most L-BFGS iterations")

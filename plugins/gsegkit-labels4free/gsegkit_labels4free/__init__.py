@@ -15,7 +15,7 @@ def gsegkit_components() -> list[Component]:
             target="gsegkit_labels4free.labels4free:Labels4Free",
             config="gsegkit_labels4free.config:Labels4FreeConfig",
             kit="gsegkit_labels4free.kit:SETTINGS",
-            summary="foreground: what an alpha network keeps when pictures are put on other grounds",
+            summary="foreground: what an alpha network keeps when objects are pasted onto other backgrounds",
             paper="Abdal et al., Labels4Free: Unsupervised Segmentation Using StyleGAN, ICCV 2021, arXiv:2103.14968",
             requires=("features", "feature-edit"),
         ),

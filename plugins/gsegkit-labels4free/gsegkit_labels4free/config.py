@@ -80,36 +80,44 @@ class Labels4FreeConfig(Config):
         "one-gpu-car": _code(750, 20.0, 0.3, 8e-4, adversarial=0.1, least=40.0, area=0.75, edit="b4.const"),
     }
 
-    profile: Profile = Field("default", description="ours, or what paper or code gave for a data set")
+    profile: Profile = Field("default", description="ours, or the values of paper or code for a data set")
     steps: int = Field(600, ge=1, description="training iterations")
-    batch: int = Field(8, ge=2, le=1024, description="pictures in an iteration")
+    batch: int = Field(8, ge=2, le=1024, description="images per iteration")
     lr: float = Field(2e-3, gt=0, description="Adam's learning rate of the alpha network")
-    lr_discriminator: float | None = Field(None, gt=0, description="and of the discriminator; null = the same")
+    lr_discriminator: float | None = Field(
+        None, gt=0, description="Adam's learning rate of the discriminator; null = the same"
+    )
     adversarial_weight: float = Field(1.0, ge=0, description="weight of the non-saturating loss of the alpha network")
     binary_weight: float = Field(1.0, ge=0, description="lambda_1, weight of B(M) = min(M, 1 - M)")
     foreground_weight: float = Field(10.0, ge=0, description="lambda_2, weight of C(M), area below foreground_area")
     foreground_area: float | None = Field(None, ge=0, le=1, description="phi_1: least foreground; null = estimated")
-    background_weight: float = Field(10.0, ge=0, description="weight of E(M), area of the ground below background_area")
+    background_weight: float = Field(
+        10.0, ge=0, description="weight of E(M), area of the background below background_area"
+    )
     background_area: float | None = Field(None, ge=0, le=1, description="phi_2: least background; null = estimated")
-    area_cost: float = Field(0.3, ge=0, description="cost of the mask's mean: what need not be object is background")
+    area_cost: float = Field(
+        0.3, ge=0, description="cost of the mask's mean, so that unneeded pixels become background"
+    )
     psi: float = Field(1.0, ge=0, le=1, description="truncation of the foreground's latents, 1 = none")
     same_z: bool = Field(False, description="the same latents for foreground and background, as in the released code")
-    background: str = Field("auto", min_length=1, description="edit point; auto = most like the rim; gradient = paper")
+    background: str = Field(
+        "auto", min_length=1, description="edit point; auto = images most like the border; gradient = paper"
+    )
     background_edit: Literal["auto", "zero", "rim"] = Field("auto", description="what the edit leaves of a map")
-    grounds: str | None = Field(None, description="folder of grounds to use instead of a background generator's")
+    grounds: str | None = Field(None, description="folder of backgrounds to use instead of generated ones")
     reals: Literal["auto", "samples"] = Field("auto", description="auto = the images given, else generated pictures")
-    levels: int = Field(6, ge=1, le=12, description="most resolutions that are read, from the largest down")
-    select: Literal["ssim", "all"] = Field("ssim", description="ssim: leave out levels by the paper's tRGB analysis")
+    levels: int = Field(6, ge=1, le=12, description="maximum number of resolutions, from the largest down")
+    select: Literal["ssim", "all"] = Field("ssim", description="ssim: omit levels by the paper's tRGB analysis")
     disc_base: int | None = Field(
         None, ge=4, description="discriminator: channels at r pixels are base / r; null = 8 sides, 512 at least"
     )
-    disc_max: int = Field(64, ge=1, le=1024, description="and at most this many")
+    disc_max: int = Field(64, ge=1, le=1024, description="upper limit of the channels")
     r1: float = Field(10.0, ge=0, description="gamma of the gradient penalty on real pictures")
     r1_interval: int = Field(16, ge=1, description="iterations between two penalties")
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged alpha network, which is the result")
-    snapshot: int = Field(50, ge=1, description="iterations between two looks at the masks")
+    snapshot: int = Field(50, ge=1, description="iterations between two checks of the masks")
     keep: Literal["best", "last"] = Field("best", description="which snapshot is the result")
-    turn: bool = Field(True, description="turn masks over that show the ground")
+    turn: bool = Field(True, description="invert masks that show the background")
     collapse: bool = Field(True, description="stop early when the masks have collapsed")
     threshold: float = Field(0.5, gt=0, lt=1, description="alpha above which a pixel is foreground")
     hard: bool = Field(False, description="probabilities are 0 or 1")

@@ -62,7 +62,7 @@ def load_bank(images: UnlabelledImages, size: tuple[int, int], ctx: RunContext, 
     if len(images) < LEAST:
         raise DataError(
             f"{len(images)} real pictures are too few for the discriminator",
-            f"give at least {LEAST}, or none: then generated pictures take their place",
+            f"give at least {LEAST}, or none: then generated images are used instead",
         )
     most = max(LEAST, MEMORY // (3 * size[0] * size[1]))
     chosen = [i * len(images) // most for i in range(most)] if len(images) > most else list(range(len(images)))

@@ -179,8 +179,8 @@ class Labels4Free(MaskExtractor):
         )
         if float(best.score) < WEAK:
             ctx.warn(
-                f"the masks hardly separate what the background generator takes away (separation "
-                f"{self.found['separation']:.2f}): look at {ctx.folder / 'figures' / 'labels4free.png'}, and choose "
+                f"the masks barely separate what the background generator removes (separation "
+                f"{self.found['separation']:.2f}): inspect {ctx.folder / 'figures' / 'labels4free.png'}, and choose "
                 "another extractor.background if its row shows objects"
             )
 
@@ -449,7 +449,7 @@ def _estimated_area(generator: Generator, background: Background, ctx: RunContex
         latents, labels = generator.latents(seeds), generator.labels(seeds)
         images = generator.synthesize(latents, labels).images
         if not bool(torch.isfinite(images).all()):
-            raise DataError("the generator makes pictures with NaN or infinity", "its weights are damaged")
+            raise DataError("the generator makes images with NaN or infinity", "its weights are damaged")
         emptied = generator.synthesize(latents, labels, edits=background.edits).images
         areas.append(area_of(difference(images, emptied)))
     return float(torch.cat(areas).mean())

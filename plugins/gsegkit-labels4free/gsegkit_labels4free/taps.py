@@ -32,7 +32,7 @@ def levels_of(info: GeneratorInfo, most: int) -> tuple[Level, ...]:
         )
     if min(info.height, info.width) < SMALLEST:
         raise CapabilityError(
-            f"the generator's pictures are {info.height} x {info.width}",
+            f"the generator's images are {info.height} x {info.width}",
             f"labels4free needs at least {SMALLEST} px; directions and klish work on smaller ones",
         )
     by_size: dict[tuple[int, int], list[FeatureSpec]] = {}

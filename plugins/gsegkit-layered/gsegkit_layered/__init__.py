@@ -28,7 +28,7 @@ def gsegkit_components() -> Iterable[Component]:
             target="gsegkit_layered.generator:PerturbGAN",
             config="gsegkit_layered.config:PerturbGANConfig",
             kit="gsegkit_layered.kit:PERTURBGAN",
-            summary="layered GAN kept from trivial masks by moving the object and by a smallest mask size",
+            summary="layered GAN that avoids trivial masks by moving the object and by a minimum mask size",
             paper="Bielski and Favaro, Emergence of Object Segmentation in Perturbed Generative Models, NeurIPS 2019",
             provides=("latent-grad", "features", "feature-edit", "masks", "trainable", "weights"),
         ),

@@ -110,7 +110,7 @@ def normalised_mutual_information(found: Tensor, truth: Tensor) -> float:
     if found.shape != truth.shape or found.ndim != 1 or not len(found):
         raise DataError(
             f"clusters {list(found.shape)} and labels {list(truth.shape)} cannot be compared",
-            "give one of each an image",
+            "give one of each per image",
         )
     rows, columns = (np.unique(side.cpu().numpy(), return_inverse=True)[1] for side in (found, truth))
     joint = np.zeros((rows.max() + 1, columns.max() + 1))

@@ -10,12 +10,12 @@ import typer
 from gsegkit.cli.options import AsJson, Options, Quiet, console, only, print_json, session
 from gsegkit.cli.terminal import make_table
 
-layered = typer.Typer(name="layered", help="What a layered GAN knows beside its masks.", no_args_is_help=True)
+layered = typer.Typer(name="layered", help="What a layered GAN learned besides its masks.", no_args_is_help=True)
 
 
 @layered.callback()
 def _group() -> None:
-    """What a layered GAN knows beside its masks."""
+    """What a layered GAN learned besides its masks."""
 
 
 @layered.command()
@@ -24,10 +24,11 @@ def cluster(
     photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photographs.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV to write: file, cluster, confidence.")],
     sheet: Annotated[
-        Path | None, typer.Option("--sheet", metavar="PNG", help="Draw the surest photographs, a row each cluster.")
+        Path | None,
+        typer.Option("--sheet", metavar="PNG", help="Draw the most confident photographs, one row per cluster."),
     ] = None,
     by_folder: Annotated[
-        bool, typer.Option("--by-folder", help="The photographs' folders are their classes: print the NMI.")
+        bool, typer.Option("--by-folder", help="Use the photographs' folders as classes and print the NMI.")
     ] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     option: Options = None,

@@ -93,14 +93,16 @@ class TrainConfig(Config):
 
     weights: str = Field("none", description="zoo name, folder of a part or run, or none = random")
     resolution: Literal[32, 64, 128] = Field(32, description="image side in pixels")
-    network: Literal["small", "paper"] = Field("small", description="width: for one CPU core, or the paper's")
+    network: Literal["small", "paper"] = Field(
+        "small", description="size of the networks: for one CPU core, or the paper's"
+    )
     z_dim: int = Field(64, ge=1, le=4096, description="numbers of the public code")
     mask_bias: float | None = Field(-1.5, ge=-5, le=5, description="start of the mask's bias: small masks; null = none")
     centre: float = Field(4.0, ge=0, le=10, description="start of the mask's logits: a bump in the middle; 0 = flat")
 
     num_images: int = Field(120_000, ge=1, le=10**9, description="real images shown in the first round")
-    round_images: int = Field(60_000, ge=1, le=10**9, description="and in each later round")
-    batch: int = Field(64, ge=2, le=4096, description="images in a step")
+    round_images: int = Field(60_000, ge=1, le=10**9, description="real images shown in each later round")
+    batch: int = Field(64, ge=2, le=4096, description="images per step")
     lr_generator: float = Field(6e-4, gt=0, le=1, description="Adam's learning rate, generators and heads")
     lr_discriminator: float = Field(8e-4, gt=0, le=1, description="Adam's learning rate, discriminator")
     beta1: float = Field(0.0, ge=0, lt=1, description="Adam's first decay rate")
@@ -111,15 +113,17 @@ class TrainConfig(Config):
     )
 
     scale: float = Field(0.2, ge=0, lt=1, description="the object's size is changed by up to this share, both ways")
-    shift: float = Field(0.125, ge=0, le=1, description="and moved by up to this share of the side")
+    shift: float = Field(0.125, ge=0, le=1, description="the object is moved by up to this share of the side")
     whole_pixels: bool = Field(False, description="move it by whole pixels")
-    rotation: float = Field(0.0, ge=0, le=180, description="and turned by up to this many degrees")
+    rotation: float = Field(0.0, ge=0, le=180, description="the object is rotated by up to this many degrees")
     contrast: float = Field(0.3, ge=0, lt=1, description="the background's contrast is changed by up to this share")
 
     binary_weight: float = Field(2.0, ge=0, le=1000, description="weight of min(m, 1 - m), which makes masks binary")
     binary_start: int = Field(20_000, ge=0, description="images after which that weight begins to grow")
-    binary_end: int = Field(70_000, ge=0, description="images after which it is reached")
-    max_coverage: float = Field(0.5, gt=0, le=1, description="share of an image that its mask may cover; 1 = any")
+    binary_end: int = Field(70_000, ge=0, description="images after which that weight is fully reached")
+    max_coverage: float = Field(
+        0.5, gt=0, le=1, description="share of an image that its mask may cover at no cost; 1 = all"
+    )
     coverage_weight: float = Field(20.0, ge=0, le=1000, description="weight of what exceeds it; grows over num_images")
     smooth_weight: float = Field(0.5, ge=0, le=1000, description="weight of the masks' outline (total variation)")
     min_area: float = Field(0.0, ge=0, lt=1, description="share of each image that the mask should cover; 0 = any")
@@ -129,16 +133,20 @@ class TrainConfig(Config):
     )
 
     fit: Literal["squash", "crop", "pad"] = Field("squash", description="how photographs become square")
-    crop_min: float = Field(0.7, gt=0.2, le=1, description="smallest side of the random part of a photograph shown")
-    crop_max: float = Field(1.0, gt=0.2, le=1, description="and its largest; the object's size varies with it")
+    crop_min: float = Field(0.7, gt=0.2, le=1, description="smallest side of the random crop of a photograph")
+    crop_max: float = Field(
+        1.0, gt=0.2, le=1, description="largest side of the random crop; the object's size varies with it"
+    )
     mirror: Literal["none", "x", "xy"] = Field("x", description="mirror half of the photographs along these axes")
     min_images: int = Field(100, ge=2, description="fewer photographs than this are refused")
     max_broken: float = Field(0.02, ge=0, le=1, description="share of unreadable files that are skipped")
 
-    stop_early: bool = Field(True, description="stop when all is background or foreground; the last good state is kept")
-    patience: int = Field(20_000, ge=1, description="images over which that must last")
+    stop_early: bool = Field(
+        True, description="stop when everything is background or foreground; the last good state is kept"
+    )
+    patience: int = Field(20_000, ge=1, description="number of images over which that must last")
     settle_batches: int = Field(
-        50, ge=1, le=10_000, description="batches from which the normalisation is set after training"
+        50, ge=1, le=10_000, description="batches that set the normalisation's statistics after training"
     )
 
     @model_validator(mode="after")
@@ -168,11 +176,11 @@ class LayeredConfig(TrainConfig):
     group_size: int = Field(5, ge=1, le=10_000, description="categories that share one parent code p")
     gamma: float = Field(0.1, ge=0, le=1000, description="weight of the code's information in the image")
     gamma_mask: float | None = Field(
-        0.03, ge=0, le=1000, description="and of its parent's in the mask; null = gamma, as in Eq. 5"
+        0.03, ge=0, le=1000, description="weight of its parent's information in the mask; null = gamma, as in Eq. 5"
     )
-    drop_codes: bool = Field(True, description="do not sample codes whose masks came out empty, full or odd")
+    drop_codes: bool = Field(True, description="do not sample codes whose masks are empty, full or of unusual size")
     code_spread: float = Field(
-        2.5, ge=1, description="odd: a mean coverage this many times larger or smaller than that of the median code"
+        2.5, ge=1, description="unusual: mean coverage this many times larger or smaller than the median code's"
     )
 
     @model_validator(mode="after")
@@ -180,7 +188,7 @@ class LayeredConfig(TrainConfig):
         if self.prior == "categorical" and self.num_codes % self.group_size:
             raise ValueError(f"num_codes={self.num_codes} is not a multiple of group_size={self.group_size}")
         if self.prior == "categorical" and self.num_codes == self.group_size:
-            raise ValueError("one group only: the parent code would say nothing; give a smaller group_size")
+            raise ValueError("one group only: the parent code would be constant; give a smaller group_size")
         return self
 
 
@@ -192,6 +200,8 @@ class PerturbGANConfig(TrainConfig):
     scale: float = Field(0.0, ge=0, lt=1, description="the object's size is changed by up to this share, both ways")
     whole_pixels: bool = Field(True, description="move it by whole pixels")
     min_area: float = Field(0.25, ge=0, lt=1, description="share of each image that the mask should cover; 0 = any")
-    max_coverage: float = Field(1.0, gt=0, le=1, description="share of an image that its mask may cover; 1 = any")
+    max_coverage: float = Field(
+        1.0, gt=0, le=1, description="share of an image that its mask may cover at no cost; 1 = all"
+    )
     binary_start: int = Field(0, ge=0, description="images after which that weight begins to grow")
-    binary_end: int = Field(0, ge=0, description="images after which it is reached")
+    binary_end: int = Field(0, ge=0, description="images after which that weight is fully reached")

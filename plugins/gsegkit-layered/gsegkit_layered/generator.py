@@ -141,7 +141,7 @@ class _LayeredGenerator(TrainableGenerator):
             )
         count = self.prior.num_classes
         if count and (labels is None or bool(((labels < 0) | (labels >= count)).any())):
-            raise ContractError(f"{self.name}: labels must be given, from 0 to {count - 1}", hint)
+            raise ContractError(f"{self.name} needs labels from 0 to {count - 1}", hint)
 
     # ---- training ------------------------------------------------------------------------------------------------
 

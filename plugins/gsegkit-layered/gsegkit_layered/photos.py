@@ -86,7 +86,7 @@ class Photos:
             ctx.warn(f"{what}; they are skipped")
         if len(read) < self.config.min_images:
             raise DataError(
-                f"{len(read)} photographs are too few to train a layered GAN",
+                f"{len(read)} photographs are too few for a layered GAN",
                 f"give at least {self.config.min_images}, some thousands for good masks, or lower gen.min_images",
             )
         return torch.stack(read)

@@ -119,7 +119,7 @@ class Trainer:
         except DivergedError as error:
             self.good.recall()
             raise DivergedError(
-                f"{error.message}; the generator holds its state after {self.good.images} images",
+                f"{error.message}; the generator keeps its state after {self.good.images} images",
                 "lower gen.lr_generator and gen.lr_discriminator, or gen.gamma",
             ) from error
         if self.config.stop_early and self.watch.verdict:
@@ -231,7 +231,7 @@ class Trainer:
             raise DivergedError(f"all was {kind} {since}, and still after {images} images", REMEDIES[kind])
         self.ctx.warn(
             f"stopped after {images} images: all is {kind}; the state after {self.good.images} images is kept "
-            f"(gen.stop_early=false goes on). {REMEDIES[kind]}"
+            f"(gen.stop_early=false continues). {REMEDIES[kind]}"
         )
         return self.good.images
 

@@ -38,8 +38,8 @@ class Change(Refiner):
             peaks = histogram_peaks(to_images(batch.pixels))
         if peaks is None:
             raise CapabilityError(
-                "the extractor gives no score 'histogram_peaks' (the maxima of its edited picture's histogram)",
-                "-o refine.change.rule=contrast, or -o refine.change.pictures=true for the unedited pictures",
+                "the extractor provides no score 'histogram_peaks' (maxima in the histogram of its edited image)",
+                "-o refine.change.rule=contrast, or -o refine.change.pictures=true for the unedited images",
             )
         return peaks >= self.config.min_peaks
 

@@ -16,8 +16,8 @@ class AreaConfig(Config):
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"min": 0.0, "max": 0.5}}
 
     profile: Literal["default", "paper"] = Field("default", description="paper = the released code's window, 0 to 0.5")
-    min: float = Field(0.01, ge=0, le=1, description="least foreground share of the scored pixels, inclusive")
-    max: float = Field(0.8, ge=0, le=1, description="greatest foreground share, inclusive")
+    min: float = Field(0.01, ge=0, le=1, description="minimum foreground share of the scored pixels, inclusive")
+    max: float = Field(0.8, ge=0, le=1, description="maximum foreground share, inclusive")
 
     @model_validator(mode="after")
     def _ordered(self) -> AreaConfig:
@@ -29,7 +29,7 @@ class AreaConfig(Config):
 class ComponentsConfig(Config):
     """Options of the refiner `components`."""
 
-    share: float = Field(0.2, ge=0, lt=1, description="pieces of more than this share of the largest one's area stay")
+    share: float = Field(0.2, ge=0, lt=1, description="pieces larger than this share of the largest piece are kept")
     per: Literal["foreground", "class"] = Field("foreground", description="pieces of the foreground, or of each class")
     connectivity: Literal[4, 8] = Field(8, description="neighbours of a pixel: 8 with the diagonals, 4 without")
     dropped: Literal["background", "ignore"] = Field("background", description="what dropped pixels become: 0 or 255")
@@ -39,24 +39,24 @@ class ChangeConfig(Config):
     """Options of the refiner `change`."""
 
     rule: Literal["contrast", "histogram"] = Field("contrast", description="strict rule, or the papers' 12-bin rule")
-    min_contrast: float = Field(0.05, ge=0, description="contrast rule: least score `contrast`, if there is one")
-    min_std: float = Field(0.02, ge=0, le=1, description="contrast rule: least std of a picture's luma, in 0..1")
-    max_saturated: float = Field(0.9, ge=0, le=1, description="contrast rule: greatest share of values at 0 or 255")
-    min_peaks: int = Field(2, ge=1, le=12, description="histogram rule: least number of maxima")
-    pictures: bool = Field(False, description="histogram rule: without a score, use the unedited pictures")
+    min_contrast: float = Field(0.05, ge=0, description="contrast rule: minimum score `contrast`, if there is one")
+    min_std: float = Field(0.02, ge=0, le=1, description="contrast rule: minimum std of an image's luma, in 0..1")
+    max_saturated: float = Field(0.9, ge=0, le=1, description="contrast rule: maximum share of values at 0 or 255")
+    min_peaks: int = Field(2, ge=1, le=12, description="histogram rule: minimum number of maxima")
+    pictures: bool = Field(False, description="histogram rule: without a score, use the unedited images")
 
 
 class ConfidenceConfig(Config):
     """Options of the refiner `confidence`."""
 
-    threshold: float = Field(0.6, ge=0, le=1, description="pixels whose greatest probability is lower become 255")
-    max_ignored: float = Field(0.5, ge=0, le=1, description="pictures with a greater share of 255 are dropped")
+    threshold: float = Field(0.6, ge=0, le=1, description="pixels whose highest probability is lower become 255")
+    max_ignored: float = Field(0.5, ge=0, le=1, description="images with a larger share of 255 are dropped")
 
 
 class HolesConfig(Config):
     """Options of the refiner `holes`."""
 
-    share: float = Field(0.05, ge=0, le=1, description="holes up to this share of the picture's foreground are filled")
+    share: float = Field(0.05, ge=0, le=1, description="holes up to this share of the image's foreground are filled")
 
 
 class GuidedConfig(Config):
@@ -64,7 +64,7 @@ class GuidedConfig(Config):
 
     radius: int = Field(4, ge=1, le=64, description="half side of the filter's window in pixels")
     eps: float = Field(1e-3, gt=0, le=1, description="variance (colours in 0..1) below which a window counts as flat")
-    colour: bool = Field(True, description="edges of all three channels; false = of the luma, in half the time")
+    colour: bool = Field(True, description="use the edges of all three channels; false = of the luma, in half the time")
 
 
 class VoynovConfig(Config):
@@ -75,13 +75,13 @@ class VoynovConfig(Config):
     }
 
     profile: Literal["default", "strict"] = Field("default", description="default = as released; strict = ours")
-    share: float = Field(0.2, ge=0, lt=1, description="pieces of more than this share of the largest one's area stay")
-    min_area: float = Field(0.0, ge=0, le=1, description="least foreground share; as released an empty mask passes")
-    max_area: float = Field(0.5, ge=0, le=1, description="greatest foreground share; raise it for large objects")
-    min_peaks: int = Field(2, ge=1, le=12, description="least number of maxima in the edited picture's histogram")
-    combined: bool = Field(False, description="look at the mask too when the extractor scores both directions' masks")
-    blank: bool = Field(False, description="also drop blank, saturated and unchanged pictures")
-    min_contrast: float = Field(0.05, ge=0, description="with blank: least score `contrast`")
+    share: float = Field(0.2, ge=0, lt=1, description="pieces larger than this share of the largest piece are kept")
+    min_area: float = Field(0.0, ge=0, le=1, description="minimum foreground share; as released an empty mask passes")
+    max_area: float = Field(0.5, ge=0, le=1, description="maximum foreground share; raise it for large objects")
+    min_peaks: int = Field(2, ge=1, le=12, description="minimum number of maxima in the edited image's histogram")
+    combined: bool = Field(False, description="also check the mask if the extractor scores both directions' masks")
+    blank: bool = Field(False, description="also drop blank, saturated and unchanged images")
+    min_contrast: float = Field(0.05, ge=0, description="with blank: minimum score `contrast`")
 
     @model_validator(mode="after")
     def _ordered(self) -> VoynovConfig:

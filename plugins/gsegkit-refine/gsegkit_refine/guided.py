@@ -31,7 +31,7 @@ class Guided(Refiner):
         side = min(batch.pixels.shape[-2:])
         if self.config.radius >= side:
             raise ConfigError(
-                f"guided.radius is {self.config.radius}, but the pictures are only {side} pixels wide or high",
+                f"guided.radius is {self.config.radius}, but the images are only {side} pixels wide or high",
                 f"give at most {side - 1}; about a sixteenth of the side works well",
             )
         probs = decided_probs(batch)

@@ -44,7 +44,7 @@ class Voynov(Refiner):
                 batch = batch.keep(batch.scores[name] <= self.config.max_area)
         if "histogram_peaks" not in batch.scores:
             raise CapabilityError(
-                "the extractor gives no score 'histogram_peaks' (the maxima of its edited picture's histogram)",
+                "the extractor provides no score 'histogram_peaks' (maxima in the histogram of its edited image)",
                 "use the extractors directions or colour-maps, or the refiners components, area and change instead",
             )
         batch = self.histogram.refine(batch)

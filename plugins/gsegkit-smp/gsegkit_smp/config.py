@@ -78,25 +78,29 @@ class SmpConfig(Config):
     model_options: dict[str, Any] = _model_options()
 
     steps: int = Field(300, ge=1, description="optimiser steps")
-    batch_size: int = Field(16, ge=2, description="images a step; fewer when the data set is smaller")
+    batch_size: int = Field(16, ge=2, description="images per step; fewer if the data set is smaller")
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="AdamW, or Adam (weight decay in the gradient)")
-    lr: float = Field(2e-3, gt=0, le=1, description="highest learning rate")
-    weight_decay: float = Field(1e-2, ge=0, le=1, description="on weights; never on biases and norms")
+    lr: float = Field(2e-3, gt=0, le=1, description="peak learning rate")
+    weight_decay: float = Field(1e-2, ge=0, le=1, description="weight decay of weights; never of biases and norms")
     schedule: Literal["cosine", "step", "constant"] = Field("cosine", description="how the learning rate falls")
     warmup: float = Field(0.05, ge=0, le=0.5, description="cosine: share of the steps with a rising learning rate")
     decay_at: float = Field(2 / 3, gt=0, lt=1, description="step: share of the steps after which the rate drops")
-    decay_factor: float = Field(0.2, gt=0, le=1, description="step: what the learning rate is multiplied by there")
+    decay_factor: float = Field(0.2, gt=0, le=1, description="step: factor of the learning rate at that point")
     grad_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; None = no limit")
 
     dice_weight: float = Field(0.0, ge=0, le=10, description="weight of the Dice loss beside the cross-entropy")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="cross-entropy: share of probability on other classes")
-    class_weights: Literal["none", "inverse-sqrt-frequency"] = Field("none", description="help for rare classes")
+    class_weights: Literal["none", "inverse-sqrt-frequency"] = Field(
+        "none", description="weights that help rare classes"
+    )
 
     ema_decay: float = Field(
-        0.99, ge=0, lt=1, description="averaging of the weights that are validated and kept; 0 = none"
+        0.99, ge=0, lt=1, description="decay of the averaged weights, which are validated and kept; 0 = none"
     )
     amp: Literal["auto", "off", "bf16", "fp16"] = Field("auto", description="mixed precision; auto = on with CUDA only")
-    channels_last: Literal["auto", "on", "off"] = Field("auto", description="layout in training; auto: with CUDA")
+    channels_last: Literal["auto", "on", "off"] = Field(
+        "auto", description="memory layout in training; auto = channels last with CUDA"
+    )
     compile: bool = Field(False, description="torch.compile the network: slow to start, then faster")
 
     flip: float = Field(0.5, ge=0, le=1, description="probability of a left-right flip")
@@ -105,12 +109,12 @@ class SmpConfig(Config):
     scale: float = Field(0.2, ge=0, le=3, description="largest zoom: factors 1/(1+scale) .. 1+scale")
     shift: float = Field(0.1, ge=0, le=1, description="largest shift as a share of the side")
     colour: float = Field(0.2, ge=0, le=1, description="strength of brightness, contrast and saturation changes")
-    hue: float = Field(0.0, ge=0, le=180, description="largest turn of the hue in degrees, both ways")
+    hue: float = Field(0.0, ge=0, le=180, description="largest shift of the hue in degrees, both ways")
     noise: float = Field(0.05, ge=0, le=1, description="largest standard deviation of noise, images in [-1, 1]")
     blur: float = Field(0.0, ge=0, le=10, description="largest sigma of a Gaussian blur in pixels")
 
     val_fraction: float = Field(0.1, ge=0, le=0.5, description="share split off to validate; 0 = keep the last weights")
-    val_max: int = Field(128, ge=1, description="most validation images")
+    val_max: int = Field(128, ge=1, description="maximum number of validation images")
     val_every: int = Field(50, ge=1, description="steps between two validations; the last step always validates")
 
     @model_validator(mode="after")

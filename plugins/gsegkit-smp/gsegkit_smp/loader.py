@@ -44,7 +44,7 @@ class Loader:
         if len(dataset) < 2:
             raise DataError(
                 f"{len(dataset)} image is left to train on" if len(dataset) else "there is no image to train on",
-                "batch normalisation needs at least 2; make more samples, or loosen the refiners",
+                "batch normalisation needs at least 2; make more samples, or relax the refiners",
             )
         self.dataset = dataset
         self.batch_size = min(batch_size, len(dataset))

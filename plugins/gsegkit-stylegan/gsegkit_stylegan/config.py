@@ -17,7 +17,7 @@ class Arch(Config):
 
     resolution: int = Field(64, ge=8, le=MAX_RESOLUTION, description="image side in pixels, a power of two")
     channel_base: int = Field(32768, ge=8, le=2**20, description="channels at resolution r are base / r")
-    channel_max: int = Field(512, ge=1, le=4096, description="and at most this many")
+    channel_max: int = Field(512, ge=1, le=4096, description="upper limit of the channels")
     z_dim: int = Field(512, ge=1, le=8192, description="size of the input noise")
     num_classes: int = Field(0, ge=0, le=100_000, description="class labels, 0 = unconditional")
     img_channels: Literal[3] = Field(3, description="colour channels of the images")
@@ -83,13 +83,13 @@ class SampleOptions(Config):
     """Where weights come from, and how latents become images."""
 
     weights: str = Field("none", description="zoo name, folder of a part or run, checkpoint file, or none = random")
-    space: Literal["w", "z", "w+"] = Field("w", description="edit space: w shared by all layers, z, or one w a layer")
+    space: Literal["w", "z", "w+"] = Field("w", description="edit space: w shared by all layers, z, or one w per layer")
     psi: float = Field(1.0, ge=-2, le=2, description="truncation: 1 = none, 0 = the mean image")
     cutoff: int | None = Field(None, ge=0, description="truncate only this many first layers; none = all")
     noise: Literal["fixed", "seed", "none"] = Field(
         "fixed", description="fixed: the stored noise; seed: each sample of sample() its own; none"
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the activations")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="dtype of the activations")
     compile: bool = Field(False, description="torch.compile the synthesis; pays off for thousands of samples")
 
 
@@ -105,7 +105,7 @@ class StyleGAN2Config(StyleGAN2Arch, SampleOptions, TrainOptions):
         description="auto = coffee-leaf-64; zoo name, folder of a part or run, checkpoint file, none = random",
     )
     channel_base: int = Field(2048, ge=8, le=2**20, description="channels at resolution r are base / r; paper 32768")
-    channel_max: int = Field(128, ge=1, le=4096, description="and at most this many; paper 512")
+    channel_max: int = Field(128, ge=1, le=4096, description="upper limit of the channels; paper 512")
     z_dim: int = Field(128, ge=1, le=8192, description="size of the input noise; paper 512")
     w_dim: int = Field(128, ge=1, le=8192, description="size of the mapped latent w; paper 512")
     mapping_layers: int = Field(2, ge=1, le=32, description="dense layers of the mapping network; paper 8")

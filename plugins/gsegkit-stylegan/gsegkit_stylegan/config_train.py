@@ -28,7 +28,7 @@ class TrainOptions(Config):
     style_mixing: float = Field(0.0, ge=0, le=1, description="share of samples that mix two latents, paper 0.9")
     ema_kimg: float = Field(5.0, ge=0, le=1e4, description="half-life of the weight average, thousand images")
     ema_rampup: float = Field(0.05, ge=0, le=1, description="the half-life is at most this share of the images shown")
-    ada_target: float = Field(0.6, ge=0, lt=1, description="wanted overfitting signal r_t, 0 = no augmentation")
+    ada_target: float = Field(0.6, ge=0, lt=1, description="target of the overfitting signal r_t, 0 = no augmentation")
     ada_kimg: float = Field(100.0, gt=0, le=1e5, description="thousand images in which p may go from 0 to 1")
     ada_interval: int = Field(4, ge=1, le=1024, description="steps between two changes of p")
     ada_start: float = Field(0.0, ge=0, le=0.8, description="p at the start")

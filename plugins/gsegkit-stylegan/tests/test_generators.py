@@ -235,7 +235,7 @@ def test_damaged_or_foreign_weights_are_named(stored, tmp_path):
         StyleGAN2(StyleGAN2Config(weights="no-such-weights"))
     pickle = tmp_path / "network.pkl"
     pickle.write_bytes(b"x")
-    with pytest.raises(ArtifactError, match="no checkpoint: it starts with"):
+    with pytest.raises(ArtifactError, match="not a checkpoint: it starts with"):
         StyleGAN2(StyleGAN2Config(weights=str(pickle)))
     record = json.loads((folder / "component.json").read_text())
     record["facts"]["arch"]["w_dim"] = 12

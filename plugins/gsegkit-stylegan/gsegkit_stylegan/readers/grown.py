@@ -121,7 +121,7 @@ def _parts(resolution: int, mapping_layers: int = 0, embed: bool = False) -> Gro
     possible = 8 <= resolution <= MAX_RESOLUTION and resolution & (resolution - 1) == 0
     if not possible or mapping_layers > 32:
         raise ArtifactError(
-            f"looks like a network of {resolution} px with {mapping_layers} mapping layers",
+            f"seems to be a network of {resolution} px with {mapping_layers} mapping layers",
             f"8 to {MAX_RESOLUTION} px and at most 32 mapping layers are supported; the file may be incomplete",
         )
     return Grown(resolution, mapping_layers, embed)

@@ -59,7 +59,7 @@ def _multiplier(attributes: _Attributes) -> float:
     if not all(isinstance(value, (int, float)) for value in (gain, first)) or weight is None or weight.ndim != 2:
         raise ArtifactError("a mapping network without its gains", "the file was modified")
     if not math.isclose(first, gain / math.sqrt(weight.shape[1] or 1), rel_tol=1e-4):
-        raise ArtifactError(f"mapping gains {first} and {gain} that do not belong together", "the file was modified")
+        raise ArtifactError(f"mapping gains {first} and {gain} that do not match", "the file was modified")
     return float(gain)
 
 

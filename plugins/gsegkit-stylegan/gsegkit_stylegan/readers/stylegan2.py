@@ -36,7 +36,7 @@ def skeleton(resolution: int, mapping_layers: int, **parts: Any) -> Skeleton:
     possible = 8 <= resolution <= MAX_RESOLUTION and resolution & (resolution - 1) == 0
     if not possible or not 1 <= mapping_layers <= 32:
         raise ArtifactError(
-            f"looks like StyleGAN2 with {resolution} px and {mapping_layers} mapping layers",
+            f"seems to be StyleGAN2 with {resolution} px and {mapping_layers} mapping layers",
             f"8 to {MAX_RESOLUTION} px and 1 to 32 mapping layers are supported; the file may be incomplete",
         )
     return Skeleton(resolution, mapping_layers, **parts)

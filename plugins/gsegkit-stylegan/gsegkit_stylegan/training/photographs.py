@@ -38,7 +38,7 @@ class RealImages:
         num_classes: int = 0,
     ) -> None:
         if len(images) < 2:
-            raise DataError(f"a training needs at least 2 images, got {len(images)}", "give a larger folder")
+            raise DataError(f"training needs at least 2 images, got {len(images)}", "give a larger folder")
         self.images = images.fitted((side, side), fit)
         self.side, self.mirror, self.seed, self.device = side, mirror, seed, device
         self._classes = _folder_classes(images, num_classes) if num_classes else None
@@ -90,6 +90,6 @@ def _folder_classes(images: UnlabelledImages, num_classes: int) -> Tensor:
     if len(folders) != num_classes:
         raise DataError(
             f"a network of {num_classes} classes needs images in {num_classes} folders, found {len(folders)}",
-            "one sub-folder a class, or num_classes=0",
+            "one sub-folder per class, or num_classes=0",
         )
     return torch.tensor([folders.index(path.parent) for path in images.paths])
