@@ -93,7 +93,7 @@ BAD = {
     "a missing part": (["run", "--gen", "toy"], "run.extractor: must be given", ""),
     "a missing folder": (["run", *TOY, "--data", "absent"], "folder 'absent' does not exist", "check the path"),
     "a missing config": (["run", "--config", "absent.toml"], "cannot read 'absent.toml'", "check the path"),
-    "a device that is not here": (["run", *TOY, "--device", "cuda:77"], "device 'cuda:77' is not here", "--device cpu"),
+    "a device that is not here": (["run", *TOY, "--device", "cuda:77"], "device 'cuda:77' is not available", "--device cpu"),
     "a device that is none": (["run", *TOY, "--device", "abacus"], "'abacus' is not a device", "use auto"),
     "a run that is none": (["predict", "absent", "x.png", "--out", "o"], "'absent' does not exist", "gsegkit run"),
     "an unknown kind": (["list", "painters"], "no component kind 'painters'", "kinds:"),

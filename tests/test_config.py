@@ -51,7 +51,7 @@ def test_assignments_are_grouped_by_part():
 
 @pytest.mark.parametrize("text", ["k=1", "a.b", ".b=1", "a.=1", "=", ""])
 def test_malformed_assignments_are_refused(text):
-    with pytest.raises(ConfigError, match=r"not of the form part\.option=value"):
+    with pytest.raises(ConfigError, match=r"does not have the form part\.option=value"):
         parse_assignments([text])
 
 

@@ -475,7 +475,7 @@ def test_names_are_never_written_over_something_else(finished, session, tmp_path
     with pytest.raises(ConfigError, match="is not a file of class names"):
         api.name(finished, save=tmp_path / "classes.yaml", session=session)
     assert (tmp_path / "classes.yaml").read_text() == "- background\n- leaf\n"
-    with pytest.raises(ConfigError, match=r"is no \.yaml file"):
+    with pytest.raises(ConfigError, match=r"is not a \.yaml file"):
         api.name(finished, save=tmp_path / "classes.json", session=session)
     api.name(finished, save=tmp_path / "mine.yaml", session=session)
     api.name(finished, ["a=*", "b=3"] if "cluster-3" in api.open_labelled(finished, session).classes else [],

@@ -266,7 +266,7 @@ def test_plan_merging():
     assert Plan.from_options(plan.model_dump(mode="json")) == plan
     assert plan.default_folder() == Plan.from_options(plan.model_dump(mode="json")).default_folder()
     for bad, message in [
-        ("paint.a=1", "no such part 'paint'"),
+        ("paint.a=1", "there is no part 'paint'"),
         ("refine.blur.a=1", "does not name a chosen refiner"),
         ("run.number=1", "no such option"),
         ("run.num_samples=0", "greater than or equal to 1"),

@@ -98,7 +98,7 @@ def test_refiners_run_in_order_and_their_drops_are_counted(toy, native, tmp_path
     assert dataset.counts["strict"] > 0
     assert dataset.counts["kept"] == len(dataset) == 100 - dataset.counts["loose"] - dataset.counts["strict"]
     assert all((sample.mask != 0).float().mean() <= 0.25 for sample in dataset)
-    with pytest.raises(DataError, match=r"left none of 100 samples .*nothing 100"):
+    with pytest.raises(DataError, match=r"dropped all of 100 samples .*nothing 100"):
         make(toy, native, tmp_path / "b", 100, [("nothing", registry.build("refiner", "window", {"max": 0}))])
 
 

@@ -126,9 +126,9 @@ def test_an_edit_keeps_shape_and_dtype(edit, got: str) -> None:
 
 def test_wrong_taps_are_named() -> None:
     net = Net()
-    with pytest.raises(ContractError, match="'shared' was made twice"), net.taps.open(("shared",)):
+    with pytest.raises(ContractError, match="'shared' was computed twice"), net.taps.open(("shared",)):
         net(1)
-    with pytest.raises(ContractError, match="'unused' was not made"), net.taps.open(("unused",)):
+    with pytest.raises(ContractError, match="'unused' was not computed"), net.taps.open(("unused",)):
         net(1)
     with pytest.raises(ContractError, match="'pair' is tuple, not a tensor"), net.taps.open(("pair",)):
         net(1)

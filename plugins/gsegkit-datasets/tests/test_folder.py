@@ -189,7 +189,7 @@ def test_unknown_class_index(tmp_path):
 
 def test_grey_levels_are_not_classes(tmp_path):
     make_folder(tmp_path, {"a": mask_of(0, 13, 120, 255)})
-    with pytest.raises(DataError, match="value 120: these look like grey levels"):
+    with pytest.raises(DataError, match="value 120: these are probably grey levels"):
         reader().labelled(tmp_path)
 
 

@@ -361,7 +361,7 @@ def test_all_masks_rejected_names_the_filter(disc, context):
     extractor = fitted(generator, ctx)
     refiners = [("components", installed().build("refiner", "components")),
                 ("area", installed().build("refiner", "area", {"min": 0.9, "max": 1.0}))]  # fmt: skip
-    with pytest.raises(DataError, match=r"left none of 20 samples \(.*components 0, area 20"):
+    with pytest.raises(DataError, match=r"dropped all of 20 samples \(.*components 0, area 20"):
         synthesize(generator, extractor, refiners, 20, ctx.stage("dataset"))
 
 

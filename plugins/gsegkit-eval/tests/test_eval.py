@@ -269,7 +269,7 @@ def test_names_match_in_any_order(score):
     report = score(masks, answers, names=("k2", "k0", "k1"))
     assert report.metrics["accuracy"] == report.metrics["max_f_beta"] == 1
     assert report.notes[0] == "classes were matched by name"
-    with pytest.raises(ConfigError, match="'x' is no true class"):
+    with pytest.raises(ConfigError, match="'x' is not one of the true classes"):
         score(masks, answers, names=("x", "k0", "k1"), match="names")
     with pytest.raises(ConfigError, match="names no classes"):
         score(masks, answers, match="names")
@@ -325,7 +325,7 @@ def test_matching_files(score, tmp_path):
     masks, probs = random_case(k_true=2, k_predicted=3)
     path = tmp_path / "classes.yaml"
     for text, words in [
-        ("a: k0\nb: k1\n", "does not say what the predicted class 'c' is"),
+        ("a: k0\nb: k1\n", "does not map the predicted class 'c'"),
         ("a: k0\nb: k1\nc: k9\n", "maps 'c' to 'k9', which is not one of the true classes"),
         ("a: k0\nb: k1\nz: k1\n", "names the predicted class 'z', which does not exist"),
     ]:
@@ -368,7 +368,7 @@ def test_class_names_of_clusters(score, tmp_path):
     ] == pytest.approx(1), "a predictor with the file's own names"
     for names, words in [
         (("cluster-5", "cluster-7", "cluster-9", "cluster-8"), "cluster 3, which does not exist"),
-        ((*clusters, "cluster-1"), "leave out cluster 1"),
+        ((*clusters, "cluster-1"), "omit cluster 1"),
     ]:
         with pytest.raises(ConfigError, match=words):
             score(masks, one_hot(answers, len(names)), names=names, match=str(path))

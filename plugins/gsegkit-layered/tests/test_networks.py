@@ -131,7 +131,7 @@ def test_labels_are_checked():
     generator = Layered(LayeredConfig())
     latents = generator.latents(torch.arange(2))
     for labels in (None, torch.tensor([0, 20]), torch.tensor([-1, 0])):
-        with pytest.raises(ContractError, match="labels must be given, from 0 to 19"):
+        with pytest.raises(ContractError, match="needs labels from 0 to 19"):
             generator.synthesize(latents, labels)
 
 
