@@ -18,7 +18,10 @@ class FeatureConfig(Config):
     layers: tuple[str, ...] = Field((), description="feature maps by name; empty = the paper's rule (from shapes)")
     max_channels: int = Field(1000, ge=1, description="the rule stops before more channels than this")
     min_scale: float = Field(
-        0.5, ge=0, le=1, description="and at maps smaller than this share of the image, which tell place, not part"
+        0.5,
+        ge=0,
+        le=1,
+        description="and at maps smaller than this share of the image, which encode position, not parts",
     )
     num_images: int = Field(256, ge=1, description="generated images whose pixels are clustered; paper 256")
     resolution: int = Field(256, ge=4, description="longer side of the map that pixels are taken from; paper 256")
@@ -27,7 +30,7 @@ class FeatureConfig(Config):
     )
     dtype: Literal["float32", "float16", "bfloat16"] = Field("float32", description="how points are stored")
     storage: Literal["memory", "disk"] = Field("memory", description="disk: points are mapped from a file of the run")
-    memory_mib: int = Field(2048, ge=1, description="most memory for the points; more is refused, not swapped")
+    memory_mib: int = Field(2048, ge=1, description="maximum memory for the points; more is refused")
 
 
 class ClusterConfig(FeatureConfig):
@@ -51,12 +54,14 @@ def choose_backend(name: str, available: Available) -> str:
 class KMeansConfig(Config):
     """Options of the k-means backend `torch`."""
 
-    iterations: int = Field(100, ge=1, le=10_000, description="most Lloyd iterations of one start")
+    iterations: int = Field(100, ge=1, le=10_000, description="maximum number of Lloyd iterations per start")
     tol: float = Field(
         1e-4, ge=0, description="stop when squared centre shift <= tol * mean feature variance; 0 = never"
     )
-    num_starts: int = Field(1, ge=1, le=100, description="independent starts; the one of least inertia is returned")
+    num_starts: int = Field(
+        1, ge=1, le=100, description="independent starts; the one with the lowest inertia is returned"
+    )
     init: Literal["k-means++", "random"] = Field("k-means++", description="first centres: greedy k-means++, or points")
-    init_points: int = Field(32_768, ge=1, description="random points that k-means++ looks at; at least one per centre")
+    init_points: int = Field(32_768, ge=1, description="random points that k-means++ reads; at least one per centre")
     init_trials: int | None = Field(None, ge=1, le=64, description="candidates per centre; None = 2 + ln(k), greedy")
     chunk_mib: int = Field(64, ge=1, le=65_536, description="MiB of temporary memory; results differ by rounding only")

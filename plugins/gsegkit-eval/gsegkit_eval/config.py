@@ -20,7 +20,9 @@ class MasksConfig(Config):
 
     match: str = Field("auto", description="auto, names, index, greedy, hungarian, or a file (see the README)")
     num_match_images: int | None = Field(
-        None, ge=1, description="decide greedy / hungarian on this many images, then leave them out; null = on all"
+        None,
+        ge=1,
+        description="match greedy / hungarian on this many images and leave them out of the score; null = on all",
     )
     beta2: float = Field(0.3, gt=0, description="squared beta of F_beta; 0.3 in the saliency literature")
     thresholds: Literal[254, 255] = Field(255, description="of max F_beta: k/255 from k=0 (255) or from k=1 (254)")
@@ -44,14 +46,16 @@ class MasksConfig(Config):
 class ClustersConfig(Config):
     """Options of the evaluator `clusters`."""
 
-    max_pixels: int = Field(1_000_000, ge=1000, description="pixels that AMI, ARI, NMI look at, spread over the images")
+    max_pixels: int = Field(1_000_000, ge=1000, description="pixels used for AMI, ARI and NMI, spread over the images")
 
 
 class FrechetConfig(Config):
     """Options of the generator evaluator `frechet`."""
 
-    backbone: str = Field("resnet18", description="network that describes the pictures: any of timm that gives maps")
+    backbone: str = Field(
+        "resnet18", description="network that computes the features: any timm network with feature maps"
+    )
     pretrained: bool = Field(False, description="timm's weights, downloaded, learned from labels; false = random ones")
-    backbone_seed: int = Field(0, ge=0, lt=2**63, description="of the random weights")
+    backbone_seed: int = Field(0, ge=0, lt=2**63, description="seed of the random weights")
     stages: tuple[int, ...] = Field((1, 2, 3), min_length=1, description="stages of it whose channel means are used")
-    num_samples: int = Field(1000, ge=8, description="pictures to paint, and at most so many photographs")
+    num_samples: int = Field(1000, ge=8, description="number of generated images, and maximum number of photographs")
