@@ -54,7 +54,7 @@ def new_plugin(kind: str, name: str, folder: str | Path) -> Path:
             (folder / path).write_text(text, encoding="utf-8")
     except OSError as error:
         raise StorageError(
-            f"cannot write '{folder}': {error.strerror or error}", "choose a folder you may write to"
+            f"cannot write '{folder}': {error.strerror or error}", "choose a folder with write permission"
         ) from error
     return folder
 
@@ -70,7 +70,9 @@ def _render(kind: str, name: str) -> dict[str, str]:
     part = (TEMPLATES / kind / "part.py.txt").read_text(encoding="utf-8")
     imported = re.search(rf"^(from|import|class) .*\b{cls}\b", part, re.MULTILINE)
     if imported or keyword.iskeyword(module) or module in ("config", "kit", "tests") or name.startswith("gsegkit"):
-        raise ConfigError(f"the name '{name}' is taken by gsegkit or by Python", "choose another, e.g. my-method")
+        raise ConfigError(
+            f"the name '{name}' is already used by gsegkit or by Python", "choose another, e.g. my-method"
+        )
     major, minor = version("gsegkit").split(".")[:2]
     values = {
         "KIND": kind,
