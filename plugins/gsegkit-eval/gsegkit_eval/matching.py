@@ -74,7 +74,11 @@ def by_names(predicted: Sequence[str] | None, truth: Sequence[str]) -> Matching:
     """Match equal names; every predicted name must be a true one."""
     unknown = [name for name in predicted or () if name not in truth]
     if predicted is None or unknown:
-        what = f"the predicted class '{unknown[0]}' is no true class" if unknown else "the predictor names no classes"
+        what = (
+            f"the predicted class '{unknown[0]}' is not one of the true classes"
+            if unknown
+            else "the predictor names no classes"
+        )
         raise ConfigError(f"match=names: {what}", f"true classes: {', '.join(truth)}; or use match=greedy")
     return Matching(tuple(list(truth).index(name) for name in predicted), "classes were matched by name")
 
