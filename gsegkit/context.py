@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from gsegkit.errors import DivergedError, InterruptedRunError
+from gsegkit.images import grid, write_png
 from gsegkit.progress import Progress
-from gsegkit.rundir import CHECKPOINT_FILE, METRICS_FILE, stage_name
+from gsegkit.rundir import CHECKPOINT_FILE, FIGURES_FOLDER, METRICS_FILE, stage_name
 from gsegkit.seeds import child_seed, isolated_rng, sample_seeds
-from gsegkit.storage import storage_errors
+from gsegkit.storage import atomic_write, storage_errors
 from gsegkit.tensors import load_tree, save_tree
 
+FIGURE_COLUMNS = 8
 SMOKE_STEPS = 3
 SMOKE_SAMPLES = 8
 LOG_EVERY = 10  # steps between two lines of metrics.jsonl; reading a loss stalls a GPU
@@ -118,7 +120,7 @@ class RunContext:
         if self.stop.is_set():
             raise InterruptedRunError("stopped", "run the same command again to continue from here")
 
-    # ---- words -------------------------------------------------------------------------------------------------
+    # ---- words and figures -------------------------------------------------------------------------------------
 
     def info(self, text: str) -> None:
         """Tell the user something."""
@@ -127,6 +129,26 @@ class RunContext:
     def warn(self, text: str) -> None:
         """Warn the user."""
         self.progress.message(text, "warning")
+
+    def figure(self, name: str, pixels: Tensor, caption: str = "", columns: int = FIGURE_COLUMNS) -> Path:
+        """Leave a picture for the report: `figures/NAME.png` in the part's folder, its caption in NAME.txt beside it.
+
+        Args:
+            name: file stem; the same name again replaces the picture.
+            pixels: [3, H, W] uint8, or [N, 3, H, W] uint8, laid out in rows of `columns`; on any device.
+            caption: what is to be seen, as one paragraph.
+            columns: pictures in a row.
+
+        Returns:
+            The picture's path.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        path = self.folder / FIGURES_FOLDER / f"{name}.png"
+        write_png(path, pixels if pixels.ndim == 3 else grid(pixels, columns))
+        atomic_write(path.with_suffix(".txt"), (caption + "\n").encode())
+        return path
 
 
 class Steps:

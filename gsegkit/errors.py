@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class GsegkitError(Exception):
     """Base of every error that the user can fix; the command line prints it and exits with 2.
@@ -78,3 +80,13 @@ class InterruptedRunError(GsegkitError):
     """Stopped by the user; the run can be resumed by the same command."""
 
     exit_code = 130
+
+
+def and_more(items: Sequence[str], shown: int = 5, separator: str = "; ") -> str:
+    """The first items of a list in a message, and how many were left out.
+
+    >>> and_more(["a.png", "b.png", "c.png"], shown=2)
+    'a.png; b.png and 1 more'
+    """
+    rest = len(items) - shown
+    return separator.join(items[:shown]) + (f" and {rest} more" if rest > 0 else "")

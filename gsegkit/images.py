@@ -1,4 +1,4 @@
-"""Images: float <-> pixels, safe reading, atomic writing, fitting to a size, overlays and grids.
+"""Images: float <-> pixels, safe reading, atomic writing, fitting to a size, grids, grey values and histograms.
 
 The only place that knows 127.5, and the only boundary through which image files enter.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ FIT_RULES = ("squash", "crop", "pad", "native")
 MAX_PIXELS = 40_000_000
 MAX_SIDE = 16_384
 MAX_BYTES = 64 * 2**20
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+PEAK_BINS = 12  # of histogram_peaks: released code of Voynov et al. and of Melas-Kyriazi et al.
 
 
 def to_pixels(images: Tensor) -> Tensor:
@@ -227,7 +230,7 @@ def fit_pixels(pixels: Tensor, size: tuple[int, int], rule: str) -> Tensor:
         return resize_pixels(pixels, size)
     if rule == "crop":
         scale = max(size[0] / height, size[1] / width)
-        return resize_pixels(pixels, _scaled(height, width, scale))
+        return resize_pixels(pixels, scaled_size(height, width, scale))
     if rule == "pad":
         inner = _inner(height, width, size)
         top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
@@ -254,12 +257,18 @@ def centre_crop(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     return pixels[..., top : top + size[0], left : left + size[1]]
 
 
-def _scaled(height: int, width: int, scale: float) -> tuple[int, int]:
+def shrunk_size(height: int, width: int, side: int) -> tuple[int, int]:
+    """(height, width) whose longer side is at most `side`, with the same aspect; never larger than it was."""
+    return scaled_size(height, width, min(1.0, side / max(height, width)))
+
+
+def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """(height, width) times `scale`, each rounded and at least 1."""
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _inner(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
-    return _scaled(height, width, min(size[0] / height, size[1] / width))
+    return scaled_size(height, width, min(size[0] / height, size[1] / width))
 
 
 # ---- pictures ----------------------------------------------------------------------------------------------------
@@ -280,3 +289,51 @@ def grid(pixels: Tensor, columns: int, gap: int = 2) -> Tensor:
         top, left = i // columns * (h + gap), i % columns * (w + gap)
         sheet[:, top : top + h, left : left + w] = pixels[i].cpu()
     return sheet
+
+
+# ---- numbers of a picture ----------------------------------------------------------------------------------------
+
+
+def luma(images: Tensor, weights: Sequence[float] = LUMA) -> Tensor:
+    """Grey values: [..., 3, H, W] of any range -> [..., 1, H, W] of the same range; differentiable for float images.
+
+    Args:
+        images: RGB; uint8 becomes float32.
+        weights: of red, green and blue.
+    """
+    images = images if images.is_floating_point() else images.float()
+    return (images * images.new_tensor(weights).view(3, 1, 1)).sum(dim=-3, keepdim=True)
+
+
+def otsu(counts: Tensor) -> Tensor:
+    """Otsu's threshold of a histogram: bins up to and including it are the dark group.
+
+    Args:
+        counts: [K] float64, values in each bin.
+
+    Returns:
+        [] int64 in 0 .. K - 2, the split with the greatest variance between the two groups; the first of equal ones.
+    """
+    below = counts.cumsum(0)[:-1]
+    above = counts.sum() - below
+    centres = torch.arange(len(counts), dtype=torch.float64, device=counts.device) + 0.5
+    moments = (counts * centres).cumsum(0)
+    gap = moments[:-1] / below.clamp_min(1) - (moments[-1] - moments[:-1]) / above.clamp_min(1)
+    return (below * above * gap.square()).argmax()
+
+
+def histogram_peaks(images: Tensor) -> Tensor:
+    """Maxima of the coarse histogram of each image: [N, 3, H, W] float32 -> [N] float32.
+
+    All channel values go into 12 bins on [-1, 1], values outside are left out; counts are smoothed by a box of width 3
+    with zeros beyond the ends; a bin that is below neither neighbour is a maximum. Equal bins all count, so a blank
+    picture has many.
+    """
+    counts = [torch.histc(image.float().cpu(), bins=PEAK_BINS, min=-1, max=1) for image in images]
+    if not counts:
+        return torch.zeros(0, device=images.device)
+    padded = F.pad(torch.stack(counts).double(), (1, 1))
+    smooth = F.pad(padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:], (1, 1), value=-1.0)
+    inner = smooth[:, 1:-1]
+    peaks = (inner >= smooth[:, :-2]) & (inner >= smooth[:, 2:])
+    return peaks.sum(dim=1).float().to(images.device)

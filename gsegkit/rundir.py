@@ -30,6 +30,7 @@ LOCK_FILE = ".lock"
 RECIPE_FILE = "recipe.json"
 SCORES_FILE = "metrics.json"  # of the stage `report`: the evaluator's numbers
 CHECKPOINT_FILE = "checkpoint.safetensors"  # of a stage: its training loop's state
+FIGURES_FOLDER = "figures"  # of a stage: what `RunContext.figure` left
 METRICS_FILE = "metrics.jsonl"  # of a stage: its training loop's numbers
 STAGES = ("generator", "extractor", "dataset", "segmenter", "report")  # in the order they run
 

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from gsegkit.errors import ArtifactError
+from gsegkit.errors import ArtifactError, and_more
 from gsegkit.storage import atomic_write
 
 TREE_KEY = "gsegkit.tree"
@@ -129,9 +129,8 @@ def load_state(part: torch.nn.Module, state: dict[str, Tensor], source: str) -> 
         if key in state and own[key].shape != state[key].shape
     ]
     if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise ArtifactError(
-            f"'{source}' does not fit {type(part).__name__}: {'; '.join(problems[:5])}{more}",
+            f"'{source}' does not fit {type(part).__name__}: {and_more(problems)}",
             "the options differ from those it was made with",
         )
     part.load_state_dict(state)

@@ -5,6 +5,7 @@ import torch
 
 from gsegkit.context import RunContext, read_metrics
 from gsegkit.errors import ArtifactError, DivergedError, InterruptedRunError
+from gsegkit.images import read_image
 from gsegkit.progress import Progress
 from gsegkit.rundir import CHECKPOINT_FILE, METRICS_FILE
 
@@ -136,3 +137,13 @@ def test_stages_have_their_own_folder_and_seed_and_share_sample_identities(ctx):
     assert len({ctx.seed, a.seed, b.seed}) == 3
     assert torch.equal(a.seeds("fit", 3), b.seeds("fit", 3))
     assert [len(batch) for batch in a.batches("fit", 35)] == [16, 16, 3]
+
+
+def test_a_figure_lies_where_the_report_looks_with_its_caption(tmp_path):
+    ctx = RunContext(tmp_path / "extractor")
+    rows = ctx.figure("rows", torch.zeros(16, 3, 4, 4, dtype=torch.uint8), "Rows: original; mask.")
+    assert rows == tmp_path / "extractor" / "figures" / "rows.png"
+    assert rows.with_suffix(".txt").read_text() == "Rows: original; mask.\n"
+    assert read_image(rows).shape == (3, 10, 46)  # 2 rows of 8, 2 pixels between
+    single = torch.full((3, 5, 7), 9, dtype=torch.uint8)
+    assert torch.equal(read_image(ctx.figure("one", single)), single)

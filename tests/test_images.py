@@ -13,11 +13,15 @@ from gsegkit.images import (
     centre_crop,
     fit_pixels,
     grid,
+    histogram_peaks,
     image_size,
     list_images,
+    luma,
+    otsu,
     png_bytes,
     read_image,
     read_mask,
+    shrunk_size,
     to_images,
     to_pixels,
     unfit_logits,
@@ -184,3 +188,46 @@ def test_pictures():
     assert grid(pixels, 2).shape == (3, 3 * 6 - 2, 2 * 8 - 2)
     assert class_palette(3).tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
     assert centre_crop(torch.arange(25).view(5, 5), (1, 1)).item() == 12
+
+
+# ---- numbers of a picture ------------------------------------------------------------------------------------------
+
+
+def test_shrunk_size_keeps_the_aspect_and_never_grows():
+    assert shrunk_size(100, 400, 200) == (50, 200)
+    assert shrunk_size(30, 20, 200) == (30, 20)
+    assert shrunk_size(1, 1000, 10) == (1, 10)
+
+
+def test_luma_weighs_the_channels():
+    image = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+    assert luma(image).item() == pytest.approx(0.299)
+    assert luma(image, (0.5, 0.25, 0.25)).item() == 0.5
+    pixels = torch.tensor([0, 255, 0], dtype=torch.uint8).view(3, 1, 1)
+    assert luma(pixels).shape == (1, 1, 1)
+    assert luma(pixels).item() == pytest.approx(0.587 * 255)
+
+
+def test_otsu_is_the_split_of_greatest_variance_between():
+    values = torch.cat([torch.randn(700) * 8 + 60, torch.randn(300) * 12 + 180]).clamp(0, 255).long()
+    counts = torch.bincount(values, minlength=256).double()
+    split = int(otsu(counts))
+
+    def between(t):
+        above = values > t
+        share = float(above.double().mean())
+        if share in (0, 1):
+            return 0.0
+        return share * (1 - share) * float(values[above].double().mean() - values[~above].double().mean()) ** 2
+
+    assert between(split) == pytest.approx(max(between(t) for t in range(255)))
+    assert int(otsu(torch.tensor([3.0, 0, 0, 5.0], dtype=torch.float64))) == 0  # the first of equal splits
+
+
+def test_histogram_peaks_golden_numbers():
+    two_tone = torch.full((3, 64, 64), 0.8)
+    two_tone[:, :, 32:] = -0.8
+    noise = 0.2 * torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    images = [torch.zeros(3, 64, 64), two_tone, torch.ones(3, 64, 64), torch.full((3, 64, 64), 1.2), noise]
+    assert histogram_peaks(torch.stack(images)).tolist() == [10, 10, 11, 12, 1]
+    assert histogram_peaks(torch.zeros(0, 3, 8, 8)).shape == (0,)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from gsegkit_directions.directions import Directions, Search
-from gsegkit_directions.figures import direction_rows, mask_pixels
+from gsegkit_directions.figures import mask_pixels
 from gsegkit_directions.latents import SPREAD_SAMPLES
 from gsegkit_directions.losses import luma, terms
 from PIL import Image, ImageDraw
@@ -173,7 +173,7 @@ def pictures(lab: Lab, cases: list[str]) -> dict[str, Any]:
 def _sheet(extractor: Directions, generator: Generator, lab: Lab) -> Tensor:
     """Six rows of eight samples that were not chosen, enlarged to 64 pixels; what a refiner dropped is left blank."""
     seeds = lab.context("", "pictures", 0).seeds("preview", SHOWN)
-    rows = direction_rows(extractor, generator, generator.sample(seeds))
+    rows = extractor.rows(generator.sample(seeds), generator)
     labelled, _ = label_samples(generator, extractor, seeds)
     for name, options in Row("", "").refine:
         labelled = installed().build("refiner", name, options).refine(labelled)

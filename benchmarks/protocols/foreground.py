@@ -21,7 +21,6 @@ import torch
 import torch.nn.functional as F
 from gsegkit_labels4free import labels4free as l4f
 from gsegkit_labels4free.config import Labels4FreeConfig
-from gsegkit_labels4free.figures import composite_rows
 from gsegkit_labels4free.networks import AlphaNetwork
 from PIL import Image
 from scipy.stats import spearmanr
@@ -326,7 +325,7 @@ def pictures(lab: Lab, cases: list[str]) -> dict[str, Any]:
         extractor, _, _ = lab.fitted(generator, Row("", "", extractor="labels4free"), 0)
         assert isinstance(extractor, l4f.Labels4Free)
         ctx = lab.context("", "pictures", 0)
-        rows = composite_rows(extractor, generator, ctx.seeds("preview", SHOWN))
+        rows = extractor.rows(generator, ctx.seeds("preview", SHOWN))
         _sheet(torch.cat(list(rows.values())), folder / f"{case.name}.png")
         if case.name != "toy":
             _sheet(_edited(extractor, generator, ctx.seeds("preview", SHOWN + 1)), folder / f"{case.name}-edit.png")

@@ -17,6 +17,7 @@ from torch import Tensor
 from gsegkit.clustering.config import FeatureConfig
 from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.errors import CapabilityError, ConfigError, DataError
+from gsegkit.images import shrunk_size
 from gsegkit.interfaces import Generator
 from gsegkit.seeds import child_seed
 from gsegkit.taps import frozen
@@ -131,8 +132,7 @@ def collect_points(
 
 def map_size(info: GeneratorInfo, resolution: int) -> tuple[int, int]:
     """Size at which pixels are read: the image's own, its longer side at most `resolution`."""
-    scale = min(1.0, resolution / max(info.height, info.width))
-    return max(1, round(info.height * scale)), max(1, round(info.width * scale))
+    return shrunk_size(info.height, info.width, resolution)
 
 
 def features_at(maps: Mapping[str, Tensor], layers: Iterable[str], pixels: Tensor, size: tuple[int, int]) -> Tensor:

@@ -12,7 +12,7 @@ from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset, UnlabelledImages
 from gsegkit.engine.choices import Choices
 from gsegkit.engine.shards import MANIFEST_FILE, ShardDataset
-from gsegkit.errors import CapabilityError, DataError, GsegkitError
+from gsegkit.errors import CapabilityError, DataError, GsegkitError, and_more
 from gsegkit.images import to_pixels
 from gsegkit.interfaces import DatasetReader, Generator
 from gsegkit.plugins import Registry
@@ -73,9 +73,8 @@ def check_readable(dataset: LabelledDataset, ctx: RunContext) -> None:
         except GsegkitError as error:
             bad.append(error.message)
     if bad:
-        more = f"; and {len(bad) - 10} more" if len(bad) > 10 else ""
         raise DataError(
-            f"{len(bad)} of {len(dataset)} test pairs cannot be used: {'; '.join(bad[:10])}{more}",
+            f"{len(bad)} of {len(dataset)} test pairs cannot be used: {and_more(bad, 10)}",
             "fix or remove them, then run the same command again",
         )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gsegkit.colours import display_palette, overlay, voc_palette
 from gsegkit.context import RunContext
-from gsegkit.errors import ConfigError, DataError
+from gsegkit.errors import ConfigError, DataError, and_more
 from gsegkit.exports.annotations import CocoFile, object_classes, unique_name, yolo_lines
 from gsegkit.images import list_images, read_image, write_png
 from gsegkit.interfaces import Segmenter
@@ -334,8 +334,7 @@ def _write_summary(
 
 def _bad_files(bad: Mapping[str, str], total: int, out: Path) -> DataError:
     reasons = list(bad.values())
-    more = f" and {len(reasons) - MAX_NAMED} more" if len(reasons) > MAX_NAMED else ""
     return DataError(
-        f"{len(bad)} of {total} images could not be predicted: {'; '.join(reasons[:MAX_NAMED])}{more}",
+        f"{len(bad)} of {total} images could not be predicted: {and_more(reasons, MAX_NAMED)}",
         f"the other {total - len(bad)} are in '{out}'; {SUMMARY_FILE} there names every file",
     )

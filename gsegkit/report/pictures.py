@@ -20,9 +20,9 @@ from gsegkit.dataset import Sample
 from gsegkit.engine.shards import MANIFEST_FILE, ShardDataset
 from gsegkit.errors import GsegkitError
 from gsegkit.exports.predictions import INDEX_FILE
-from gsegkit.images import read_image, read_mask, resize_pixels
+from gsegkit.images import read_image, read_mask, resize_pixels, shrunk_size
 from gsegkit.report.read import HEADLINES, Source, as_dict, latest, show
-from gsegkit.rundir import stage_folders
+from gsegkit.rundir import FIGURES_FOLDER, stage_folders
 from gsegkit.types import IGNORE
 
 SHEET_SIZE = 24  # generated pairs shown
@@ -58,14 +58,14 @@ class LegendEntry:
 
 def pair_of(pixels: Tensor, mask: Tensor, side: int = THUMBNAIL, palette: Tensor | None = None) -> Pair:
     """Encode [3, H, W] uint8 with its [H, W] uint8 mask, shrunk to `side`; `palette` as for `mask_uri`."""
-    size = _shrunk(pixels.shape[1], pixels.shape[2], side)
+    size = shrunk_size(pixels.shape[1], pixels.shape[2], side)
     small = F.interpolate(mask[None, None].float(), size=size, mode="nearest-exact")[0, 0].to(torch.uint8)
     return Pair(image_uri(pixels, side), mask_uri(small, palette), size[1], size[0])
 
 
 def image_uri(pixels: Tensor, side: int) -> str:
     """[3, H, W] uint8 as a data URI: PNG when small, else JPEG; shrunk to `side`."""
-    size = _shrunk(pixels.shape[1], pixels.shape[2], side)
+    size = shrunk_size(pixels.shape[1], pixels.shape[2], side)
     array = resize_pixels(pixels[None], size)[0].permute(1, 2, 0).contiguous().numpy()
     if max(size) <= PNG_UP_TO:
         return _uri(Image.fromarray(array), "PNG", optimize=True)
@@ -100,11 +100,6 @@ def _uri(image: Image.Image, format: str, **options: Any) -> str:
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return f"data:image/{format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _shrunk(height: int, width: int, side: int) -> tuple[int, int]:
-    scale = min(1.0, side / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 # ---- the data set ----------------------------------------------------------------------------------------------------
@@ -219,10 +214,10 @@ def predictions(source: Source, per_image: dict[str, dict[str, Any]]) -> list[di
 
 
 def figures(source: Source) -> list[dict[str, str]]:
-    """`<stage>/figures/NAME.png` of every stage, captioned by NAME.txt."""
+    """What `RunContext.figure` left in every stage; a picture without a caption is shown without."""
     found = []
     for stage in stage_folders(source.folder):
-        for path in sorted((stage / "figures").glob("*.png")):
+        for path in sorted((stage / FIGURES_FOLDER).glob("*.png")):
             try:
                 uri = image_uri(read_image(path), FIGURE)
             except GsegkitError as error:

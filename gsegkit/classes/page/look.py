@@ -14,7 +14,7 @@ from torch import Tensor
 from gsegkit.classes.named import clusters_of
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError
-from gsegkit.images import to_pixels
+from gsegkit.images import shrunk_size, to_pixels
 from gsegkit.interfaces import Generator, MaskExtractor
 
 MAP_SIDE = 128  # longer side of the index maps: what a cluster is can be seen at this size
@@ -155,7 +155,7 @@ def _label(
     maps: dict[int, list[Tensor]] = {k: [] for k in ks}
     for chunk in ctx.track(list(torch.split(seeds, ctx.batch_size)), "looking at clusters"):
         batch = generator.sample(chunk, features=names)
-        size = _map_size(int(batch.images.shape[2]), int(batch.images.shape[3]))
+        size = shrunk_size(int(batch.images.shape[2]), int(batch.images.shape[3]), MAP_SIDE)
         pixels.append(to_pixels(batch.images).cpu())
         for k in ks:
             with _cut(extractor, k):
@@ -191,8 +191,3 @@ def _numbers(facts: Mapping[str, Any]) -> dict[str, float]:
         for name, value in facts.items()
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     }
-
-
-def _map_size(height: int, width: int) -> tuple[int, int]:
-    scale = min(1.0, MAP_SIDE / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))

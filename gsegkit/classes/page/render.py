@@ -18,7 +18,7 @@ from torch import Tensor
 from gsegkit.classes.class_map import ClassMap, next_command
 from gsegkit.classes.page.look import Shown, View
 from gsegkit.colours import BRIGHT
-from gsegkit.images import png_bytes, resize_pixels
+from gsegkit.images import png_bytes, resize_pixels, shrunk_size
 
 PICTURE_SIDE = 192  # longer side of the embedded pictures
 GREY = "#8d939b"  # first class, which is not coloured in the end
@@ -96,8 +96,7 @@ def _level(view: View) -> dict[str, Any]:
 
 def _small(pixels: Tensor) -> Tensor:
     height, width = pixels.shape[1:]
-    scale = min(1.0, PICTURE_SIDE / max(height, width))
-    return resize_pixels(pixels[None], (max(1, round(height * scale)), max(1, round(width * scale))))[0]
+    return resize_pixels(pixels[None], shrunk_size(height, width, PICTURE_SIDE))[0]
 
 
 def _uri(data: bytes) -> str:

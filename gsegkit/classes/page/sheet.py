@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from gsegkit.classes.page.look import Shown
-from gsegkit.images import resize_pixels, write_png
+from gsegkit.images import resize_pixels, scaled_size, write_png
 
 CELL = 128  # longer side of a picture
 LABEL = 120  # width of the first column
@@ -63,7 +63,6 @@ def _text(label: str, height: int) -> Tensor:
 def _cells(pixels: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
     """Pictures and maps at the size of a cell."""
     height, width = pixels.shape[2:]
-    scale = CELL / max(height, width)
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    size = scaled_size(height, width, CELL / max(height, width))
     grown = F.interpolate(maps[:, None].float(), size=size, mode="nearest-exact")[:, 0].to(torch.uint8)
     return resize_pixels(pixels, size), grown

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ArtifactError, ConfigError, DataError
+from gsegkit.images import histogram_peaks
 from gsegkit.interfaces import Generator, MaskExtractor
 from gsegkit.seeds import child_seed, isolated_rng
 from gsegkit.taps import frozen
@@ -28,10 +29,9 @@ from gsegkit.tensors import load_tree, save_tree
 from gsegkit.types import GeneratedBatch, MaskBatch
 from gsegkit_directions.candidates import Candidate, candidates
 from gsegkit_directions.config import ColourMapsConfig
-from gsegkit_directions.figures import SHOWN, write_masks
+from gsegkit_directions.figures import SHOWN, mask_rows
 from gsegkit_directions.latents import SPREAD_SAMPLES, EditSpace, check_shape, measure_latents, spread_of
 from gsegkit_directions.losses import code_prior, luma
-from gsegkit_directions.scores import histogram_peaks
 
 CLASSES = ("background", "foreground")
 ROUNDS = 12  # of assigning pixels and solving; the assignment has settled by then
@@ -115,9 +115,14 @@ class ColourMaps(MaskExtractor):
                 self.chosen = "given"
             self.direction = direction
             self._fit_maps(generator, ctx)
-            batch = generator.sample(ctx.seeds("preview", SHOWN))
-            caption = f"Rows: original; shifted along {self.chosen}; the mask, where the second colour map fits better."
-            write_masks(self, generator, self.shifted(batch, generator), batch, ctx, caption)
+            self._draw(generator, ctx)
+
+    @torch.no_grad()
+    def _draw(self, generator: Generator, ctx: RunContext) -> None:
+        batch = generator.sample(ctx.seeds("preview", SHOWN))
+        masks = self.extract(batch, generator).probs.argmax(dim=1)
+        caption = f"Rows: original; shifted along {self.chosen}; the mask, where the second colour map fits better."
+        ctx.figure("colour-maps", mask_rows(batch.images, self.shifted(batch, generator), masks), caption, SHOWN)
 
     def _candidates(self, latents: Tensor, ctx: RunContext) -> list[Candidate]:
         config = self.config

@@ -20,14 +20,15 @@ from torch import Tensor, nn
 from gsegkit.context import RunContext, Steps
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ArtifactError, CapabilityError, DataError, DivergedError
+from gsegkit.images import histogram_peaks
 from gsegkit.interfaces import Generator, MaskExtractor
 from gsegkit.taps import frozen
 from gsegkit.types import GeneratedBatch, MaskBatch
 from gsegkit_directions.config import DirectionsConfig
-from gsegkit_directions.figures import write_directions
+from gsegkit_directions.figures import SHOWN, direction_rows
 from gsegkit_directions.latents import SPREAD_SAMPLES, EditSpace, check_shape, measure_latents, spread_of
 from gsegkit_directions.losses import Terms, luma, terms
-from gsegkit_directions.scores import cleaned_coverage, histogram_peaks, otsu_levels
+from gsegkit_directions.scores import cleaned_coverage, otsu_levels
 
 CLASSES = ("background", "foreground")
 NAMES = ("light", "dark")
@@ -77,7 +78,22 @@ class Directions(MaskExtractor):
             self.directions = self.space.unit(search.kept).detach().contiguous()
             self.redraw = _samples_differ(generator, ctx)
             self._measure_masks(generator, search, ctx)
-            write_directions(self, generator, ctx)
+            self._draw(generator, ctx)
+
+    def rows(self, batch: GeneratedBatch, generator: Generator) -> dict[str, Tensor]:
+        """What the two directions do to a batch; see `figures.direction_rows`."""
+        with torch.no_grad():
+            masks = self.extract(batch, generator).probs.argmax(dim=1)
+            light, dark = (self.shifted(batch, generator, i) for i in range(2))
+            return direction_rows(self.unshifted(batch, generator), light, dark, masks)
+
+    def _draw(self, generator: Generator, ctx: RunContext) -> None:
+        rows = self.rows(generator.sample(ctx.seeds("preview", SHOWN)), generator)
+        caption = (
+            "Rows: original; the light direction; the dark direction; their difference (grey = none); the mask. "
+            f"Cosine of the two directions {self.found['cosine']:.2f}."
+        )
+        ctx.figure("directions", torch.cat(list(rows.values())), caption, SHOWN)
 
     def _search(self, generator: Generator, term: Terms, ctx: RunContext) -> Search:
         config = self.config

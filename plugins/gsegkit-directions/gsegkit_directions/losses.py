@@ -20,15 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LUMA = (0.2989, 0.5870, 0.1140)  # of the released code; they sum to 0.9999
+import gsegkit.images
+
+LUMA = (0.2989, 0.5870, 0.1140)  # weights of the released code; they sum to 0.9999
 PRIOR_STEEPNESS = 4.0  # of the released code's prior
 MAGNITUDE_EPS = 1e-6  # keeps the square root differentiable where a picture is flat
 
 
 def luma(images: Tensor) -> Tensor:
-    """Grey values: [N, 3, H, W] -> [N, 1, H, W]; differentiable."""
-    weights = images.new_tensor(LUMA).view(1, 3, 1, 1)
-    return (images * weights).sum(dim=1, keepdim=True)
+    """Grey values as the released code weighs them: [N, 3, H, W] -> [N, 1, H, W]; differentiable."""
+    return gsegkit.images.luma(images, LUMA)
 
 
 def sobel(planes: Tensor) -> Tensor:

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gsegkit.dataset import Sample
+from gsegkit.images import luma, otsu
 from gsegkit.types import IGNORE
-from gsegkit_eval.scores import ratio
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 GRID = 64  # side of the grid on which the masks are averaged
 
 
@@ -25,13 +24,9 @@ def otsu_foreground(pixels: Tensor) -> NDArray[np.bool_]:
     Returns:
         [H, W] bool; empty for a picture of one grey level.
     """
-    weights = torch.tensor(LUMA).view(3, 1, 1)
-    grey = (pixels.float() * weights).sum(dim=0).round().clamp(0, 255).to(torch.uint8).numpy()
-    share = np.bincount(grey.ravel(), minlength=256) / grey.size
-    below = share.cumsum()
-    moment = (share * np.arange(256)).cumsum()
-    between = ratio((moment[-1] * below - moment) ** 2, below * (1 - below), -1.0)
-    bright: NDArray[np.bool_] = grey > between.argmax()
+    grey = luma(pixels)[0].round().clamp(0, 255).to(torch.uint8)
+    counts = torch.bincount(grey.flatten(), minlength=256).double()
+    bright: NDArray[np.bool_] = (grey > otsu(counts)).numpy()
     border = np.concatenate([bright[0], bright[-1], bright[1:-1, 0], bright[1:-1, -1]])
     return ~bright if border.mean() > 0.5 else bright
 

@@ -23,13 +23,14 @@ from torch import Tensor, nn
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ArtifactError, ContractError, DataError, DivergedError
+from gsegkit.images import to_pixels
 from gsegkit.interfaces import Generator, MaskExtractor
 from gsegkit.seeds import isolated_rng
 from gsegkit.taps import frozen
 from gsegkit.types import GeneratedBatch, GeneratorInfo, MaskBatch
 from gsegkit_labels4free.background import MEASURED, Background, area_of, choose, difference, separation
 from gsegkit_labels4free.config import Labels4FreeConfig
-from gsegkit_labels4free.figures import write_composites
+from gsegkit_labels4free.figures import ROWS, SHOWN, composite_rows
 from gsegkit_labels4free.grounds import Bank, load_bank, sample_bank
 from gsegkit_labels4free.networks import AlphaNetwork, Discriminator, Level
 from gsegkit_labels4free.taps import levels_of, select_levels
@@ -88,7 +89,7 @@ class Labels4Free(MaskExtractor):
                 "separation": round(float(best.score), 4),
                 "coverage": round(float(best.area), 4),
             }
-            write_composites(self, generator, ctx)
+            self._draw(generator, ctx)
             if not ctx.smoke:
                 self._check_masks(best, ctx)
 
@@ -229,6 +230,22 @@ class Labels4Free(MaskExtractor):
             raise _unfitted()
         background = Background(*self.found["background"].split(":"))
         return generator.synthesize(batch.latents, batch.labels, edits=background.edits).images
+
+    @torch.no_grad()
+    def rows(self, generator: Generator, seeds: Tensor) -> dict[str, Tensor]:
+        """The method in pictures of these seeds; see `figures.composite_rows`."""
+        batch = generator.sample(seeds, features=self.features(generator.info))
+        soft = self.soft(batch.features)
+        return composite_rows(batch.images, soft, self.emptied(batch, generator), self.config.threshold)
+
+    def _draw(self, generator: Generator, ctx: RunContext) -> None:
+        rows = self.rows(generator, ctx.seeds("preview", SHOWN))
+        found = self.found
+        caption = (
+            f"Rows: {', '.join(ROWS)}. Background generator: edit point {found['background']}. "
+            f"Real pictures: {found['reals']}. Iteration {found['snapshot']}, separation {found['separation']:.2f}."
+        )
+        ctx.figure("labels4free", to_pixels(torch.cat(list(rows.values()))), caption, SHOWN)
 
     # ---- storing -------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.errors import DataError, GsegkitError
+from gsegkit.errors import DataError, GsegkitError, and_more
 from gsegkit.images import resize_pixels, to_images
 from gsegkit_layered.config import TrainConfig
 
@@ -79,8 +79,7 @@ class Photos:
             except GsegkitError as error:
                 broken.append(error.message)
         if broken:
-            more = f"; and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
-            what = f"{len(broken)} of {len(images)} photographs cannot be read: {'; '.join(broken[:NAMED])}{more}"
+            what = f"{len(broken)} of {len(images)} photographs cannot be read: {and_more(broken, NAMED)}"
             if len(broken) > self.config.max_broken * len(images):
                 raise DataError(what, "remove them, copy them again, or raise gen.max_broken")
             ctx.warn(f"{what}; they are skipped")

@@ -4,7 +4,6 @@ import sys
 import gsegkit_refine
 import pytest
 import torch
-from gsegkit_refine.change import histogram_peaks
 from gsegkit_refine.guided import decided_probs
 from pydantic import ValidationError
 
@@ -190,22 +189,6 @@ def test_components_empty_mask():
 
 
 # ---- change ------------------------------------------------------------------------------------------------------
-
-
-def test_histogram_golden_numbers():
-    generator = torch.Generator().manual_seed(0)
-    two_tone = torch.full((3, 64, 64), 0.8)
-    two_tone[:, :, 32:] = -0.8
-    images = torch.stack(
-        [
-            torch.zeros(3, 64, 64),
-            two_tone,
-            torch.ones(3, 64, 64),
-            torch.full((3, 64, 64), 1.2),
-            0.2 * torch.randn(3, 64, 64, generator=generator),
-        ]
-    )
-    assert histogram_peaks(images).tolist() == [10, 10, 11, 12, 1]
 
 
 def test_histogram_rule_prefers_the_score_of_the_extractor():

@@ -11,10 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gsegkit.images import luma
 from gsegkit.types import IGNORE
 from gsegkit_smp.config import SmpConfig
-
-LUMA = (0.299, 0.587, 0.114)
 
 
 def augment(
@@ -105,7 +104,7 @@ def _recolour(images: Tensor, draws: Tensor, config: SmpConfig) -> Tensor:
     turn, saturation, contrast, brightness = (row.reshape(-1, 1, 1, 1) for row in draws)
     if config.hue:
         images = torch.einsum("nij,njhw->nihw", hue_matrices(turn.flatten() * math.radians(config.hue)), images)
-    grey = (images * images.new_tensor(LUMA).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
+    grey = luma(images)
     images = grey + (images - grey) * (1 + config.colour * saturation)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     changed: Tensor = mean + (images - mean) * (1 + config.colour * contrast) + config.colour * brightness

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gsegkit.errors import ArtifactError
+from gsegkit.errors import ArtifactError, and_more
 
 Change = Callable[[Tensor], Tensor]
 
@@ -113,8 +113,7 @@ def raise_problems(problems: list[str], what: str) -> None:
     """Raise ArtifactError with the first five problems, if there are any."""
     if not problems:
         return
-    more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
     raise ArtifactError(
-        f"not a complete {what}: {'; '.join(problems[:5])}{more}",
+        f"not a complete {what}: {and_more(problems)}",
         "it may come from a modified network or be a part of a checkpoint; only unmodified networks are read",
     )
