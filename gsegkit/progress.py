@@ -1,7 +1,8 @@
-"""Progress as events. The library reports, the command line draws; by default nobody listens."""
+"""Progress as events, and numbers as people read them. By default nobody listens; the command line draws."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,3 +66,29 @@ class Journal(Progress):
     def _write(self, text: str) -> None:
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+
+def number(value: float) -> str:
+    """A number as short as it can be read: 0.8123, 12.3, 1.2e-05, 1,234."""
+    if not math.isfinite(value):
+        return "—"
+    if value == int(value) and abs(value) < 1e9:
+        return f"{int(value):,}"
+    if 1e-3 <= abs(value) < 1e5:
+        return f"{value:.4g}"
+    return f"{value:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words.
+
+    >>> duration(75)
+    '1 min 15 s'
+    """
+    if not math.isfinite(seconds):
+        return "—"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

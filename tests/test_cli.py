@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from gsegkit.cli import main as cli
+from gsegkit.cli.terminal import make_console, make_table, show_error, show_message
 from gsegkit.images import write_png
+from gsegkit.progress import duration
 
 pytest.importorskip("gsegkit_smp")
 pytest.importorskip("gsegkit_eval")
@@ -354,3 +356,26 @@ def test_a_plugin_that_raises_at_import_breaks_nothing(tmp_path):
     assert "Traceback" in doctor.stderr
     assert "torchvision::nms" in doctor.stderr
     assert gsegkit("list").returncode == 0
+
+
+def test_the_console_prints_text_as_it_is_and_wraps_no_log(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    console = make_console()
+    show_error(console, "image 'set[/b].png' is damaged :smile:", "look at runs/[exp]2")
+    show_message(console, "[red]" + "long " * 60, "warning")
+    table = make_table("runs/[exp]2", "[/b]")
+    table.add_row("[bold]cell")
+    console.print(table)
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == "error: image 'set[/b].png' is damaged :smile:"
+    assert shown[1] == "try: look at runs/[exp]2"
+    assert shown[2].startswith("warning: [red]long")
+    assert shown[2].count("long") == 60
+    assert [line.strip() for line in shown[3:]] == ["runs/[exp]2", "[/b]", "[bold]cell"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5, "5.0 s"), (75, "1 min 15 s"), (7260, "2 h 1 min"), (float("inf"), "—")]
+)
+def test_durations_in_words(seconds, text):
+    assert duration(seconds) == text

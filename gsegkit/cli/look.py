@@ -9,6 +9,7 @@ import traceback
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from gsegkit.cli.options import AsJson, console, print_json
 from gsegkit.cli.terminal import make_table, size
@@ -38,21 +39,21 @@ def list_components(
         absent = _absent(registry, name) if all else []
         if not entries and not absent:
             continue
-        table = make_table(f"[bold]{name}[/]  [dim]{KINDS[name]}[/]", "", "", "", "")
+        table = make_table(Text.assemble((name, "bold"), "  ", (KINDS[name], "dim")), "", "", "", "")
         table.show_header = False
         for entry in entries:
-            table.add_row(f"  {entry.component.name}", entry.component.summary, _state(entry), f"[dim]{entry.dist}[/]")
+            table.add_row(f"  {entry.component.name}", entry.component.summary, _state(entry), Text(entry.dist, "dim"))
         for missing, dist in absent:
-            table.add_row(f"  [dim]{missing}[/]", "[dim]not installed[/]", f"[dim]pip install {dist}[/]", "")
+            cells = (f"  {missing}", "not installed", f"pip install {dist}")
+            table.add_row(*(Text(cell, "dim") for cell in cells), "")
         console.print(table)
     for (clash_kind, clash), group in registry.conflicts().items():
         names = " or ".join(entry.full_name for entry in group)
-        console.print(f"[yellow]clash:[/] {clash_kind} '{clash}' is provided twice; write {names}", highlight=False)
+        console.print(Text("clash:", "yellow"), f"{clash_kind} '{clash}' is provided twice; write {names}")
     for failure in registry.failures:
-        console.print(f"[red]broken:[/] {failure.dist} ({failure.entry_point}): ", end="", highlight=False)
-        console.print(failure.reason, markup=False, highlight=False)
+        console.print(Text("broken:", "red"), f"{failure.dist} ({failure.entry_point}): {failure.reason}")
     if registry.failures:
-        console.print("gsegkit doctor shows their tracebacks", highlight=False)
+        console.print("gsegkit doctor shows their tracebacks")
 
 
 def show(
@@ -67,7 +68,7 @@ def show(
     if as_json:
         print_json({**_row(entry), "options": [dataclasses.asdict(option) for option in options]})
         return
-    console.print(f"[bold]{component.name}[/]  {component.kind} of {entry.dist} {entry.version}", highlight=False)
+    console.print(Text(component.name, "bold"), f" {component.kind} of {entry.dist} {entry.version}")
     facts: dict[str, str] = {
         "": component.summary,
         "paper": component.paper,
@@ -78,15 +79,15 @@ def show(
     }
     for label, text in facts.items():
         if text:
-            console.print(f"  {label + ':' if label else ''} {text}", markup=False, highlight=False)
+            console.print(f"  {label + ':' if label else ''} {text}")
     if options:
         table = make_table("", "option", "type", "default", "meaning")
         for option in options:
-            table.add_row(*(_escape(text) for text in (option.name, option.type, option.default, option.help)))
+            table.add_row(option.name, option.type, option.default, option.help)
         console.print(table)
         prefix = {v: k for k, v in KIND_ALIASES.items()}.get(component.kind, component.kind)
         prefix = f"refine.{component.name}" if component.kind == "refiner" else prefix
-        console.print(f"set one with -o {prefix}.{options[0].name}=VALUE", highlight=False)
+        console.print(f"set one with -o {prefix}.{options[0].name}=VALUE")
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -107,14 +108,14 @@ def doctor(as_json: AsJson = False) -> None:
         print_json({**facts, "plugins": len(registry.entries), "broken": broken, "unusable": unusable})
         return
     for name, value in facts.items():
-        console.print(f"{name:28} {value}", markup=False, highlight=False)
+        console.print(f"{name:28} {value}")
     for item in unusable:
-        console.print(f"{item['kind']} {item['name']} lacks {', '.join(item['missing'])}", highlight=False)
+        console.print(f"{item['kind']} {item['name']} lacks {', '.join(item['missing'])}")
     for plugin in broken:
-        console.print(f"[red]broken:[/] {plugin['dist']} ({plugin['entry point']})", highlight=False)
-        console.print(plugin["error"], markup=False, highlight=False)
+        console.print(Text("broken:", "red"), f"{plugin['dist']} ({plugin['entry point']})")
+        console.print(plugin["error"])
     if not broken:
-        console.print(f"all {len(registry.entries)} components of the installed plugins were loaded", highlight=False)
+        console.print(f"all {len(registry.entries)} components of the installed plugins were loaded")
 
 
 def _listing(registry: Registry, kinds: list[str], all: bool) -> dict[str, Any]:
@@ -140,15 +141,11 @@ def _absent(registry: Registry, kind: str) -> list[tuple[str, str]]:
     return sorted((name, dist) for (k, name), dist in KNOWN_PLUGINS.items() if k == kind and name not in have)
 
 
-def _state(entry: Entry) -> str:
+def _state(entry: Entry) -> Text:
     missing = entry.missing_modules()
     if missing:
-        return f"[yellow]needs {missing[0]}[/]"
-    return f"[dim]{', '.join(entry.component.provides)}[/]"
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
+        return Text(f"needs {missing[0]}", "yellow")
+    return Text(", ".join(entry.component.provides), "dim")
 
 
 def _packages() -> dict[str, str]:

@@ -76,7 +76,7 @@ def _with_plugins() -> None:
         for failure in failures:
             console.print(
                 f"warning: the commands of plugin {failure.dist} are left out ({failure.reason}); see gsegkit doctor",
-                markup=False, highlight=False, soft_wrap=True,
+                soft_wrap=True,
             )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from gsegkit.classes.class_map import next_command
 from gsegkit.cli import options as c
@@ -52,8 +53,8 @@ def name(
         if as_json:
             print_json({"file": str(save), **named.model_dump(mode="json")})
             return
-        console.print(f"{save}: {named.summary()}", markup=False, highlight=False, soft_wrap=True)
-        console.print(f"next: {next_command(str(run_folder), str(save))}", highlight=False, soft_wrap=True)
+        console.print(f"{save}: {named.summary()}", soft_wrap=True)
+        console.print(f"next: {next_command(str(run_folder), str(save))}", soft_wrap=True)
         return
     if classes or ignore:
         raise ConfigError("--class and --ignore need a file to write", "add --save classes.yaml")
@@ -71,10 +72,10 @@ def name(
             table.add_row(str(cluster), f"{share:.1%}")
         console.print(table)
         for fact, value in view.facts.items():
-            console.print(f"{fact.replace('_', ' ')}: {value:.4g}", highlight=False)
-        console.print(f"sheet: {sheet}", highlight=False, soft_wrap=True)
+            console.print(f"{fact.replace('_', ' ')}: {value:.4g}")
+        console.print(f"sheet: {sheet}", soft_wrap=True)
         command = f"gsegkit name {run_folder} --cut {view.k} --class NAME=ID,ID ... --save classes.yaml"
-        console.print(f"next: {command}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"next: {command}", soft_wrap=True)
         return
     if cut is not None:
         raise ConfigError("--cut was given without --list or --save", "the page has all cuts")
@@ -84,9 +85,9 @@ def name(
     if as_json:
         print_json({"page": str(page)})
         return
-    console.print(f"page: {page}", highlight=False, soft_wrap=True)
-    console.print("open it in a browser, name the clusters, save classes.yaml; then", highlight=False)
-    console.print(f"next: {next_command(str(run_folder))}", highlight=False, soft_wrap=True)
+    console.print(f"page: {page}", soft_wrap=True)
+    console.print("open it in a browser, name the clusters, save classes.yaml; then")
+    console.print(f"next: {next_command(str(run_folder))}", soft_wrap=True)
 
 
 def match(
@@ -119,9 +120,8 @@ def match(
         return
     count = len(found.labels_used)
     console.print(
-        f"[bold yellow]labels were used:[/] {count} annotated images of '{data}' decided this matching; "
-        "a score on them means nothing",
-        highlight=False,
+        Text("labels were used:", "bold yellow"),
+        f"{count} annotated images of '{data}' decided this matching; a score on them means nothing",
         soft_wrap=True,
     )
     table = make_table("", "class", "clusters")
@@ -131,8 +131,8 @@ def match(
         table.add_row(true_class, "none")
     console.print(table)
     if save is not None:
-        console.print(f"class names, with the images that were used: {save}", highlight=False, soft_wrap=True)
+        console.print(f"class names, with the images that were used: {save}", soft_wrap=True)
         command = f"gsegkit evaluate {run_folder} --data {data} --match {save}"
         if cut is not None:  # the segmenter may know finer clusters than the file names
             command = next_command(str(run_folder), str(save))
-        console.print(f"next: {command} (scores leave those images out)", highlight=False, soft_wrap=True)
+        console.print(f"next: {command} (scores leave those images out)", soft_wrap=True)

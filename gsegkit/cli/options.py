@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from gsegkit.cli.terminal import make_progress
+from gsegkit.cli.terminal import make_console, make_progress
 from gsegkit.config import parse_assignments
 from gsegkit.engine.plan import Plan, renew
 from gsegkit.errors import ConfigError
@@ -22,7 +21,7 @@ from gsegkit.rundir import CONFIG_FILE
 if TYPE_CHECKING:
     from gsegkit.api import Session
 
-console = Console(stderr=True)  # people read stderr, programs read stdout
+console = make_console()  # people read stderr, programs read stdout
 
 Options = Annotated[
     list[str] | None,
@@ -93,7 +92,7 @@ def stop_signal() -> threading.Event:
     def ask(number: int, frame: Any) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
-        console.print("stopping after this step; press again to stop immediately", highlight=False)
+        console.print("stopping after this step; press again to stop immediately")
         stop.set()
 
     if threading.current_thread() is threading.main_thread():

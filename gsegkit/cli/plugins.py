@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from gsegkit.cli.options import AsJson, console, print_json
 from gsegkit.cli.terminal import make_table
@@ -23,8 +24,8 @@ def new_plugin(
 
     kind = KIND_ALIASES.get(kind, kind)
     made = write(kind, name, folder or Path(f"gsegkit-{name}"))
-    console.print(f"plugin in {made}", highlight=False)
-    console.print(f"next: pip install -e {made} && gsegkit test-plugin {name}", highlight=False, soft_wrap=True)
+    console.print(f"plugin in {made}")
+    console.print(f"next: pip install -e {made} && gsegkit test-plugin {name}", soft_wrap=True)
 
 
 def check_plugin(
@@ -48,10 +49,9 @@ def check_plugin(
         colours = {"passed": "green", "failed": "red"}
         for entry, result in rows:
             colour = colours.get(result.status, "yellow")
-            text = result.message.replace("[", "\\[")
-            table.add_row(entry.component.name, result.check, f"[{colour}]{result.status}[/]", text)
+            table.add_row(entry.component.name, result.check, Text(result.status, colour), result.message)
         console.print(table)
-        console.print(f"{len(rows) - failed} of {len(rows)} checks without failure", highlight=False)
+        console.print(f"{len(rows) - failed} of {len(rows)} checks without failure")
     if failed:
         raise typer.Exit(1)
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichBars
 from rich.table import Table
+from rich.text import Text
 
-from gsegkit.progress import Progress
+from gsegkit.progress import Progress, duration, number
 
+LOG_WIDTH = 10_000  # columns without a terminal: a log is not wrapped
 LINE_SECONDS = 30.0  # without a terminal: one line this often
+
+
+def make_console() -> Console:
+    """A console on stderr that prints text as it is: a path `runs/[exp]2` is no markup. Style with `rich.text.Text`."""
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = LOG_WIDTH
+    return console
 
 
 class BarProgress(Progress):
@@ -26,13 +38,13 @@ class BarProgress(Progress):
     def start(self, task: str, total: int, done: int = 0, planned: int | None = None) -> None:
         """See `Progress.start`."""
         self.bars = RichBars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[values]}"),
+            TextColumn("{task.fields[values]}", markup=False),
             console=self.console,
         )
         self.bars.start()
@@ -69,7 +81,7 @@ class LineProgress(Progress):
         """See `Progress.start`."""
         self.name, self.total, self.first = task, total, done
         self.began = self.shown = time.monotonic()
-        self.console.print(f"{task}: {total - done} steps", highlight=False)
+        self.console.print(f"{task}: {total - done} steps")
 
     def advance(self, done: int, values: Mapping[str, float]) -> None:
         """See `Progress.advance`."""
@@ -98,21 +110,19 @@ def make_progress(console: Console, quiet: bool = False) -> Progress:
 def show_message(console: Console, text: str, level: str) -> None:
     """One line, marked when it is a warning."""
     if level == "warning":
-        console.print("[yellow]warning:[/]", text, highlight=False, markup=True, soft_wrap=True)
+        console.print(Text("warning:", "yellow"), text, soft_wrap=True)
     else:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
 
 
 def show_error(console: Console, message: str, hint: str) -> None:
     """What was wrong, and what to do."""
-    console.print("[bold red]error:[/]", end=" ")
-    console.print(message, markup=False, highlight=False, soft_wrap=True)
+    console.print(Text("error:", "bold red"), message, soft_wrap=True)
     if hint:
-        console.print("[bold]try:[/]", end=" ")
-        console.print(hint, markup=False, highlight=False, soft_wrap=True)
+        console.print(Text("try:", "bold"), hint, soft_wrap=True)
 
 
-def make_table(title: str, *columns: str) -> Table:
+def make_table(title: str | Text, *columns: str) -> Table:
     """A plain table."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
@@ -120,24 +130,10 @@ def make_table(title: str, *columns: str) -> Table:
     return table
 
 
-def duration(seconds: float) -> str:
-    """`75` -> `1m15s`."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds}s"
-    if seconds < 3600:
-        return f"{seconds // 60}m{seconds % 60:02d}s"
-    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
-
-
 def size(count: float) -> str:
     """Bytes in words: `1.5 GB`."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+    return decimal(round(count))
 
 
 def _numbers(values: Mapping[str, float]) -> str:
-    return " ".join(f"{name} {value:.4g}" for name, value in values.items())
+    return " ".join(f"{name} {number(value)}" for name, value in values.items())

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from gsegkit.cli import options as c
 from gsegkit.cli.options import console, print_json
-from gsegkit.cli.terminal import duration, make_table, size
+from gsegkit.cli.terminal import make_table, show_message, size
 from gsegkit.errors import ConfigError
 from gsegkit.plugins import installed
+from gsegkit.progress import duration, number
 
 
 def run(
@@ -55,9 +57,9 @@ def run(
     if result.report is not None:
         _print_metrics(result.report.to_json())
     else:
-        console.print("no ground truth was given (--data FOLDER), so nothing was scored", highlight=False)
-    console.print(f"report: {result.page}", highlight=False, soft_wrap=True)
-    console.print(f"next: gsegkit predict {result.folder} PHOTOS --out FOLDER", highlight=False, soft_wrap=True)
+        console.print("no ground truth was given (--data FOLDER), so nothing was scored")
+    console.print(f"report: {result.page}", soft_wrap=True)
+    console.print(f"next: gsegkit predict {result.folder} PHOTOS --out FOLDER", soft_wrap=True)
 
 
 def check(
@@ -95,12 +97,11 @@ def check(
         print_json([vars(problem) for problem in problems])
     else:
         for problem in problems:
-            console.print(f"[red]{problem.where}:[/]", end=" ")
-            console.print(problem.message, markup=False, highlight=False, soft_wrap=True)
+            console.print(Text(f"{problem.where}:", "red"), problem.message, soft_wrap=True)
             if problem.hint:
-                console.print(f"    try: {problem.hint}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"    try: {problem.hint}", soft_wrap=True)
         if not problems:
-            console.print("no problem found", highlight=False)
+            console.print("no problem found")
     if problems:
         raise typer.Exit(2)
 
@@ -134,18 +135,18 @@ def plan(
     if as_json:
         print_json({**vars(found), "total_seconds": found.total_seconds})
         return
-    console.print("predicted on this machine", highlight=False)
+    console.print("predicted on this machine")
     table = make_table("", "stage", "time")
     for name, seconds in found.seconds.items():
         table.add_row(name, duration(seconds))
     table.add_row("together", duration(found.total_seconds))
     console.print(table)
-    console.print(f"memory  {size(found.ram_bytes)}, available {size(found.free_ram_bytes)}", highlight=False)
+    console.print(f"memory  {size(found.ram_bytes)}, available {size(found.free_ram_bytes)}")
     if found.vram_bytes:
-        console.print(f"gpu memory  {size(found.vram_bytes)}", highlight=False)
-    console.print(f"disk  {size(found.disk_bytes)}, free {size(found.free_disk_bytes)}", highlight=False)
+        console.print(f"gpu memory  {size(found.vram_bytes)}")
+    console.print(f"disk  {size(found.disk_bytes)}, free {size(found.free_disk_bytes)}")
     if found.disk_bytes > found.free_disk_bytes:
-        console.print("[yellow]warning:[/] the disk is too small for this run", highlight=False)
+        show_message(console, "the disk is too small for this run", "warning")
 
 
 def synthesize(
@@ -174,10 +175,10 @@ def synthesize(
         session=c.session(quiet),
     )
     if made is None:
-        console.print(f"this worker's shards are in {out}; other workers have not finished", highlight=False)
+        console.print(f"this worker's shards are in {out}; other workers have not finished")
     else:
         counts = ", ".join(f"{name} {count}" for name, count in made.counts.items())
-        console.print(f"{len(made)} pairs in {out} ({counts})", highlight=False, soft_wrap=True)
+        console.print(f"{len(made)} pairs in {out} ({counts})", soft_wrap=True)
 
 
 def train(
@@ -201,7 +202,7 @@ def train(
         data, seg, out, classes=classes, options=options, reader_options=reader, seed=seed, device=device or "auto",
         session=session,
     )  # fmt: skip
-    console.print(f"segmenter in {out}; next: gsegkit predict {out} PHOTOS --out FOLDER", highlight=False)
+    console.print(f"segmenter in {out}; next: gsegkit predict {out} PHOTOS --out FOLDER")
 
 
 def train_generator(
@@ -218,7 +219,7 @@ def train_generator(
 
     (options,) = c.only(option, "gen")
     api.train_generator(name, data, out, options=options, seed=seed, device=device or "auto", session=c.session(quiet))
-    console.print(f"generator in {out}; use it with -o gen.weights={out}", highlight=False, soft_wrap=True)
+    console.print(f"generator in {out}; use it with -o gen.weights={out}", soft_wrap=True)
 
 
 def evaluate(
@@ -293,7 +294,7 @@ def predict(
 
     formats = tuple(format or ("label", "overlay"))
     summary = api.predict(run_folder, inputs, out, formats=formats, device=device or "auto", session=c.session(quiet))
-    console.print(str(summary), highlight=False, soft_wrap=True)
+    console.print(str(summary), soft_wrap=True)
 
 
 def export(
@@ -308,14 +309,14 @@ def export(
     from gsegkit import api
 
     summary = api.export(run_folder, out, format, session=c.session(quiet))
-    console.print(str(summary), highlight=False, soft_wrap=True)
+    console.print(str(summary), soft_wrap=True)
 
 
 def report(run_folder: c.RunFolder) -> None:
     """Draw the report of a run again from the files in its folder."""
     from gsegkit.report import render_report
 
-    console.print(f"report: {render_report(run_folder)}", highlight=False, soft_wrap=True)
+    console.print(f"report: {render_report(run_folder)}", soft_wrap=True)
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
@@ -323,13 +324,13 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
     table = make_table("", "metric", "value")
     for name, value in metrics.items():
         if isinstance(value, int | float) or value is None:
-            table.add_row(name, "undefined" if value is None else f"{value:.4g}")
+            table.add_row(name, "undefined" if value is None else number(value))
     console.print(table)
     for name, row in metrics.get("per_class", {}).items():
-        numbers = ", ".join(f"{k} {v:.4f}" if v is not None else f"{k} undefined" for k, v in row.items())
-        console.print(f"  class {name}: {numbers}", markup=False, highlight=False, soft_wrap=True)
+        numbers = ", ".join(f"{k} {number(v)}" if v is not None else f"{k} undefined" for k, v in row.items())
+        console.print(f"  class {name}: {numbers}", soft_wrap=True)
     for note in metrics.get("notes", []):
-        console.print(f"  note: {note}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  note: {note}", soft_wrap=True)
 
 
 def _worker(text: str) -> tuple[int, int]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
+from gsegkit.progress import number
+
 WIDTH, HEIGHT = 420, 200
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 24
 MAX_POINTS = 400  # per line; more cannot be seen
@@ -34,14 +36,14 @@ def line_chart(series: Mapping[str, Sequence[Point]], title: str, x_name: str = 
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     frame = _Frame(min(xs), max(xs), min(ys), max(ys))
     parts = [frame.axes(x_name)]
-    for number, (name, line) in enumerate(lines.items()):
+    for index, (name, line) in enumerate(lines.items()):
         if not line:
             continue
         thin = _thin(line)
         if len(thin) >= SMOOTH_FROM:
-            parts.append(frame.path(thin, f"line faint s{number % 6}", name))
+            parts.append(frame.path(thin, f"line faint s{index % 6}", name))
             thin = _smooth(thin)
-        parts.append(frame.path(thin, f"line s{number % 6}", name))
+        parts.append(frame.path(thin, f"line s{index % 6}", name))
     return _svg(title, parts)
 
 
@@ -72,17 +74,6 @@ def histogram(values: Sequence[float], title: str, bins: int = 30) -> Markup:
     mark = '<line class="median" x1="{0}" x2="{0}" y1="{1}" y2="{2}"><title>median {3}</title></line>'
     parts.append(Markup(mark).format(_at(median), TOP, HEIGHT - BOTTOM, number(finite[len(finite) // 2])))
     return _svg(title, parts)
-
-
-def number(value: float) -> str:
-    """A number as short as it can be read: 0.8123, 12.3, 1.2e-05, 1,234."""
-    if not math.isfinite(value):
-        return "—"
-    if value == int(value) and abs(value) < 1e9:
-        return f"{int(value):,}"
-    if 1e-3 <= abs(value) < 1e5:
-        return f"{value:.4g}"
-    return f"{value:.2g}"
 
 
 class _Frame:

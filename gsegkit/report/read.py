@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 from gsegkit.context import read_metrics
 from gsegkit.engine.plan import PART_KINDS
-from gsegkit.report.charts import number
+from gsegkit.progress import duration, number
 from gsegkit.rundir import CONFIG_FILE, METRICS_FILE, RUN_FILE, STAGE_FILE, RunFolder, split_round, stage_folders
 
 HEADLINES = ("iou_foreground", "miou", "max_matching_miou", "accuracy")  # the first that is there goes to the top
@@ -63,17 +63,6 @@ def show(value: Any) -> str:
     if isinstance(value, int | float):
         return number(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def duration(seconds: Any) -> str:
-    """`75` -> `1 min 15 s`."""
-    if not is_number(seconds) or not math.isfinite(seconds):
-        return "—"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 # ---- what was run ------------------------------------------------------------------------------------------------

@@ -14,8 +14,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from gsegkit.progress import duration, number
 from gsegkit.report import pictures, read
-from gsegkit.report.charts import histogram, line_chart, number
+from gsegkit.report.charts import histogram, line_chart
 from gsegkit.storage import atomic_write
 
 PAGE = Path("report") / "index.html"
@@ -84,7 +85,7 @@ def _tiles(
         candidates = dataset["funnel"][0]["count"]
         tiles.append(("pairs", number(dataset["pairs"]), f"of {number(candidates)} candidates"))
     seconds = run["seconds"] if read.is_number(run["seconds"]) else sum(row["seconds"] for row in timings)
-    tiles.append(("time", read.duration(seconds), f"on {run['device']}"))
+    tiles.append(("time", duration(seconds), f"on {run['device']}"))
     tiles.append(("seed", run["seed"], ""))
     return tiles
 
