@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gsegkit.engine.plan import Plan, differences, renew
-from gsegkit.errors import ConfigError, DataError
+from gsegkit.errors import ConfigError, DataError, and_more
 from gsegkit.plugins import Registry
 from gsegkit.rundir import CONFIG_FILE, LOCK_FILE, RECIPE_FILE, RunFolder
 from gsegkit.storage import atomic_write_json, read_json
@@ -26,10 +26,8 @@ def claim_run(folder: RunFolder, plan: Plan, registry: Registry, update: bool) -
     if (folder.path / CONFIG_FILE).exists():
         changed = differences(renew(folder.read_config(), registry), new)
         if changed and not update:
-            more = len(changed) - MAX_DIFFERENCES
-            shown = "; ".join(changed[:MAX_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
             raise ConfigError(
-                f"run folder '{folder.path}' was made with other options ({shown})",
+                f"run folder '{folder.path}' was made with other options ({and_more(changed, MAX_DIFFERENCES)})",
                 "choose another --out, or add --update to remake what depends on the changed options",
             )
     elif any(child.name != LOCK_FILE for child in folder.path.iterdir()):
