@@ -10,9 +10,9 @@ from kornia.filters import guided_blur
 from torch import Tensor
 
 from gsegkit.errors import ConfigError
+from gsegkit.images import LUMA
 from gsegkit.interfaces import Refiner
 from gsegkit.types import IGNORE, LabelledBatch
-from gsegkit_refine.change import LUMA
 from gsegkit_refine.config import GuidedConfig
 
 
