@@ -402,7 +402,7 @@ KNOWN_PLUGINS: dict[tuple[str, str], str] = {
     **_known("gsegkit-stylegan", "checkpoint-reader", "pggan", "stylegan", "stylegan2"),
     **_known("gsegkit-dcgan", "generator", "dcgan"),
     **_known("gsegkit-dcgan", "checkpoint-reader", "dcgan"),
-    **_known("gsegkit-zoo", "weights", "coffee-leaf-64", "lpc-64"),
+    **_known("gsegkit-zoo", "weights", "blood-cells-64", "coffee-leaf-64", "lpc-64", "portraits-64"),
     **_known("gsegkit-klish", "extractor", "klish"),
     **_known("gsegkit-labels4free", "extractor", "labels4free"),
     **_known("gsegkit-layered", "generator", "layered", "perturbgan"),

@@ -37,3 +37,21 @@ def test_a_sample_does_not_depend_on_its_batch(generator):
     assert (whole - alone).abs().max() < 2e-5
     order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
     assert (generator.sample(seeds[order]).images - whole[order]).abs().max() < 2e-5
+
+
+def test_blood_cells_have_a_purple_nucleus_in_the_middle():
+    generator = installed().build("generator", "stylegan2", {"weights": "blood-cells-64"})
+    pixels = generator.sample(sample_seeds(0, "preview", 0, 24)).images
+    centre, corner = pixels[..., 24:40, 24:40].mean((0, 2, 3)), pixels[..., :6, :6].mean((0, 2, 3))
+    assert centre[2] > centre[0] > centre[1], "stained nuclei are purple"
+    assert (corner > centre + 0.2).all(), "plasma is lighter"
+    assert generator.info.licence == "CC-BY-4.0"
+
+
+def test_most_portraits_are_grey():
+    generator = installed().build("generator", "stylegan2", {"weights": "portraits-64"})
+    images = generator.sample(sample_seeds(0, "preview", 0, 24)).images
+    assert (images.std(dim=1).mean(dim=(1, 2)) < 0.1).float().mean() > 0.5
+    middle, below = images[..., 20:36, 26:38].mean(), images[..., 56:, 26:38].mean()
+    assert middle > below, "faces are lighter than clothes"
+    assert images.flatten(1).std(dim=0).mean() > 0.2, "they differ from each other"

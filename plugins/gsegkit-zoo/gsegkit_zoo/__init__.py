@@ -11,6 +11,13 @@ def gsegkit_components() -> list[Component]:
     return [
         Component(
             kind="weights",
+            name="blood-cells-64",
+            target="gsegkit_zoo.weights:BloodCells64",
+            summary="StyleGAN2, 64 x 64: single stained white blood cells among red cells",
+            licence="CC-BY-4.0",
+        ),
+        Component(
+            kind="weights",
             name="coffee-leaf-64",
             target="gsegkit_zoo.weights:CoffeeLeaf64",
             summary="StyleGAN2, 64 x 64: coffee leaves with symptoms, squashed from 2:1 photographs",
@@ -22,5 +29,12 @@ def gsegkit_components() -> list[Component]:
             target="gsegkit_zoo.weights:Lpc64",
             summary="StyleGAN2, 64 x 64: small drawn figures (Liberated Pixel Cup) on textures",
             licence="CC-BY-SA-3.0",
+        ),
+        Component(
+            kind="weights",
+            name="portraits-64",
+            target="gsegkit_zoo.weights:Portraits64",
+            summary="StyleGAN2, 64 x 64: portraits (photographs, engravings, paintings), mostly grey",
+            licence="public domain as far as known",
         ),
     ]

@@ -28,6 +28,12 @@ class ZooWeights(Weights):
         return folder
 
 
+class BloodCells64(ZooWeights):
+    """StyleGAN2 at 64 x 64 on 10,000 photographs of stained blood cells."""
+
+    name = "blood-cells-64"
+
+
 class CoffeeLeaf64(ZooWeights):
     """StyleGAN2 at 64 x 64 on 1,747 photographs of coffee leaves."""
 
@@ -38,3 +44,9 @@ class Lpc64(ZooWeights):
     """StyleGAN2 at 64 x 64 on 4,000 drawn figures made of layers of the Liberated Pixel Cup."""
 
     name = "lpc-64"
+
+
+class Portraits64(ZooWeights):
+    """StyleGAN2 at 64 x 64 on 6,602 portraits of members of the United States Congress."""
+
+    name = "portraits-64"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from gsegkit_zoo import gsegkit_components
-from gsegkit_zoo.weights import ZooWeights
+from gsegkit_zoo.weights import DATA, ZooWeights
 
 from gsegkit.errors import ArtifactError
 from gsegkit.images import read_image
@@ -38,6 +38,10 @@ def test_the_card_is_complete(folder):
     assert card.keys() >= CARD
     assert all(str(card[key]) for key in CARD)
     assert card["images_shown"] > 10_000
+
+
+def test_every_entry_has_its_folder():
+    assert sorted(NAMES) == sorted(path.name for path in DATA.iterdir() if path.is_dir())
 
 
 def test_there_is_a_picture_of_samples(folder):
