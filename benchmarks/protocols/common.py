@@ -74,6 +74,8 @@ CASES = {
         Case("toy", "toy"),
         Case("coffee-leaf-64", "stylegan2", "coffee-leaf-64", "coffee_leaf"),
         Case("lpc-64", "stylegan2", "lpc-64", "lpc_parts_test", "lpc_parts", "lpc_parts"),
+        Case("blood-cells-64", "stylegan2", "blood-cells-64"),
+        Case("portraits-64", "stylegan2", "portraits-64"),
         Case("celeba-dcgan", "dcgan", "celeba32-dcgan", stored=True),
         Case("cifar10-dcgan", "dcgan", "cifar10-32-dcgan", stored=True),
         Case("svhn-dcgan", "dcgan", "svhn32-dcgan", stored=True),
