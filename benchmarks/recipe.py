@@ -38,7 +38,7 @@ class Expected(BaseModel):
         found = look_up(values, self.path)
         if isinstance(found, list) or not isinstance(found, int | float):
             raise GsegkitError(f"'{self.path}' is not one number", "name one number in [[expected]]")
-        return {**self.model_dump(), "found": found, "ok": abs(found - self.value) <= self.tolerance}
+        return {**self.model_dump(), "found": found, "ok": bool(abs(found - self.value) <= self.tolerance)}
 
 
 class Recipe(BaseModel):

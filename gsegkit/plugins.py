@@ -392,37 +392,28 @@ def _check_component(component: Component) -> None:
         raise ConfigError(f"component '{component.name}' names the unknown capability '{unknown[0]}'")
 
 
-def _known(dist: str, kind: str, *names: str) -> dict[tuple[str, str], str]:
-    return {(kind, name): dist for name in names}
-
-
-#: First-party components that may not be installed: (kind, name) -> distribution.
+#: What the first-party distributions bring: distribution -> kind -> names. Any of them may not be installed.
+_FIRST_PARTY: dict[str, dict[str, str]] = {
+    "gsegkit-clustering": {"extractor": "kmeans ahc kasp"},
+    "gsegkit-datasets": {"dataset": "folder"},
+    "gsegkit-dcgan": {"generator": "dcgan", "checkpoint-reader": "dcgan"},
+    "gsegkit-directions": {"extractor": "directions colour-maps", "segmenter": "unet-paper"},
+    "gsegkit-eval": {"evaluator": "masks clusters", "generator-evaluator": "frechet"},
+    "gsegkit-faiss": {"kmeans": "faiss"},
+    "gsegkit-klish": {"extractor": "klish"},
+    "gsegkit-labels4free": {"extractor": "labels4free"},
+    "gsegkit-layered": {"generator": "layered perturbgan"},
+    "gsegkit-refine": {"refiner": "area components change confidence holes guided voynov"},
+    "gsegkit-smp": {
+        "segmenter": "unet unetplusplus manet linknet fpn pspnet deeplabv3 deeplabv3plus pan upernet segformer dpt"
+    },
+    "gsegkit-stylegan": dict.fromkeys(("generator", "checkpoint-reader"), "pggan stylegan stylegan2"),
+    "gsegkit-zoo": {"weights": "blood-cells-64 coffee-leaf-64 lpc-64 portraits-64"},
+}
+#: (kind, name) -> the distribution to install.
 KNOWN_PLUGINS: dict[tuple[str, str], str] = {
-    **_known("gsegkit-stylegan", "generator", "pggan", "stylegan", "stylegan2"),
-    **_known("gsegkit-stylegan", "checkpoint-reader", "pggan", "stylegan", "stylegan2"),
-    **_known("gsegkit-dcgan", "generator", "dcgan"),
-    **_known("gsegkit-dcgan", "checkpoint-reader", "dcgan"),
-    **_known("gsegkit-zoo", "weights", "blood-cells-64", "coffee-leaf-64", "lpc-64", "portraits-64"),
-    **_known("gsegkit-klish", "extractor", "klish"),
-    **_known("gsegkit-labels4free", "extractor", "labels4free"),
-    **_known("gsegkit-layered", "generator", "layered", "perturbgan"),
-    **_known("gsegkit-clustering", "extractor", "kmeans", "ahc", "kasp"),
-    **_known("gsegkit-directions", "extractor", "directions", "colour-maps"),
-    **_known("gsegkit-directions", "segmenter", "unet-paper"),
-    **_known("gsegkit-refine", "refiner", "area", "components", "change", "confidence", "holes", "guided", "voynov"),
-    **_known("gsegkit-smp", "segmenter", "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet"),
-    **_known(
-        "gsegkit-smp",
-        "segmenter",
-        "deeplabv3",
-        "deeplabv3plus",
-        "pan",
-        "upernet",
-        "segformer",
-        "dpt",
-    ),
-    **_known("gsegkit-eval", "evaluator", "masks", "clusters"),
-    **_known("gsegkit-eval", "generator-evaluator", "frechet"),
-    **_known("gsegkit-faiss", "kmeans", "faiss"),
-    **_known("gsegkit-datasets", "dataset", "folder"),
+    (kind, name): dist
+    for dist, kinds in _FIRST_PARTY.items()
+    for kind, names in kinds.items()
+    for name in names.split()
 }

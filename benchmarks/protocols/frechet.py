@@ -55,7 +55,7 @@ def distances(
         "generated - held out": (fake, held),
         "real half - held out": (half, held),
     }
-    found = {name: round(frechet_distance(one, two) / scale, 4) for name, (one, two) in pairs.items()}
+    found = {name: round(float(frechet_distance(one, two) / scale), 4) for name, (one, two) in pairs.items()}
     return {"backbone": network.title, "unit": "share of the reals' total variance", **found}
 
 

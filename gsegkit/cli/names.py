@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from gsegkit.classes.class_map import next_command
+from gsegkit.classes.class_map import ClassMap, next_command
 from gsegkit.cli import options as c
 from gsegkit.cli.options import console, print_json
 from gsegkit.cli.terminal import make_table
 from gsegkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gsegkit.classes.page import View
 
 
 def name(
@@ -50,32 +53,15 @@ def name(
         if show_list:
             raise ConfigError("--list and --save were given together", "list first, then save")
         named = api.name(run_folder, classes or (), cut=cut, ignore=ignore, save=save, session=session)
-        if as_json:
-            print_json({"file": str(save), **named.model_dump(mode="json")})
-            return
-        console.print(f"{save}: {named.summary()}", soft_wrap=True)
-        console.print(f"next: {next_command(str(run_folder), str(save))}", soft_wrap=True)
+        _show_saved(run_folder, save, named, as_json)
         return
     if classes or ignore:
         raise ConfigError("--class and --ignore need a file to write", "add --save classes.yaml")
     if show_list:
-        view, sheet = api.list_clusters(
+        shown = api.list_clusters(
             run_folder, cut, num_images=min(num_images, 8), device=device or "auto", session=session
         )
-        rows = dict(zip(view.ids, view.shares, strict=True))
-        if as_json:
-            facts = {"clusters": [{"id": i, "share": s} for i, s in rows.items()], "facts": dict(view.facts)}
-            print_json({"cut": view.k, **facts, "sheet": str(sheet)})
-            return
-        table = make_table("", "cluster", "share")
-        for cluster, share in rows.items():
-            table.add_row(str(cluster), f"{share:.1%}")
-        console.print(table)
-        for fact, value in view.facts.items():
-            console.print(f"{fact.replace('_', ' ')}: {value:.4g}")
-        console.print(f"sheet: {sheet}", soft_wrap=True)
-        command = f"gsegkit name {run_folder} --cut {view.k} --class NAME=ID,ID ... --save classes.yaml"
-        console.print(f"next: {command}", soft_wrap=True)
+        _show_clusters(run_folder, *shown, as_json)
         return
     if cut is not None:
         raise ConfigError("--cut was given without --list or --save", "the page has all cuts")
@@ -88,6 +74,31 @@ def name(
     console.print(f"page: {page}", soft_wrap=True)
     console.print("open it in a browser, name the clusters, save classes.yaml; then")
     console.print(f"next: {next_command(str(run_folder))}", soft_wrap=True)
+
+
+def _show_saved(run_folder: Path, save: Path, named: ClassMap, as_json: bool) -> None:
+    if as_json:
+        print_json({"file": str(save), **named.model_dump(mode="json")})
+        return
+    console.print(f"{save}: {named.summary()}", soft_wrap=True)
+    console.print(f"next: {next_command(str(run_folder), str(save))}", soft_wrap=True)
+
+
+def _show_clusters(run_folder: Path, view: View, sheet: Path, as_json: bool) -> None:
+    rows = dict(zip(view.ids, view.shares, strict=True))
+    if as_json:
+        facts = {"clusters": [{"id": i, "share": s} for i, s in rows.items()], "facts": dict(view.facts)}
+        print_json({"cut": view.k, **facts, "sheet": str(sheet)})
+        return
+    table = make_table("", "cluster", "share")
+    for cluster, share in rows.items():
+        table.add_row(str(cluster), f"{share:.1%}")
+    console.print(table)
+    for fact, value in view.facts.items():
+        console.print(f"{fact.replace('_', ' ')}: {value:.4g}")
+    console.print(f"sheet: {sheet}", soft_wrap=True)
+    command = f"gsegkit name {run_folder} --cut {view.k} --class NAME=ID,ID ... --save classes.yaml"
+    console.print(f"next: {command}", soft_wrap=True)
 
 
 def match(
