@@ -9,16 +9,11 @@ from PIL import Image, ImageDraw
 
 from gsegkit.colours import display_palette
 from gsegkit.errors import DataError
-from gsegkit.exports.annotations import (
-    CocoFile,
-    coco_annotations,
-    coco_categories,
-    object_classes,
-    unique_name,
-    yolo_lines,
-)
+from gsegkit.exports.coco import CocoFile, coco_annotations, coco_categories
 from gsegkit.exports.polygons import mask_polygons
 from gsegkit.exports.rle import compress_runs, decode_rle, encode_rle, expand_runs
+from gsegkit.exports.writers import object_classes, unique_name
+from gsegkit.exports.yolo import yolo_lines
 
 
 def blobs(seed, height=33, width=47, share=0.5):

@@ -11,8 +11,10 @@ import yaml
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset, Sample
 from gsegkit.errors import ConfigError, DataError, InterruptedRunError, MissingDependencyError
-from gsegkit.exports.datasets import WRITERS, export_dataset
+from gsegkit.exports.datasets import export_dataset
+from gsegkit.exports.formats import DATASET_FORMATS, PREDICTION_FORMATS, load_writer
 from gsegkit.exports.rle import decode_rle
+from gsegkit.exports.writers import DatasetWriter, PredictionWriter
 from gsegkit.images import read_image, read_mask
 
 
@@ -203,7 +205,10 @@ def test_unknown_format_and_empty_set(tmp_path):
         export_dataset(pairs(0), tmp_path / "out")
 
 
-def test_the_api_offers_exactly_these_formats():
-    from gsegkit.api.results import DATASET_FORMATS
-
-    assert set(DATASET_FORMATS) == set(WRITERS)
+@pytest.mark.parametrize(
+    ("formats", "base"), [(PREDICTION_FORMATS, PredictionWriter), (DATASET_FORMATS, DatasetWriter)]
+)
+def test_every_format_has_a_writer_of_its_own(formats, base):
+    writers = [load_writer(place) for place in formats.values()]
+    assert all(issubclass(writer, base) for writer in writers)
+    assert len({writer.__name__ for writer in writers}) == len(formats)

@@ -20,6 +20,7 @@ from gsegkit.engine import sources
 from gsegkit.engine.devices import pick_device
 from gsegkit.engine.plan import Plan
 from gsegkit.errors import ConfigError
+from gsegkit.exports.formats import DATASET_FORMATS, DEFAULT_PREDICTIONS, MODEL_FORMATS
 from gsegkit.interfaces import (
     DatasetReader,
     Evaluator,
@@ -34,11 +35,6 @@ from gsegkit.types import Report
 
 if TYPE_CHECKING:
     pass
-
-
-DATASET_FORMATS = ("png", "coco", "yolo", "voc", "webdataset", "huggingface")
-
-MODEL_FORMATS = ("onnx", "torch")
 
 
 def load(folder: str | Path, kind: str = "segmenter", *, session: Session | None = None, device: str = "cpu") -> Any:
@@ -121,7 +117,7 @@ def predict(
     inputs: str | Path,
     out: str | Path,
     *,
-    formats: tuple[str, ...] = ("label", "overlay"),
+    formats: tuple[str, ...] = DEFAULT_PREDICTIONS,
     device: str = "auto",
     session: Session | None = None,
 ) -> Any:
@@ -149,7 +145,7 @@ def export(
 
         dataset = open_labelled(run_folder, session)
         return export_dataset(dataset, Path(out), format, session.context(Path(out), "cpu"), **options)
-    raise ConfigError(f"no export format '{format}'", f"formats: {', '.join(MODEL_FORMATS + DATASET_FORMATS)}")
+    raise ConfigError(f"no export format '{format}'", f"formats: {', '.join([*MODEL_FORMATS, *DATASET_FORMATS])}")
 
 
 def open_labelled(

@@ -14,8 +14,11 @@ from gsegkit.cli import options as c
 from gsegkit.cli.options import console, print_json
 from gsegkit.cli.terminal import make_table, show_message, size
 from gsegkit.errors import ConfigError
+from gsegkit.exports.formats import DATASET_FORMATS, DEFAULT_PREDICTIONS, MODEL_FORMATS, PREDICTION_FORMATS
 from gsegkit.plugins import installed
 from gsegkit.progress import duration, number
+
+EXPORT_HELP = f"Of the segmenter: {', '.join(MODEL_FORMATS)}; of the pairs: {', '.join(DATASET_FORMATS)}."
 
 
 def run(
@@ -284,7 +287,7 @@ def predict(
     inputs: Annotated[str, typer.Argument(metavar="PHOTOS", help="A file, a folder, or a quoted glob.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where masks and overlays go.")],
     format: Annotated[
-        list[str] | None, typer.Option("--format", help="label, overlay, coco, yolo, voc; repeat as needed.")
+        list[str] | None, typer.Option("--format", help=f"{', '.join(PREDICTION_FORMATS)}; repeat as needed.")
     ] = None,
     device: c.Device = None,
     quiet: c.Quiet = False,
@@ -292,7 +295,7 @@ def predict(
     """Segment photographs: label PNG and overlay PNG by default."""
     from gsegkit import api
 
-    formats = tuple(format or ("label", "overlay"))
+    formats = tuple(format or DEFAULT_PREDICTIONS)
     summary = api.predict(run_folder, inputs, out, formats=formats, device=device or "auto", session=c.session(quiet))
     console.print(str(summary), soft_wrap=True)
 
@@ -300,12 +303,10 @@ def predict(
 def export(
     run_folder: c.RunFolder,
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="File or folder to make.")],
-    format: Annotated[
-        str, typer.Option("--format", help="onnx, torch; png, coco, yolo, voc, webdataset, huggingface")
-    ] = "onnx",
+    format: Annotated[str, typer.Option("--format", help=EXPORT_HELP)] = "onnx",
     quiet: c.Quiet = False,
 ) -> None:
-    """Export the segmenter (onnx, torch) or the pairs (png, coco, yolo, voc, webdataset, huggingface) of a run."""
+    """Export the segmenter or the pairs of a run for other tools."""
     from gsegkit import api
 
     summary = api.export(run_folder, out, format, session=c.session(quiet))

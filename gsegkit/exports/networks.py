@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from gsegkit.errors import ConfigError, ContractError, GsegkitError, MissingDependencyError
+from gsegkit.exports.formats import MODEL_FORMATS
 from gsegkit.images import to_images
 from gsegkit.interfaces import Segmenter
 from gsegkit.storage import atomic_write_json, file_hash, storage_errors
 
-SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 TOLERANCE = 1e-3  # largest difference of a probability that counts as rounding
 ONNX_LIMIT = 2 * 10**9  # bytes of weights that fit into one ONNX file
 AXES = {"batch": 0, "height": 2, "width": 3}
@@ -274,9 +274,9 @@ _FIT = {
 
 
 def _target(out: Path, format: str) -> Path:
-    if format not in SUFFIXES:
-        raise ConfigError(f"no model format '{format}'", f"formats: {', '.join(SUFFIXES)}")
-    suffix = SUFFIXES[format]
+    if format not in MODEL_FORMATS:
+        raise ConfigError(f"no model format '{format}'", f"formats: {', '.join(MODEL_FORMATS)}")
+    suffix = MODEL_FORMATS[format]
     if out.suffix == suffix and not out.is_dir():
         return out
     if out.is_dir() or not out.suffix:

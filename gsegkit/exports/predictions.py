@@ -1,10 +1,9 @@
-"""Predictions as files: label PNG, overlay PNG, VOC palette PNG, COCO RLE JSON, YOLO-seg text."""
+"""Predicts the masks of photographs and writes them as files, image by image. The formats are in `formats`."""
 
 from __future__ import annotations
 
 import glob
 import os
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-from gsegkit.colours import display_palette, overlay, voc_palette
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError, DataError, and_more
-from gsegkit.exports.annotations import CocoFile, object_classes, unique_name, yolo_lines
+from gsegkit.exports.formats import DEFAULT_PREDICTIONS, PREDICTION_FORMATS, load_writer
+from gsegkit.exports.writers import PredictionWriter, unique_name
 from gsegkit.images import list_images, read_image, write_png
 from gsegkit.interfaces import Segmenter
-from gsegkit.storage import atomic_write, atomic_write_json
+from gsegkit.storage import atomic_write_json
 from gsegkit.types import check_tensor
 
 SUMMARY_FILE = "predictions.json"
@@ -28,106 +27,6 @@ MAX_BATCH_VALUES = 2**26  # probabilities in one batch: 256 MB of float32
 MAX_NAMED = 5  # bad files named in the message; predictions.json names them all
 
 Inputs = str | Path | Sequence[str | Path]
-
-
-class PredictionWriter(ABC):
-    """Writes one kind of file for every predicted image; missing folders are made.
-
-    Args:
-        out: folder of all predictions; the writer keeps to its own sub-folder or file.
-        classes: names of the K classes.
-        palette: [256, 3] uint8, colours of the classes in pictures; None = `display_palette()`.
-    """
-
-    def __init__(self, out: Path, classes: Sequence[str], palette: Tensor | None = None) -> None:
-        self.out = out
-        self.classes = tuple(classes)
-        self.palette = display_palette() if palette is None else palette
-
-    @abstractmethod
-    def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
-        """Write one image's files; `name` is unique, may hold `/`, and has no suffix.
-
-        Args:
-            name: the image's name.
-            source: the photograph's file name below the inputs' common folder.
-            pixels: [3, H, W] uint8, the photograph.
-            mask: [H, W] uint8, its classes.
-        """
-
-    def close(self) -> None:  # noqa: B027 (most writers share no file)
-        """Finish files that all images share."""
-
-    def discard(self) -> None:  # noqa: B027
-        """Drop unfinished files; harmless after close()."""
-
-
-class LabelWriter(PredictionWriter):
-    """labels/NAME.png: 8-bit grey, the class index of every pixel."""
-
-    def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
-        """See `PredictionWriter.write`."""
-        write_png(self.out / "labels" / f"{name}.png", mask)
-
-
-class OverlayWriter(PredictionWriter):
-    """overlays/NAME.png: the photograph with its classes in colour."""
-
-    def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
-        """See `PredictionWriter.write`."""
-        drawn = overlay(pixels[None], mask[None], palette=self.palette)[0]
-        write_png(self.out / "overlays" / f"{name}.png", drawn)
-
-
-class VocWriter(PredictionWriter):
-    """voc/NAME.png: class indices as a palette PNG in VOC's colours."""
-
-    def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
-        """See `PredictionWriter.write`."""
-        write_png(self.out / "voc" / f"{name}.png", mask, voc_palette())
-
-
-class YoloWriter(PredictionWriter):
-    """yolo/NAME.txt: one polygon per region, see `yolo_lines`; names in yolo/classes.txt."""
-
-    def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
-        """See `PredictionWriter.write`."""
-        lines = yolo_lines(mask, self.classes)
-        atomic_write(self.out / "yolo" / "labels" / f"{name}.txt", "".join(f"{line}\n" for line in lines).encode())
-
-    def close(self) -> None:
-        """Write the names that the numbers stand for."""
-        names = object_classes(self.classes).values()
-        atomic_write(self.out / "yolo" / "classes.txt", "".join(f"{name}\n" for name in names).encode())
-
-
-class CocoWriter(PredictionWriter):
-    """coco.json: one RLE per image and class, see `gsegkit.exports.annotations.coco_annotations`."""
-
-    def __init__(self, out: Path, classes: Sequence[str], palette: Tensor | None = None) -> None:
-        super().__init__(out, classes, palette)
-        self.file = CocoFile(out / "coco.json", self.classes)
-
-    def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
-        """See `PredictionWriter.write`."""
-        self.file.add(source, mask)
-
-    def close(self) -> None:
-        """Put the file in its place."""
-        self.file.close()
-
-    def discard(self) -> None:
-        """Drop the unfinished file."""
-        self.file.discard()
-
-
-WRITERS: Mapping[str, type[PredictionWriter]] = {
-    "label": LabelWriter,
-    "overlay": OverlayWriter,
-    "voc": VocWriter,
-    "yolo": YoloWriter,
-    "coco": CocoWriter,
-}
 
 
 @dataclass(frozen=True)
@@ -152,7 +51,7 @@ def predict_files(
     segmenter: Segmenter,
     inputs: Inputs,
     out: str | Path,
-    formats: Sequence[str] = ("label", "overlay"),
+    formats: Sequence[str] = DEFAULT_PREDICTIONS,
     ctx: RunContext | None = None,
     palette: Tensor | None = None,
 ) -> PredictSummary:
@@ -164,7 +63,7 @@ def predict_files(
         segmenter: a fitted segmenter; it is used on the device where it lies.
         inputs: a file, a folder (searched in depth), a glob pattern, or several of them.
         out: folder for the predictions; `predictions.json` in it lists every file with its name there.
-        formats: any of "label", "overlay", "voc", "yolo", "coco".
+        formats: names of `gsegkit.exports.formats.PREDICTION_FORMATS`.
         ctx: progress, stop and batch size.
         palette: [256, 3] uint8, colours of the classes in overlays; None = `display_palette()`.
 
@@ -175,16 +74,18 @@ def predict_files(
     """
     out = Path(out)
     ctx = ctx or RunContext(folder=out)
-    unknown = [name for name in formats if name not in WRITERS]
+    unknown = [name for name in formats if name not in PREDICTION_FORMATS]
     if unknown or not formats:
         raise ConfigError(
             f"prediction format '{unknown[0]}' is unknown" if unknown else "no prediction format was given",
-            f"formats: {', '.join(WRITERS)}",
+            f"formats: {', '.join(PREDICTION_FORMATS)}",
         )
     files = find_inputs(inputs, out)
     sources = dict(zip(files, _below_common_folder(files), strict=True))
     names = dict(zip(files, output_names(files), strict=True))
-    writers = [WRITERS[name](out, segmenter.classes, palette) for name in dict.fromkeys(formats)]
+    writers: list[PredictionWriter] = [
+        load_writer(PREDICTION_FORMATS[name])(out, segmenter.classes, palette) for name in dict.fromkeys(formats)
+    ]
     bad: dict[str, str] = {}
     try:
         for batch in _batches(files, len(segmenter.classes), bad, ctx):

@@ -1,0 +1,36 @@
+"""PNG: class indices in grey, classes drawn over the photograph, and pairs as gsegkit reads them itself."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gsegkit.colours import overlay
+from gsegkit.dataset import Sample
+from gsegkit.exports.writers import DatasetWriter, PredictionWriter, write_bytes
+from gsegkit.images import png_bytes, write_png
+
+
+class LabelPredictions(PredictionWriter):
+    """labels/NAME.png: 8-bit grey, the class index of every pixel."""
+
+    def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
+        """See `PredictionWriter.write`."""
+        write_png(self.out / "labels" / f"{name}.png", mask)
+
+
+class OverlayPredictions(PredictionWriter):
+    """overlays/NAME.png: the photograph with its classes in colour."""
+
+    def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
+        """See `PredictionWriter.write`."""
+        drawn = overlay(pixels[None], mask[None], palette=self.palette)[0]
+        write_png(self.out / "overlays" / f"{name}.png", drawn)
+
+
+class PngDataset(DatasetWriter):
+    """images/NAME.png and masks/NAME.png (8-bit grey class indices): what gsegkit reads itself, bit for bit."""
+
+    def add(self, name: str, sample: Sample) -> None:
+        """See `DatasetWriter.add`."""
+        write_bytes(self.folder / "images" / f"{name}.png", png_bytes(sample.pixels))
+        write_bytes(self.folder / "masks" / f"{name}.png", png_bytes(sample.mask))
