@@ -29,10 +29,42 @@ def test_the_same_generator_gives_the_same_images():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_about_the_right_share_is_touched(kind):
-    """Four coins (blit: flip, turn and two shifts; some throws are identities) at p = 0.1."""
+    """Three to five coins (some throws of blit are identities) at p = 0.1."""
     images = photographs(400)
     touched = (augment(images, 0.1, (kind,), draw()) - images).abs().amax(dim=(1, 2, 3)) > 1e-3
     assert 0.1 < touched.float().mean() < 0.55
+
+
+def only(*wanted):
+    """Draws in which all but the named kinds are the identity's."""
+
+    class Only(ada._Draws):
+        def __getattribute__(self, name):
+            value = super().__getattribute__(name)
+            if name in ("normal", "uniform", "integer") and name not in wanted:
+                return lambda *args: torch.zeros(self.n)
+            if name in ("normals", "uniforms") and name not in wanted:
+                return lambda *args: tuple(torch.zeros(2, self.n))
+            return value
+
+    return Only(20_000, 0.25, draw())
+
+
+@pytest.mark.parametrize(("kind", "shift"), [("blit", "uniforms"), ("geometry", "normals")])
+def test_one_coin_moves_both_axes(kind, shift):
+    """A shift is one transformation: a quarter of the images move, and those along both axes."""
+    x, y = ada._geometry(only(shift), (kind,), 512)[:, :2, 2].unbind(1)
+    moved = (x != 0) | (y != 0)
+    assert moved.float().mean() == pytest.approx(0.25, abs=0.01)
+    assert ((x != 0) & (y != 0))[moved].float().mean() > 0.97, "no coin of its own for each axis"
+    assert abs(torch.corrcoef(torch.stack([x[moved], y[moved]]))[0, 1]) < 0.05
+
+
+def test_two_rotations_share_one_probability():
+    """Of the images, p are turned before or after the stretch."""
+    matrix = ada._geometry(only("uniform"), ("geometry",), 64)
+    turned = (matrix[:, :2, :2] - torch.eye(2)).abs().amax(dim=(1, 2)) > 1e-6
+    assert turned.float().mean() == pytest.approx(0.25, abs=0.01)
 
 
 def test_blit_moves_pixels_and_makes_none():

@@ -2,7 +2,13 @@
 
 Every transformation is applied to each image with probability p; all are invertible as distributions for p < 0.8, so
 they do not leak into the samples. Differentiable in the images. All geometric draws are composed into one matrix and
-one resampling; all colour draws into one 3 x 4 matrix.
+one resampling; all colour draws into one 3 x 4 matrix. Draws and strengths are those of the paper's appendix B.
+
+# differs from the paper: the resampling is one bicubic lookup. The paper scales the image up with a wavelet filter
+#   (sym6), warps it and filters it down. Without that low-pass, images that shrink alias a little; a step is faster.
+# differs from the paper: filtering and corruption (noise, cutout) are left out, as in the paper's own final choice.
+# differs from the paper: D's step judges the same fakes as G's step before it, augmented by other draws; the paper
+#   draws new latents. This saves one pass through the generator a step.
 """
 
 from __future__ import annotations
@@ -79,8 +85,16 @@ class _Draws:
     def normal(self, std: float) -> Tensor:
         return self._gate(torch.randn(self.n, generator=self.generator) * std)
 
+    def normals(self, std: float, axes: int) -> tuple[Tensor, ...]:
+        """One number an axis, all axes of an image under the same coin."""
+        return self._gate(torch.randn(axes, self.n, generator=self.generator) * std).unbind()
+
     def uniform(self, low: float, high: float, p: float | None = None) -> Tensor:
         return self._gate(torch.rand(self.n, generator=self.generator) * (high - low) + low, p)
+
+    def uniforms(self, low: float, high: float, axes: int) -> tuple[Tensor, ...]:
+        """One number an axis, all axes of an image under the same coin."""
+        return self._gate(torch.rand(axes, self.n, generator=self.generator) * (high - low) + low).unbind()
 
     def integer(self, high: int) -> Tensor:
         return self._gate(torch.randint(0, high, (self.n,), generator=self.generator).float())
@@ -101,7 +115,7 @@ def _geometry(draw: _Draws, kinds: Sequence[str], side: int) -> Tensor:
         matrix = matrix @ _scaling(flip, torch.ones_like(flip))
         matrix = matrix @ _rotation(draw.integer(4) * (math.pi / 2))
         # Whole pixels, at most an eighth of the image; one pixel is 2 / side.
-        shifts = [(draw.uniform(-0.125, 0.125) * side).round() * (2 / side) for _ in range(2)]
+        shifts = [(share * side).round() * (2 / side) for share in draw.uniforms(-0.125, 0.125, 2)]
         matrix = matrix @ _translation(*shifts)
     if "geometry" in kinds:
         half = 1 - math.sqrt(1 - draw.p)  # two rotations around the stretch, together with probability p
@@ -111,7 +125,7 @@ def _geometry(draw: _Draws, kinds: Sequence[str], side: int) -> Tensor:
         stretch = torch.exp2(draw.normal(0.2))
         matrix = matrix @ _scaling(stretch, 1 / stretch)
         matrix = matrix @ _rotation(draw.uniform(-math.pi, math.pi, half))
-        matrix = matrix @ _translation(draw.normal(0.125) * 2, draw.normal(0.125) * 2)
+        matrix = matrix @ _translation(*(share * 2 for share in draw.normals(0.125, 2)))
     return matrix
 
 
