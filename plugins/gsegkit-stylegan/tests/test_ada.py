@@ -144,6 +144,15 @@ def test_the_controller_can_stop_in_the_middle_of_an_interval():
     assert second.state_dict() == whole.state_dict()
 
 
+def test_the_controller_reads_logits_only_when_p_changes():
+    """Reading a number stalls a GPU; a saved state misses none for it."""
+    controller = AdaController(0.6, 1.0, 4, 8)
+    for step in range(3):
+        controller.update(step, torch.tensor([1.0, -1.0, 1.0, 1.0]))
+    assert controller.signs == 0
+    assert controller.state_dict() == {"p": 0.0, "signs": 1.5, "count": 3, "r_t": 0.0}
+
+
 def test_no_target_no_augmentation():
     controller = AdaController(0.0, 1.0, 4, 8, start=0.5)
     controller.update(3, torch.ones(8))

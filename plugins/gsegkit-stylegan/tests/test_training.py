@@ -19,6 +19,7 @@ from gsegkit_stylegan.training.photographs import RealImages
 from gsegkit_stylegan.training.stylegan2 import StyleGAN2Trainer, _adam
 from gsegkit_stylegan.training.watch import WARM_UP, Watch
 
+from gsegkit.tensors import load_tree, save_tree
 from gsegkit.context import RunContext, read_metrics
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import DataError, DivergedError, InterruptedRunError
@@ -91,6 +92,49 @@ def test_a_stopped_training_ends_bit_identical(images, tmp_path, stop_after, opt
     assert rows[0] == rows[1]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("options", [{}, {"grow_from": 8, "grow_kimg": 0.016}], ids=["plain", "growing"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_on_a_gpu_a_training_stops_and_resumes(images, tmp_path, dtype, options):
+    """Also one that a CPU began. Sums on a GPU have no fixed order, so weights are only close."""
+    options = {**options, "train_dtype": dtype}
+    before = torch.backends.cudnn.benchmark
+
+    def train(name, device, kimg):
+        generator = StyleGAN2(StyleGAN2Config(**{**SMALL, **TRAIN, **options, "kimg": kimg})).to(device)
+        ctx = RunContext(folder=tmp_path / name, seed=5, device=torch.device(device))
+        generator.fit(images, ctx)
+        return generator
+
+    whole = train("whole", "cuda", 0.04)
+    for first in ("cuda", "cpu"):
+        train(first, first, 0.02)
+        resumed = train(first, "cuda", 0.04)
+        assert len(read_metrics(tmp_path / first / "metrics.jsonl")) == 2
+        a, b = (g.sample(torch.arange(4)).images for g in (whole, resumed))
+        assert a.device.type == "cuda"
+        assert (a - b).abs().mean() < 0.1
+    assert torch.backends.cudnn.benchmark == before
+
+
+@pytest.mark.gpu
+def test_a_step_on_a_gpu_is_the_step_on_a_cpu(images, tmp_path):
+    """Without noise, which a GPU draws itself, the gradients of both networks agree."""
+    found = []
+    for device in ("cpu", "cuda"):
+        arch = StyleGAN2Arch(**SMALL)
+        options = TrainOptions(**{**TRAIN, "train_dtype": "float32"})
+        reals = RealImages(images, arch.resolution, "squash", "xy", 0, torch.device(device))
+        run = StyleGAN2Trainer(StyleGAN2Network(arch).to(device), options, reals, RunContext(folder=tmp_path))
+        run._noise = lambda step, n=None: lambda name, r: None
+        values = {name: float(value) for name, value in run.step(0).items()}
+        found.append((values, [p.detach().cpu() for p in (*run.G_ema.parameters(), *run.D.parameters())]))
+    for name, value in found[0][0].items():
+        assert found[1][0][name] == pytest.approx(value, rel=0.02, abs=1e-3), name
+    far = sum(float(((a - b).abs() > 1e-3).sum()) for a, b in zip(found[0][1], found[1][1], strict=True))
+    assert far < 0.02 * sum(p.numel() for p in found[0][1]), "Adam's first step has the gradient's sign"
+
+
 def test_another_seed_ends_elsewhere(images, tmp_path):
     a, b = (fit(images, RunContext(folder=tmp_path / str(seed), seed=seed)) for seed in (1, 2))
     assert not same(a, b)
@@ -156,6 +200,22 @@ def test_lazy_adam_shrinks_rate_and_betas():
     assert (plain["lr"], plain["betas"]) == (0.01, (0.0, 0.99))
     assert lazy["lr"] == pytest.approx(0.01 * 16 / 17)
     assert lazy["betas"] == (0.0, pytest.approx(0.99 ** (16 / 17)))
+
+
+def test_adam_takes_moments_of_another_device_back(tmp_path):
+    """Files hold no strides; `fused` belongs to the device, not to the state."""
+    nets = [torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last) for _ in range(2)]
+    optimisers = [_adam(net, 0.01, 16) for net in nets]
+    nets[0](torch.randn(2, 3, 8, 8)).sum().backward()
+    optimisers[0].step()
+    save_tree(tmp_path / "adam", optimisers[0].state_dict())
+    stored = load_tree(tmp_path / "adam")
+    stored["param_groups"][0]["fused"] = True
+    optimisers[1].load_state_dict(stored)
+    assert optimisers[1].param_groups[0]["fused"] is None
+    for ours, theirs, weight in zip(*(o.state.values() for o in optimisers), nets[1].parameters(), strict=True):
+        assert theirs["exp_avg_sq"].stride() == weight.stride()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_penalties_come_at_their_interval(images, tmp_path):

@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gsegkit_stylegan.training.upload import upload
+
 MAX_P = 0.8  # beyond it, augmentations start to leak (section 2.2 of the paper)
 
 
@@ -34,14 +36,15 @@ class AdaController:
         self.signs = 0.0
         self.count = 0
         self.r_t = 0.0
+        self._unread: list[Tensor] = []  # of the steps since the last look; reading a number stalls a GPU
 
     def update(self, step: int, real_logits: Tensor) -> None:
         """Note the signs of a step's real logits; every `interval` steps change p."""
         if self.target <= 0:
             return
-        self.signs += float(real_logits.detach().sign().mean())
-        self.count += 1
+        self._unread.append(real_logits.detach().sign().mean())
         if (step + 1) % self.interval == 0:
+            self._read()
             self.r_t = self.signs / self.count
             direction = 1.0 if self.r_t > self.target else -1.0
             self.p = min(max(self.p + direction * self.increment, 0.0), MAX_P)
@@ -49,12 +52,20 @@ class AdaController:
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes."""
+        self._read()
         return {"p": self.p, "signs": self.signs, "count": self.count, "r_t": self.r_t}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Take a state back."""
         self.p, self.signs = float(state["p"]), float(state["signs"])
         self.count, self.r_t = int(state["count"]), float(state["r_t"])
+        self._unread = []
+
+    def _read(self) -> None:
+        if self._unread:
+            self.signs = sum(torch.stack(self._unread).tolist(), self.signs)
+            self.count += len(self._unread)
+            self._unread = []
 
 
 def augment(images: Tensor, p: float, kinds: Sequence[str], generator: torch.Generator) -> Tensor:
@@ -149,7 +160,7 @@ def _translation(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _warp(images: Tensor, matrix: Tensor) -> Tensor:
-    theta = matrix[:, :2].to(images.device, images.dtype)
+    theta = upload(matrix[:, :2].to(images.dtype), images.device)
     points = F.affine_grid(theta, list(images.shape), align_corners=False)
     # Bicubic: whole-pixel moves stay exact, and little of the finest detail is lost to the resampling.
     return F.grid_sample(images, points, mode="bicubic", padding_mode="reflection", align_corners=False)
@@ -178,6 +189,6 @@ def _colour(draw: _Draws) -> Tensor:
 
 
 def _recolour(images: Tensor, matrix: Tensor) -> Tensor:
-    matrix = matrix.to(images.device, images.dtype)
+    matrix = upload(matrix.to(images.dtype), images.device)
     flat = torch.baddbmm(matrix[:, :, 3:], matrix[:, :, :3], images.flatten(2))
     return flat.reshape(images.shape)

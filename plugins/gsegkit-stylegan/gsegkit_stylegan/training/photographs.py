@@ -10,8 +10,10 @@ from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import DataError
 from gsegkit.images import to_images
 from gsegkit.seeds import child_seed
+from gsegkit_stylegan.training.upload import upload
 
 MEMORY_LIMIT = 4 * 2**30  # bytes of pixels that are kept in memory; a larger folder is read batch by batch
+GPU_SHARE = 0.25  # of the free memory of a GPU that the pixels may take, so that batches need not be copied there
 
 
 class RealImages:
@@ -46,6 +48,8 @@ class RealImages:
         self._pixels: Tensor | None = None
         if len(images) * 3 * side * side <= MEMORY_LIMIT:
             self._pixels = self.images.batch(range(len(images)))
+            if device.type == "cuda" and self._pixels.nbytes <= GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
+                self._pixels = self._pixels.to(device)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -53,20 +57,27 @@ class RealImages:
     def batch(self, step: int, count: int, side: int) -> Tensor:
         """The real images of one step: [count, 3, side, side] float32 in [-1, 1]."""
         rows = self.rows(step, count)
-        pixels = self.images.batch(rows.tolist()) if self._pixels is None else self._pixels[rows]
-        batch = to_images(pixels.to(self.device))
+        if self._pixels is None:
+            pixels = self.images.batch(rows.tolist())
+        else:
+            pixels = self._pixels[upload(rows, self._pixels.device)]
+        batch = to_images(upload(pixels, self.device))
         if side < self.side:
             batch = F.avg_pool2d(batch, self.side // side)
         return self._flip(batch, step)
 
     def rows(self, step: int, count: int) -> Tensor:
         """Indices of one step's images: a new permutation every epoch, no image left out."""
-        positions = range(step * count, (step + 1) * count)
-        return torch.stack([self._order(at // len(self))[at % len(self)] for at in positions])
+        at, end, parts = step * count, (step + 1) * count, []
+        while at < end:
+            epoch, first = divmod(at, len(self))
+            parts.append(self._order(epoch)[first : first + end - at])
+            at += len(parts[-1])
+        return torch.cat(parts)
 
     def labels(self, step: int, count: int) -> Tensor | None:
         """Class labels of the same images, [count] int64; None when unconditional."""
-        return None if self._classes is None else self._classes[self.rows(step, count)].to(self.device)
+        return None if self._classes is None else upload(self._classes[self.rows(step, count)], self.device)
 
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self._permutations:
@@ -77,11 +88,10 @@ class RealImages:
 
     def _flip(self, batch: Tensor, step: int) -> Tensor:
         generator = torch.Generator().manual_seed(child_seed(self.seed, "flip", step))
-        coins = torch.rand(2, len(batch), generator=generator) < 0.5
+        coins = upload(torch.rand(2, len(batch), generator=generator) < 0.5, batch.device)
         for axis, dim in (("x", 3), ("y", 2)):
             if axis in self.mirror.replace("none", ""):
-                coin = coins[dim - 2].to(batch.device)[:, None, None, None]
-                batch = torch.where(coin, batch.flip(dim), batch)
+                batch = torch.where(coins[dim - 2][:, None, None, None], batch.flip(dim), batch)
         return batch
 
 

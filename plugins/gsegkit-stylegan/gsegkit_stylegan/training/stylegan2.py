@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from gsegkit_stylegan.networks.discriminator import Discriminator
 from gsegkit_stylegan.networks.stylegan2 import NoiseSource, StyleGAN2Network
 from gsegkit_stylegan.training.ada import AdaController, augment
 from gsegkit_stylegan.training.photographs import RealImages
+from gsegkit_stylegan.training.upload import upload
 from gsegkit_stylegan.training.watch import Watch
 
 ADAM_BETAS = (0.0, 0.99)
@@ -57,6 +59,8 @@ class StyleGAN2Trainer:
             net.to(memory_format=torch.channels_last)
         self.target = network
         self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
+        self._weights, self._averages = list(self.G.parameters()), list(self.G_ema.parameters())
+        self._buffers, self._copies = list(self.G.buffers()), list(self.G_ema.buffers())
         self.adam_G = _adam(self.G, options.lr_generator, options.path_interval if options.path_weight else None)
         self.adam_D = _adam(self.D, options.lr_discriminator, options.r1_interval if options.r1_gamma else None)
         self.ada = AdaController(
@@ -82,15 +86,16 @@ class StyleGAN2Trainer:
         every = max(1, round(self.options.snapshot_kimg * 1000 / self.options.batch))
         loop = self.ctx.steps(self.total, state=state, name="training StyleGAN2")
         started, first = time.monotonic(), None
-        for step in loop:
-            first = step if first is None else first
-            values = self.step(step)
-            speed = (step + 1 - first) * self.options.batch / max(time.monotonic() - started, 1e-9)
-            loop.log(**values, images_per_second=speed)
-            for warning in self.watch.warnings():
-                self.ctx.warn(warning)
-            if (step + 1) % every == 0 or step + 1 == self.total:
-                self.snapshot(step + 1)
+        with _tuned_convolutions():
+            for step in loop:
+                first = step if first is None else first
+                values = self.step(step)
+                speed = (step + 1 - first) * self.options.batch / max(time.monotonic() - started, 1e-9)
+                loop.log(**values, images_per_second=speed)
+                for warning in self.watch.warnings():
+                    self.ctx.warn(warning)
+                if (step + 1) % every == 0 or step + 1 == self.total:
+                    self.snapshot(step + 1)
         self.target.load_state_dict(self.G_ema.state_dict())
 
     def step(self, step: int) -> dict[str, float | Tensor]:
@@ -183,10 +188,8 @@ class StyleGAN2Trainer:
         shown = (step + 1) * self.options.batch
         half_life = min(self.options.ema_kimg * 1000, shown * self.options.ema_rampup)
         beta = 0.5 ** (self.options.batch / max(half_life, 1e-8))
-        pairs = list(zip(self.G_ema.parameters(), self.G.parameters(), strict=True))
-        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - beta)
-        for average, buffer in zip(self.G_ema.buffers(), self.G.buffers(), strict=True):
-            average.copy_(buffer)
+        torch._foreach_lerp_(self._averages, self._weights, 1 - beta)
+        torch._foreach_copy_(self._copies, self._buffers)
 
     # ---- draws, all functions of (seed, step) ------------------------------------------------------------------
 
@@ -194,7 +197,7 @@ class StyleGAN2Trainer:
         return torch.Generator().manual_seed(child_seed(self.ctx.seed, "step", step, name))
 
     def _normals(self, step: int, name: str, shape: tuple[int, ...]) -> Tensor:
-        return torch.randn(shape, generator=self._generator(step, name)).to(self.device)
+        return upload(torch.randn(shape, generator=self._generator(step, name)), self.device)
 
     def _labels(self, step: int) -> Tensor | None:
         return self.reals.labels(step, self.options.batch)
@@ -211,7 +214,7 @@ class StyleGAN2Trainer:
         draws = torch.rand(n, 2, generator=self._generator(step, f"{name} cut"))
         cut = (draws[:, :1] * (self.arch.num_ws - 1)).long() + 1
         mixed = (torch.arange(self.arch.num_ws) >= cut) & (draws[:, 1:] < self.options.style_mixing)
-        return torch.where(mixed[:, :, None].to(self.device), self.G.broadcast(other), ws)
+        return torch.where(upload(mixed[:, :, None], self.device), self.G.broadcast(other), ws)
 
     def _noise(self, step: int, n: int | None = None) -> NoiseSource:
         """Fresh noise for every layer; on a GPU it is drawn there."""
@@ -254,7 +257,31 @@ def _adam(net: nn.Module, lr: float, lazy: int | None) -> torch.optim.Adam:
     """Adam; a penalty taken only every k steps adds k + 1 updates a period, so lr and betas shrink by k / (k + 1)."""
     share = 1.0 if lazy is None else lazy / (lazy + 1)
     betas = (ADAM_BETAS[0] ** share, ADAM_BETAS[1] ** share)
-    return torch.optim.Adam(net.parameters(), lr=lr * share, betas=betas, eps=1e-8)
+    fused = True if next(net.parameters()).device.type == "cuda" else None  # one kernel instead of a dozen
+    return _Adam(net.parameters(), lr=lr * share, betas=betas, eps=1e-8, fused=fused)
+
+
+class _Adam(torch.optim.Adam):
+    """Adam whose state may come from another kind of device."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take moments back: updated as this device does it, in the memory layout of their parameters."""
+        groups = [{**group, "fused": self.defaults["fused"]} for group in state_dict["param_groups"]]
+        super().load_state_dict({**state_dict, "param_groups": groups})
+        for parameter, state in self.state.items():  # files hold no strides, and unlike ones make a slow update
+            for name in ("exp_avg", "exp_avg_sq"):
+                state[name] = torch.empty_like(parameter, requires_grad=False).copy_(state[name])
+
+
+@contextmanager
+def _tuned_convolutions() -> Iterator[None]:
+    """Let cuDNN try its algorithms on the first steps: all later ones have the same shapes."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 @torch.no_grad()
