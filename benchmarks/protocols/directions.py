@@ -125,7 +125,7 @@ def speed(lab: Lab, cases: list[str], rounds: int = 12) -> dict[str, Any]:
                         times[name].append(time.perf_counter() - began)
         ours, plain = (statistics.median(times[name]) for name in times)
         config = extractor.config
-        row = {"generator": case.name, "batch": config.batch, "ours_seconds": round(ours, 4),
+        row = {"generator": case.name, "batch": config.batch_size, "ours_seconds": round(ours, 4),
                "plain_seconds": round(plain, 4), "ratio": round(plain / ours, 2), "steps": config.steps,
                "search_seconds": round(ours * config.steps, 1)}  # fmt: skip
         say(f"speed {row}")
@@ -138,7 +138,7 @@ def _plain_step(extractor: Directions, generator: Generator, free: Tensor, step:
     config = extractor.config
     term = terms("code", generator.info.height, generator.info.width, ctx.device)
     for index, sign in enumerate((1.0, -1.0)):
-        seeds = ctx.seeds("fit", config.batch, SPREAD_SAMPLES + step * config.batch)
+        seeds = ctx.seeds("fit", config.batch_size, SPREAD_SAMPLES + step * config.batch_size)
         latents = generator.latents(seeds).detach().requires_grad_()
         labels = generator.labels(seeds)
         v = free[index] / free[index].norm()

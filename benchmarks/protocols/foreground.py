@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from gsegkit_labels4free import labels4free as l4f
 from gsegkit_labels4free.config import Labels4FreeConfig
-from gsegkit_labels4free.networks import AlphaNetwork
+from gsegkit_labels4free.networks import AlphaNetwork, Discriminator
+from gsegkit_labels4free.training import Best, Training
 from PIL import Image
 from scipy.stats import spearmanr
 from torch import Tensor
@@ -46,11 +47,11 @@ COLOURS = 128  # of a figure
 EDIT = 0.6  # how far an edit moves the latents
 SEGMENTERS = ("unet", "linknet")  # LinkNet: light and fast, as the paper's BiSeNet is
 METHODS = ("klish", "directions", "labels4free")
-#: Settings of labels4free; "grounds" is filled with photographs of another case.
+#: Settings of labels4free; "backgrounds" is filled with photographs of another case.
 ABLATION: dict[str, dict[str, Any]] = {
     "default": {},
     "last layer only (Table 7)": {"levels": 1},
-    "grounds of another domain (Table 6)": {"grounds": "OTHER"},
+    "grounds of another domain (Table 6)": {"backgrounds": "OTHER"},
     "real photographs instead of samples": {"reals": "auto"},
     "all levels": {"select": "all"},
     "no price on area": {"area_cost": 0.0},
@@ -149,7 +150,7 @@ def _agreements(lab: Lab, case: Case, rows: Sequence[Row]) -> dict[str, Any]:
         each = {str(seed): _agreement(lab, case, row, seed, generator, segmenter) for seed in lab.seeds}
         good = [numbers for numbers in each.values() if "error" not in numbers]
         mean = {k: round(statistics.mean(n[k] for n in good), 4) for k in ("iou_fg", "iou_bg", "miou") if good}
-        options = {k: Path(v).name if k == "grounds" else v for k, v in row.options.items()}
+        options = {k: Path(v).name if k == "backgrounds" else v for k, v in row.options.items()}
         results.append({"name": row.name, "options": options, **mean, "seeds": each})
     return {"case": case.name, "pictures": GENERATED, "rows": results}
 
@@ -176,8 +177,8 @@ def ablation_rows(lab: Lab, case: Case, other: Case) -> list[Row]:
     rows = []
     for name, options in ABLATION.items():
         given = dict(options)
-        if "grounds" in given:
-            given["grounds"] = str(lab.data(other.photos or other.data))
+        if "backgrounds" in given:
+            given["backgrounds"] = str(lab.data(other.photos or other.data))
         if "profile" in given:
             given |= SMALL_DISCRIMINATOR
         photos = given.pop("reals", None) is not None
@@ -241,20 +242,20 @@ def _watched(
     batch = generator.sample(lab.context("", "score", 0).seeds("test", WATCHED), features=names)
     truth = generator.truth(batch) > 0 if segmenter is None else segmenter.predict(to_pixels(batch.images)) > 0
     seen: list[dict[str, float]] = []
-    see = l4f.Best.see
+    see = Best.see
 
-    def noted(best: l4f.Best, network: AlphaNetwork, separation: float, area: float, step: int, take: bool) -> None:
+    def noted(best: Best, network: AlphaNetwork, separation: float, area: float, step: int, take: bool) -> None:
         with torch.no_grad():
             mask = network(batch.features)[:, 0] > extractor.config.threshold
         iou = _scores(mask, truth)["iou_per_picture"]
         seen.append({"step": step, "separation": round(separation, 4), "area": round(area, 4), "iou": iou})
         see(best, network, separation, area, step, take)
 
-    l4f.Best.see = noted  # type: ignore[method-assign]
+    Best.see = noted  # type: ignore[method-assign, assignment]
     try:
         yield seen
     finally:
-        l4f.Best.see = see  # type: ignore[method-assign]
+        Best.see = see  # type: ignore[method-assign]
 
 
 # ---- speed ---------------------------------------------------------------------------------------------------------
@@ -271,9 +272,9 @@ def speed(lab: Lab, cases: list[str], rounds: int = 3) -> dict[str, Any]:
         ours, plain = (statistics.median(t["seconds"] for t in times[name]) for name in times)
         memory = {name: round(statistics.median(t["mb"] for t in values)) for name, values in times.items()}
         config = Labels4FreeConfig()
-        row = {"case": case, "batch": config.batch, "ours_seconds": round(ours, 4), "plain_seconds": round(plain, 4),
-               "ratio": round(plain / ours, 2), "peak_mb": memory, "iterations": config.steps,
-               "training_seconds": round(ours * config.steps, 1)}  # fmt: skip
+        row = {"case": case, "batch": config.batch_size, "ours_seconds": round(ours, 4),
+               "plain_seconds": round(plain, 4), "ratio": round(plain / ours, 2), "peak_mb": memory,
+               "iterations": config.steps, "training_seconds": round(ours * config.steps, 1)}  # fmt: skip
         say(f"speed {row}")
         rows.append(row)
     return {"rows": rows}
@@ -288,11 +289,9 @@ def one_speed(lab: Lab, case: str, which: str, steps: int = 20) -> dict[str, Any
         setting = extractor._prepare(generator, ctx, None)
         alpha = AlphaNetwork(extractor.alpha_levels, *extractor.size).to(ctx.device)
         config = extractor.config
-        judge = l4f.Discriminator(*extractor.size, l4f.LEAST_BASE, config.disc_max).to(ctx.device)
-        adams = {f"adam_{name}": torch.optim.Adam(network.parameters(), lr=config.lr, betas=l4f.BETAS)
-                 for name, network in (("alpha", alpha), ("judge", judge))}  # fmt: skip
-        training = l4f.Training(extractor, generator, setting, ctx, alpha=alpha, average=alpha, judge=judge,
-                                best=l4f.Best(alpha), **adams)  # fmt: skip
+        discriminator = Discriminator(*extractor.size, l4f.LEAST_BASE, config.disc_max).to(ctx.device)
+        training = Training(config, extractor.alpha_levels, generator, setting, ctx, alpha=alpha,
+                            discriminator=discriminator, best=Best(alpha))  # fmt: skip
         for step in range(1, steps + 1):  # the penalty of iteration 0 is left out for both
             began = time.perf_counter()
             training.step(step) if which == "ours" else _plain_step(training, extractor, step)
@@ -300,16 +299,16 @@ def one_speed(lab: Lab, case: str, which: str, steps: int = 20) -> dict[str, Any
     return {"seconds": statistics.median(times[2:]), "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def _plain_step(training: l4f.Training, extractor: l4f.Labels4Free, step: int) -> None:
+def _plain_step(training: Training, extractor: l4f.Labels4Free, step: int) -> None:
     """Both generators run for D's update and again for A's, and all feature maps are taken."""
     names = extractor.features(training.generator.info)
     training.names = names
-    for update in ("judge", "alpha"):
-        foregrounds, grounds = training.layers(2 * step + (update == "alpha"))
+    for update in ("discriminator", "alpha"):
+        foregrounds, backgrounds = training.layers(2 * step + (update == "alpha"))
         M = training.A(foregrounds.features)
-        composites = M * foregrounds.images + (1 - M) * grounds
-        if update == "judge":
-            training._judge_step(step, composites.detach())
+        composites = M * foregrounds.images + (1 - M) * backgrounds
+        if update == "discriminator":
+            training._discriminator_step(step, composites.detach())
         else:
             training._alpha_step(composites, M)
 

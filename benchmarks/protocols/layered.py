@@ -432,12 +432,12 @@ def speed(lab: Lab, steps: int = 20) -> dict[str, Any]:
     trials, case, rows = Trials(lab), toy_case(lab.work, fast=lab.tiny), []
     for label, options in (
         ("small, 32 px", {}),
-        ("small, 32 px, float32", {"precision": "float32"}),
+        ("small, 32 px, float32", {"dtype": "float32"}),
         ("small, 64 px", {"resolution": 64}),
         ("small, 128 px", {"resolution": 128}),
         ("paper-cub, 64 px", {"profile": "paper-cub"}),
     ):
-        batch = {"batch": 8} if "paper" in label and lab.device.type == "cpu" else {}
+        batch = {"batch_size": 8} if "paper" in label and lab.device.type == "cpu" else {}
         generator = trials.build(Row(label, {**options, **batch}), case)
         ctx = trials.context("speed", "speed", 0)
         few = UnlabelledImages(case.images.paths[:120])
@@ -453,9 +453,9 @@ def speed(lab: Lab, steps: int = 20) -> dict[str, Any]:
                 torch.cuda.synchronize()
             times.append((time.perf_counter() - began, time.process_time() - busy))
         wall, busy = (statistics.median(t[i] for t in times[2:]) for i in (0, 1))
-        row: dict[str, Any] = {"what": label, "batch": generator.config.batch}
-        row |= {"images_per_second": round(generator.config.batch / wall, 1),
-                "images_per_cpu_second": round(generator.config.batch / busy, 1)}  # fmt: skip
+        row: dict[str, Any] = {"what": label, "batch": generator.config.batch_size}
+        row |= {"images_per_second": round(generator.config.batch_size / wall, 1),
+                "images_per_cpu_second": round(generator.config.batch_size / busy, 1)}  # fmt: skip
         say(f"speed {row}")
         rows.append(row)
     note = "images_per_cpu_second: what a free core would give; the difference is time that other programs took"

@@ -35,7 +35,7 @@ class Subject:
         self.segmenter.to(device).restore({"classes": classes, "train_size": [SIZE, SIZE], "fit_rule": "native"})
         self.config = self.segmenter.config
         self.optimizer = build_optimizer(self.segmenter.network, self.config, device)
-        self.precision = Precision(self.config.amp, device)
+        self.precision = Precision(self.config.dtype, device)
         self.pixels = torch.randint(0, 256, (self.config.batch_size, 3, SIZE, SIZE), dtype=torch.uint8, device=device)
         self.masks = torch.randint(0, NUM_CLASSES, (len(self.pixels), SIZE, SIZE), device=device)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gsegkit.config import Config
 
@@ -38,6 +39,8 @@ class DCGANArch(Config):
 class DCGANConfig(Config):
     """Options of the generator `dcgan`. The shape of the network is read from the weights when there are any."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"batch": "batch_size", "r1": "r1_gamma", "ema": "ema_decay"}
+
     weights: str = Field("none", description="zoo name, folder of a part or run, checkpoint file, or none = random")
     resolution: int = Field(32, ge=8, le=256, description="image side in pixels of a new network, a power of two")
     z_dim: int = Field(100, ge=1, le=4096, description="size of the input noise of a new network")
@@ -48,15 +51,20 @@ class DCGANConfig(Config):
     fit: Literal["squash", "crop", "pad"] = Field("squash", description="how photographs are fitted to the square")
 
     steps: int = Field(10_000, ge=1, le=10_000_000, description="training steps")
-    batch: int = Field(64, ge=2, le=4096, description="images per training step")
+    batch_size: int = Field(64, ge=2, le=4096, description="images per training step")
     lr: float = Field(2e-4, gt=0, le=1, description="learning rate of generator and discriminator")
     beta1: float = Field(0.5, ge=0, lt=1, description="Adam's first decay rate; the second is 0.99")
     loss: Literal["nonsaturating", "hinge"] = Field("nonsaturating", description="objective of the training")
-    r1: float = Field(1.0, ge=0, le=1000, description="weight of the gradient penalty on real images; 0 = none")
+    r1_gamma: float = Field(1.0, ge=0, le=1000, description="weight of the gradient penalty on real images; 0 = none")
     r1_interval: int = Field(4, ge=1, le=1000, description="steps between two gradient penalties")
-    ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights, which are the result")
+    ema_decay: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights, which are the result")
     start_steps: int = Field(200, ge=0, description="steps before the averaging starts")
-    mirror: bool = Field(True, description="mirror half of the images at random")
+    mirror: Literal["none", "x", "xy"] = Field("x", description="mirror half of the images along these axes")
+
+    @field_validator("mirror", mode="before")
+    @classmethod
+    def _axes(cls, mirror: Any) -> Any:
+        return {True: "x", False: "none"}.get(mirror, mirror)  # runs stored before say yes or no
 
     @model_validator(mode="after")
     def _power_of_two(self) -> DCGANConfig:

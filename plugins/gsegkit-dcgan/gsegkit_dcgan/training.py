@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gsegkit.context import RunContext, Stateful
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.errors import DataError
 from gsegkit.images import to_images
 from gsegkit.seeds import isolated_rng
+from gsegkit.training import GanWatch, ImageBank, WeightAverage, descend, flip_where, r1_penalty
 from gsegkit_dcgan.config import DCGANConfig
 from gsegkit_dcgan.networks import Discriminator, GeneratorNet
 
 ADAM_BETA2 = 0.99
-MIN_IMAGES = 2
-MEMORY = 2 << 30  # bytes of decoded photographs
 
 
 def train(config: DCGANConfig, images: UnlabelledImages, ctx: RunContext, device: torch.device) -> dict[str, Tensor]:
@@ -28,55 +24,48 @@ def train(config: DCGANConfig, images: UnlabelledImages, ctx: RunContext, device
     the same weights as an uninterrupted one.
 
     Raises:
-        DataError: too few images, or more than fit in memory.
+        DataError: too few photographs, or too many that cannot be read.
         DivergedError: a loss became non-finite.
     """
-    pixels = _load(config, images)
+    size = (config.resolution, config.resolution)
+    bank = ImageBank(images, size, config.fit, ctx, device=device)
     with isolated_rng(ctx.seed):
         generator = GeneratorNet(config.new_arch()).to(device).train()
         discriminator = Discriminator(config.resolution, config.channels, config.channel_max).to(device)
-    average = copy.deepcopy(generator).requires_grad_(False)
+    average = WeightAverage(generator)
     g_optim, d_optim = (_adam(net, config) for net in (generator, discriminator))
+    watch = GanWatch()  # not part of the state: it changes nothing but the moment of a warning
     state: dict[str, Stateful] = {
         "generator": generator,
         "discriminator": discriminator,
-        "average": average,
+        "average": average.module,
         "g_optim": g_optim,
         "d_optim": d_optim,
     }
     loop = ctx.steps(config.steps, state=state, name="training dcgan")
     for step in loop:
-        reals = _batch(pixels, config, device)
-        fakes = generator(torch.randn(config.batch, config.z_dim, device=device))
-        d_loss = _discriminator_loss(config, discriminator(reals), discriminator(fakes.detach()))
-        if config.r1 and step % config.r1_interval == 0:
-            d_loss = d_loss + config.r1_interval * config.r1 / 2 * _penalty(discriminator, reals)
-        _update(d_optim, d_loss)
+        reals = _batch(bank, config)
+        fakes = generator(torch.randn(config.batch_size, config.z_dim, device=device))
+        real_scores = discriminator(reals)
+        d_loss = _discriminator_loss(config, real_scores, discriminator(fakes.detach()))
+        if config.r1_gamma and step % config.r1_interval == 0:
+            d_loss = d_loss + config.r1_interval * config.r1_gamma / 2 * r1_penalty(discriminator, reals)
+        descend(d_optim, d_loss)
         g_loss = _generator_loss(config, discriminator(fakes))
-        _update(g_optim, g_loss)
-        _average(average, generator, config.ema if step >= config.start_steps else 0.0)
+        descend(g_optim, g_loss)
+        average.update(config.ema_decay if step >= config.start_steps else 0.0)
+        watch.see(step, reals, fakes.detach(), {"real_logit": real_scores.detach().mean()})
+        for warning in watch.warnings():
+            ctx.warn(warning)
         loop.log(g_loss=g_loss, d_loss=d_loss)
-    return average.state_dict()
+    return average.module.state_dict()
 
 
-def _load(config: DCGANConfig, images: UnlabelledImages) -> Tensor:
-    """All photographs at the network's size, [M, 3, R, R] uint8."""
-    if len(images) < MIN_IMAGES:
-        raise DataError(f"{len(images)} images cannot train a generator", f"give at least {MIN_IMAGES}")
-    size = config.resolution
-    needed = len(images) * 3 * size * size
-    if needed > MEMORY:
-        raise DataError(f"{len(images)} images of {size} px need {needed >> 20} MB of memory", "give fewer images")
-    return images.fitted((size, size), config.fit).batch(range(len(images)))
-
-
-def _batch(pixels: Tensor, config: DCGANConfig, device: torch.device) -> Tensor:
-    """A random batch, [N, 3, R, R] float32 in [-1, 1]; half of it mirrored."""
-    chosen = pixels[torch.randint(len(pixels), (config.batch,))]
-    if config.mirror:
-        turned = torch.rand(config.batch) < 0.5
-        chosen = torch.where(turned[:, None, None, None], chosen.flip(3), chosen)
-    return to_images(chosen.to(device))
+def _batch(bank: ImageBank, config: DCGANConfig) -> Tensor:
+    """Random photographs, [N, 3, R, R] float32 in [-1, 1]; half of them mirrored along each axis of `mirror`."""
+    pixels = bank.batch(torch.randint(len(bank), (config.batch_size,)))
+    across, down = (torch.rand(config.batch_size) < 0.5 if axis in config.mirror else None for axis in "xy")
+    return to_images(flip_where(pixels, across, down))
 
 
 def _adam(network: nn.Module, config: DCGANConfig) -> torch.optim.Adam:
@@ -91,25 +80,3 @@ def _discriminator_loss(config: DCGANConfig, real: Tensor, fake: Tensor) -> Tens
 
 def _generator_loss(config: DCGANConfig, fake: Tensor) -> Tensor:
     return -fake.mean() if config.loss == "hinge" else F.softplus(-fake).mean()
-
-
-def _penalty(discriminator: nn.Module, reals: Tensor) -> Tensor:
-    """R1 (Mescheder et al. 2018): squared gradient of the score at real images."""
-    reals = reals.requires_grad_()
-    (gradient,) = torch.autograd.grad(discriminator(reals).sum(), reals, create_graph=True)
-    return gradient.square().sum(dim=(1, 2, 3)).mean()
-
-
-def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-
-
-@torch.no_grad()
-def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - decay)
-        else:
-            mean.copy_(value)

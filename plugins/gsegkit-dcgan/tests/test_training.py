@@ -11,7 +11,7 @@ from gsegkit.errors import ConfigError, DataError
 from gsegkit.images import to_pixels, write_png
 from gsegkit.parts import save_part
 
-SMALL = {"resolution": 16, "z_dim": 8, "channels": 8, "batch": 16}
+SMALL = {"resolution": 16, "z_dim": 8, "channels": 8, "batch_size": 16}
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def photographs(tmp_path):
 @pytest.mark.parametrize("loss", ["nonsaturating", "hinge"])
 def test_it_learns(photographs, tmp_path, loss):
     reals = photographs.fitted((16, 16)).batch(range(48)).float() / 127.5 - 1
-    generator = DCGAN(DCGANConfig(**SMALL, steps=100, start_steps=20, ema=0.95, lr=2e-3, loss=loss))
+    generator = DCGAN(DCGANConfig(**SMALL, steps=100, start_steps=20, ema_decay=0.95, lr=2e-3, loss=loss))
     seeds = torch.arange(64)
 
     def distance():
@@ -56,7 +56,7 @@ def test_trained_folder_loads(photographs, tmp_path):
 
 
 def test_bad_input_is_refused(photographs, tmp_path):
-    with pytest.raises(DataError, match="1 images"):
+    with pytest.raises(DataError, match="1 photographs are too few"):
         one = UnlabelledImages(photographs.paths[:1])
         DCGAN(DCGANConfig(**SMALL, steps=1)).fit(one, RunContext(tmp_path / "run"))
     from gsegkit.config import build_config

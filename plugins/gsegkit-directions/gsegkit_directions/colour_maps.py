@@ -135,7 +135,8 @@ class ColourMaps(MaskExtractor):
 
     def _fit_maps(self, generator: Generator, ctx: RunContext) -> None:
         pairs = [
-            (batch.images, self.shifted(batch, generator)) for batch in _samples(generator, self.config.fit_images, ctx)
+            (batch.images, self.shifted(batch, generator))
+            for batch in _samples(generator, self.config.num_fit_images, ctx)
         ]
         found = fit_maps(torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs]), self.config, ctx.seed)
         if found.change <= UNSEEN:
@@ -217,7 +218,7 @@ def rank(
     `split` is ours (see `MapFit.split`), `residual` the released script's score, `change` the mean squared change.
     """
     eps = config.mask_shift * space.length(config.shift_unit)
-    batches = list(_samples(generator, config.images, ctx))
+    batches = list(_samples(generator, config.num_images, ctx))
     originals = torch.cat([batch.images for batch in batches])
     rows = []
     for name, direction in ctx.track(among[: ctx.limit(len(among))], "ranking directions"):

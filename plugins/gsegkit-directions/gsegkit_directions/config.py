@@ -15,7 +15,7 @@ _REFERENCE = {
     "edge_weight": 10.0,
     "prior_weight": 2.0,  # +2 for the light direction, -2 for the dark one
     "steps": 300,
-    "batch": 32,
+    "batch_size": 32,
     "lr": 5e-3,
     "schedule": "constant",
     "shift": 2.0,
@@ -42,6 +42,8 @@ _PAPER = {
 class DirectionsConfig(Config):
     """Options of the extractor `directions`."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"batch": "batch_size"}
+
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": _PAPER, "reference": _REFERENCE}
 
     profile: Literal["default", "paper", "reference"] = Field(
@@ -56,7 +58,7 @@ class DirectionsConfig(Config):
     prior_weight: float = Field(0.4, gt=0, description="lambda, weight of the contrast between middle and border, L_c")
 
     steps: int = Field(100, ge=1, description="optimiser steps; both directions are found at once")
-    batch: int = Field(16, ge=1, description="new latents per step")
+    batch_size: int = Field(16, ge=1, description="new latents per step")
     lr: float = Field(0.06, gt=0, description="Adam's learning rate")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="how the learning rate falls")
 
@@ -99,6 +101,8 @@ class DirectionsConfig(Config):
 class ColourMapsConfig(Config):
     """Options of the extractor `colour-maps`."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"images": "num_images", "fit_images": "num_fit_images"}
+
     #: Voynov et al., directions_scoring.py: two maps by gradient descent.
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "reference": {"solver": "adam", "mask_shift": 5.0, "shift_unit": "absolute", "rank_by": "residual", "window": 1}
@@ -121,8 +125,10 @@ class ColourMapsConfig(Config):
         "split",
         description="split: error that the second map removes, relative to what both leave; residual: as released",
     )
-    images: int = Field(16, ge=2, le=4096, description="pictures that a candidate is ranked on")
-    fit_images: int = Field(128, ge=2, le=65536, description="pictures that the chosen direction's maps are fitted to")
+    num_images: int = Field(16, ge=2, le=4096, description="pictures that a candidate is ranked on")
+    num_fit_images: int = Field(
+        128, ge=2, le=65536, description="images that the chosen direction's maps are fitted to"
+    )
     solver: Literal["alternate", "adam"] = Field(
         "alternate", description="alternate: assign pixels, least squares, repeat; adam: as released"
     )

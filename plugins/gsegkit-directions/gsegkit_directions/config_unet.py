@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from gsegkit.config import Config
 
@@ -26,6 +26,8 @@ _REFERENCE = {**_PAPER, "steps": 18_000, "batch_size": 128, "decay_factor": 1.0}
 class UnetPaperConfig(Config):
     """Options of the segmenter `unet-paper`."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"amp": "dtype"}
+
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": _PAPER, "reference": _REFERENCE}
 
     profile: Literal["default", "paper", "reference"] = Field(
@@ -38,4 +40,11 @@ class UnetPaperConfig(Config):
     decay_at: float = Field(2 / 3, gt=0, le=1, description="share of the steps after which the rate drops")
     decay_factor: float = Field(0.2, gt=0, le=1, description="factor of the rate at that point; 1 = constant")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a left-right flip; the papers do not augment")
-    amp: Literal["off", "bf16"] = Field("off", description="bf16: mixed precision, for GPUs")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the activations in training; bfloat16: mixed precision, for GPUs"
+    )
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _dtype(cls, dtype: Any) -> Any:
+        return {"off": "float32", "bf16": "bfloat16", "fp16": "float16"}.get(dtype, dtype)  # runs stored before

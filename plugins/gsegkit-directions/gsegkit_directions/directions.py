@@ -1,8 +1,8 @@
 """Extractor `directions`: two latent directions whose difference is the object.
 
 Melas-Kyriazi et al., Finding an Unsupervised Image Segmenter in Each of Your Deep Generative Models, ICLR 2022. One
-direction makes the middle of every picture lighter and its rim darker, the other does the opposite, and neither moves
-an edge; where the first picture is lighter than the second is the object.
+direction makes the middle of every picture lighter and its border darker, the other does the opposite, and neither
+moves an edge; where the first picture is lighter than the second is the object.
 
 Symbols as in the paper: G generator, z code (here: latent of the edit space), v unit direction, eps length of the
 shift, S edges, r prior, lambda weight of the contrast term; v_l and v_d are rows 0 and 1 of `directions`.
@@ -27,7 +27,7 @@ from gsegkit.types import GeneratedBatch, MaskBatch
 from gsegkit_directions.config import DirectionsConfig
 from gsegkit_directions.figures import SHOWN, direction_rows
 from gsegkit_directions.latents import SPREAD_SAMPLES, EditSpace, check_shape, measure_latents, spread_of
-from gsegkit_directions.losses import Terms, luma, terms
+from gsegkit_directions.losses import Terms, eq_1, luma, terms
 from gsegkit_directions.scores import cleaned_coverage, otsu_levels
 
 CLASSES = ("background", "foreground")
@@ -127,14 +127,16 @@ class Directions(MaskExtractor):
         """
         config = self.config
         weights = torch.tensor(SIGNS, device=ctx.device)
-        eps = self._eps((2, config.batch, *self.space.shape)).to(ctx.device)  # [2,B,*latent] or a number
+        eps = self._eps((2, config.batch_size, *self.space.shape)).to(ctx.device)  # [2,B,*latent] or a number
         totals = [
             torch.zeros(2, device=ctx.device),
             torch.zeros(2, device=ctx.device),
             torch.zeros((), device=ctx.device),
         ]
         first = 0
-        for seeds in torch.split(ctx.seeds("fit", config.batch, SPREAD_SAMPLES + step * config.batch), ctx.batch_size):
+        for seeds in torch.split(
+            ctx.seeds("fit", config.batch_size, SPREAD_SAMPLES + step * config.batch_size), ctx.batch_size
+        ):
             latents, labels = generator.latents(seeds).detach(), generator.labels(seeds)
             with torch.no_grad():  # G(z) is shared by both directions
                 originals = self._visible(generator.synthesize(latents, labels).images)
@@ -147,12 +149,10 @@ class Directions(MaskExtractor):
             if not pictures.requires_grad:
                 raise _no_gradient(generator)
             pictures = self._visible(pictures)
-            edge_change = term.edge_change(pictures, edges.repeat(2, 1, 1, 1)).view(2, -1)  # L_s
-            # L_c with its sign, less that of G(z): a constant, without which the curve says little
-            contrast = (term.contrast(pictures).view(2, -1) - before) * weights[:, None]
-            # Eq. 1, where a positive weight means a lighter middle, as the text says and the printed sign does not
-            loss = config.edge_weight * edge_change - config.prior_weight * contrast
-            total = loss.sum() / config.batch
+            loss, edge_change, contrast = eq_1(
+                term, pictures, edges, before, weights, config.edge_weight, config.prior_weight
+            )
+            total = loss.sum() / config.batch_size
             if not bool(torch.isfinite(total)):
                 raise DivergedError(
                     f"the loss of the directions became {float(total.detach())} at step {step + 1}",
@@ -162,7 +162,7 @@ class Directions(MaskExtractor):
             for sum_, part in zip(
                 totals, (edge_change.sum(1), contrast.sum(1), term.edge_energy(edges).sum()), strict=True
             ):
-                sum_ += part.detach() / config.batch
+                sum_ += part.detach() / config.batch_size
             first += len(seeds)
         return totals[0], totals[1], totals[2].clamp_min(1e-12)
 

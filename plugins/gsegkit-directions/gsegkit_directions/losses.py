@@ -120,3 +120,28 @@ def terms(reading: str, height: int, width: int, device: torch.device | None = N
     if reading == "printed":
         return Terms(printed_edges, printed_prior(height, width).to(device), grey=False, mean=False)
     return Terms(code_edges, code_prior(height, width).to(device), grey=True, mean=True)
+
+
+def eq_1(
+    term: Terms, shifted: Tensor, edges: Tensor, before: Tensor, signs: Tensor, edge_weight: float, prior_weight: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Eq. 1 for K directions and N codes: edge_weight L_s - prior_weight L_c, where L_c > 0 is what a direction wants.
+
+    A positive weight means a lighter middle, as the paper's text says and its printed sign does not.
+
+    Args:
+        term: the reading of Eq. 1.
+        shifted: G(z + eps v), [K * N, 3, H, W], direction by direction.
+        edges: S(G(z)), [N, 1, H, W].
+        before: L_c of G(z), [N]: a constant, without which the curve says little.
+        signs: [K]: 1 = lighter, -1 = darker.
+        edge_weight: of L_s.
+        prior_weight: lambda.
+
+    Returns:
+        The loss, L_s, and the contrast gained, each [K, N].
+    """
+    k = len(signs)
+    edge_change = term.edge_change(shifted, edges.repeat(k, 1, 1, 1)).view(k, -1)  # L_s
+    contrast = (term.contrast(shifted).view(k, -1) - before) * signs[:, None]  # L_c
+    return edge_weight * edge_change - prior_weight * contrast, edge_change, contrast

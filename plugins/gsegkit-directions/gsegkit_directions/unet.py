@@ -19,6 +19,7 @@ from gsegkit.errors import ArtifactError, ContractError, DataError
 from gsegkit.images import to_images
 from gsegkit.interfaces import Segmenter
 from gsegkit.seeds import child_seed, isolated_rng
+from gsegkit.training import EpochOrder
 from gsegkit.types import IGNORE
 from gsegkit_directions.config_unet import UnetPaperConfig
 
@@ -82,13 +83,14 @@ class UnetPaper(Segmenter):
             self._build(dataset.classes, (int(height), int(width)), dataset.fit_rule)
         optimizer = torch.optim.Adam(self.parameters(), lr=config.lr)
         self.train()
+        order = EpochOrder(len(dataset), min(config.batch_size, len(dataset)), ctx.seed)
         for step in (loop := ctx.steps(config.steps, state={"segmenter": self, "optimizer": optimizer})):
-            images, masks, weights = self._batch(dataset, step, ctx)
+            images, masks, weights = self._batch(dataset, order.rows(step), ctx)
             drop = step >= round(config.decay_at * loop.planned)
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * (config.decay_factor if drop else 1.0)
             optimizer.zero_grad()
-            with torch.autocast(ctx.device.type, torch.bfloat16, enabled=config.amp == "bf16"):
+            with torch.autocast(ctx.device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
                 logits = self.logits(images)
             loss = cross_entropy(logits, masks, weights)
             loss.backward()
@@ -96,9 +98,10 @@ class UnetPaper(Segmenter):
             loop.log(loss=loss, lr=float(optimizer.param_groups[0]["lr"]))
         self.eval()
 
-    def _batch(self, dataset: LabelledDataset, step: int, ctx: RunContext) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Images, masks and weights of a step: a function of (seed, step), each epoch in an order of its own."""
-        rows = epoch_rows(len(dataset), min(self.config.batch_size, len(dataset)), step, ctx.seed)
+    def _batch(
+        self, dataset: LabelledDataset, rows: list[int], ctx: RunContext
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Images, masks and weights of these rows, some of them flipped."""
         pixels, masks = dataset.batch(rows)
         unknown = masks[(masks >= len(self.classes)) & (masks != IGNORE)]
         if unknown.numel():
@@ -113,16 +116,6 @@ class UnetPaper(Segmenter):
         if weights is not None:
             weights = torch.where(flipped, weights.flip(-1), weights).to(ctx.device)
         return to_images(pixels.to(ctx.device)), masks.to(ctx.device), weights
-
-
-def epoch_rows(count: int, batch_size: int, step: int, seed: int) -> list[int]:
-    """Rows of a step; a batch may reach over an epoch's end, so that none is short."""
-    first, last = step * batch_size, (step + 1) * batch_size
-    orders = {
-        epoch: torch.randperm(count, generator=torch.Generator().manual_seed(child_seed(seed, "order", epoch)))
-        for epoch in range(first // count, (last - 1) // count + 1)
-    }
-    return [int(orders[position // count][position % count]) for position in range(first, last)]
 
 
 def cross_entropy(logits: Tensor, masks: Tensor, weights: Tensor | None) -> Tensor:

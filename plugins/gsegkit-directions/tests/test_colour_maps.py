@@ -9,7 +9,7 @@ from gsegkit.errors import ArtifactError, ConfigError, ContractError, DataError
 from gsegkit.plugins import installed
 
 CONFIG = ColourMapsConfig()
-SMALL = {"num_random": 2, "num_pca": 0, "images": 8, "fit_images": 16}
+SMALL = {"num_random": 2, "num_pca": 0, "num_images": 8, "num_fit_images": 16}
 
 
 def build(**options):

@@ -13,7 +13,7 @@ from gsegkit.parts import save_part
 from gsegkit.plugins import installed
 
 SMALL = ["-o", "gen.size=32", "-o", "gen.num_classes=0", "-o", "extractor.num_random=2", "-o", "extractor.num_pca=0"]
-SMALL += ["-o", "extractor.images=16", "--quiet"]
+SMALL += ["-o", "extractor.num_images=16", "--quiet"]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_learned_directions_are_ranked_beside_the_others(command, context):
     ctx = context()
     registry = installed()
     toy = registry.build("generator", "toy", {"size": 32, "num_classes": 0})
-    learned = registry.build("extractor", "directions", {"steps": 100, "batch": 8})
+    learned = registry.build("extractor", "directions", {"steps": 100, "batch_size": 8})
     learned.fit(toy, ctx)
     save_part(learned, ctx.folder / "extractor", "extractor", "directions")
     done = command("score", "toy", *SMALL, "-o", "extractor.num_coordinates=0", "--learned", str(ctx.folder), "--json")
@@ -61,7 +61,7 @@ def test_learned_directions_are_ranked_beside_the_others(command, context):
 
 def test_bad_input(command, context):
     assert isinstance(command("score", "toy", "-o", "segmenter.steps=2").exception, ConfigError)
-    assert "did you mean 'images'" in str(command("score", "toy", "-o", "extractor.imagse=2").exception)
+    assert "did you mean 'num_images'" in str(command("score", "toy", "-o", "extractor.imagse=2").exception)
     ctx = context()
     native = installed().build("extractor", "native", {})
     native.classes = ("a", "b")

@@ -14,7 +14,7 @@ from gsegkit.errors import ArtifactError, CapabilityError, ContractError, DataEr
 from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import installed
 
-QUICK = {"steps": 60, "batch": 8}
+QUICK = {"steps": 60, "batch_size": 8}
 
 
 def build(**options):
@@ -71,12 +71,12 @@ def test_the_published_profiles_agree_on_the_sign(profile, disc, context):
 
 
 def test_reference_values():
-    config = build(profile="reference", steps=300, batch=32).config
+    config = build(profile="reference", steps=300, batch_size=32).config
     assert (config.edge_weight, config.prior_weight, config.lr) == (10.0, 2.0, 5e-3)
     assert (config.shift, config.jitter, config.mask_shift, config.shift_unit) == (2.0, 0.5, 5.0, "absolute")
     assert (config.level, config.clamp, config.max_edge_change) == ("zero", False, None)
     config = installed().build("extractor", "directions", {"profile": "paper"}).config
-    assert (config.reading, config.prior_weight, config.steps, config.batch) == ("printed", 5.0, 300, 32)
+    assert (config.reading, config.prior_weight, config.steps, config.batch_size) == ("printed", 5.0, 300, 32)
 
 
 def test_the_reference_jitter_has_the_step_length_of_the_study(context):
@@ -96,7 +96,7 @@ def test_the_reference_jitter_has_the_step_length_of_the_study(context):
 def test_one_step_is_that_of_a_plain_reading(disc, context):
     """Two full forward passes a direction, no reuse, no micro-batches, against the search's own step."""
     generator, ctx = disc(), context(batch_size=3)
-    options = {"profile": "reference", "steps": 1, "batch": 8, "jitter": 0.0, "lr": 1e-9}
+    options = {"profile": "reference", "steps": 1, "batch_size": 8, "jitter": 0.0, "lr": 1e-9}
     start = Search((4,), ctx).free.detach().clone()
     extractor, search = build(**options), Search((4,), ctx)
     extractor._measure_space(generator, ctx)
@@ -120,7 +120,7 @@ def test_one_step_is_that_of_a_plain_reading(disc, context):
 
 def test_classes_are_uniform_and_the_same_in_every_picture_of_a_code(disc, context):
     generator, ctx = disc(num_classes=5), context(batch_size=8)
-    fitted(generator, ctx, steps=2, batch=8)
+    fitted(generator, ctx, steps=2, batch_size=8)
     searching = [labels for labels in generator.calls if labels is not None and len(labels) == 16]
     assert searching
     for labels in searching:
@@ -154,7 +154,7 @@ def test_curves_and_figure_are_left_for_the_report(disc, context):
 
 
 def test_stopped_in_the_middle_it_ends_with_the_same_bits(disc, context):
-    whole = fitted(disc(), context("whole"), profile="reference", steps=12, batch=4)
+    whole = fitted(disc(), context("whole"), profile="reference", steps=12, batch_size=4)
     ctx = context("parts", checkpoint_seconds=0)
 
     def stop_soon(done, values):
@@ -163,10 +163,10 @@ def test_stopped_in_the_middle_it_ends_with_the_same_bits(disc, context):
 
     ctx.progress.advance = stop_soon
     with pytest.raises(InterruptedRunError):
-        fitted(disc(), ctx, profile="reference", steps=12, batch=4)
+        fitted(disc(), ctx, profile="reference", steps=12, batch_size=4)
     ctx.stop.clear()
     ctx.progress.advance = lambda done, values: None
-    parts = fitted(disc(), ctx, profile="reference", steps=12, batch=4)
+    parts = fitted(disc(), ctx, profile="reference", steps=12, batch_size=4)
     assert any("resumed after step 5" in text for _, text in ctx.progress.messages)
     assert torch.equal(whole.directions, parts.directions)
 
@@ -182,7 +182,7 @@ def test_micro_batches_only_round(disc, context):
 
 def test_toy_masks_of_both_and_of_one_direction(context):
     toy, ctx = Toy(ToyConfig(size=32)), context()
-    both = fitted(toy, ctx, steps=100, batch=16)
+    both = fitted(toy, ctx, steps=100, batch_size=16)
     seeds = ctx.seeds("test", 48)
     assert iou(both, toy, seeds) > 0.95
     assert both.found["cosine"] < -0.8

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from gsegkit_directions.ensemble import Ensemble
-from gsegkit_directions.unet import Unet, cross_entropy, epoch_rows
+from gsegkit_directions.unet import Unet, cross_entropy
 
 from gsegkit.context import read_metrics
 from gsegkit.dataset import MemoryDataset
@@ -54,13 +54,6 @@ def test_the_rate_drops_once(factor, last, context):
     ctx = context()
     build(steps=30, lr=1e-2, decay_at=0.5, decay_factor=factor).fit(squares(), ctx)
     assert [row["lr"] for row in read_metrics(ctx.folder / "metrics.jsonl")] == pytest.approx([1e-2, last, last])
-
-
-def test_every_epoch_holds_every_row_once():
-    seen = [row for step in range(5) for row in epoch_rows(10, 4, step, seed=1)]
-    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
-    assert seen[:10] != seen[10:]
-    assert epoch_rows(10, 4, 2, seed=1) == epoch_rows(10, 4, 2, seed=1) != epoch_rows(10, 4, 2, seed=2)
 
 
 def test_ignored_and_weightless_pixels_cost_nothing():

@@ -18,7 +18,7 @@ from gsegkit.interfaces import Edit, Generator
 MEASURED = 64  # pictures that every edit point is tried on
 CELLS = 8  # a picture is described by 8 x 8 cells
 BLUR = (7, 1.0)  # window and sigma over which colours are compared: texture is redrawn by the edit, too
-EDITS = ("zero", "rim")
+EDITS = ("zero", "border")
 
 
 def zero(activation: Tensor) -> Tensor:
@@ -26,15 +26,15 @@ def zero(activation: Tensor) -> Tensor:
     return torch.zeros_like(activation)
 
 
-def rim(activation: Tensor) -> Tensor:
-    """Everywhere what the map has on its rim, on average: [N, C, h, w], constant over h and w."""
+def border(activation: Tensor) -> Tensor:
+    """Everywhere what the map has on its border, on average: [N, C, h, w], constant over h and w."""
     inside = activation[:, :, 1:-1, 1:-1]
     n = activation.shape[-2] * activation.shape[-1] - inside.shape[-2] * inside.shape[-1]
     mean = (activation.sum(dim=(2, 3)) - inside.sum(dim=(2, 3))) / n
     return mean[:, :, None, None].expand_as(activation).contiguous()
 
 
-FUNCTIONS: Mapping[str, Edit] = {"zero": zero, "rim": rim}
+FUNCTIONS: Mapping[str, Edit] = {"zero": zero, "border": border}
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,12 @@ class Background:
 
     point: str
     edit: str
+
+    @classmethod
+    def parse(cls, name: str) -> Background:
+        """From `point:edit`, as an extractor's facts name it."""
+        point, _, edit = name.partition(":")
+        return cls(point, "border" if edit == "rim" else edit)  # "rim": its name in runs stored before
 
     @property
     def edits(self) -> dict[str, Edit]:
@@ -85,21 +91,21 @@ def choose(generator: Generator, background: str, edit: str, ctx: RunContext) ->
         names = (background,)
     edits = EDITS if edit == "auto" else (edit,)
     options = [Background(name, e) for name in names for e in edits]
-    unlike = dict(zip(options, _unlike_rim(generator, options, seeds, ctx.batch_size), strict=True))
+    unlike = dict(zip(options, _unlike_border(generator, options, seeds, ctx.batch_size), strict=True))
     return min(options, key=lambda b: unlike[b]), {f"{b.point}:{b.edit}": score for b, score in unlike.items()}
 
 
-# ---- ours: what is most like the rims of the pictures --------------------------------------------------------------
+# ---- ours: what is most like the borders of the images --------------------------------------------------------------
 
 
 @torch.no_grad()
-def _unlike_rim(generator: Generator, options: list[Background], seeds: Tensor, batch_size: int) -> list[float]:
-    """How far each option's pictures are from the rims of the pictures as they were: 0 = alike, 1 = unchanged."""
+def _unlike_border(generator: Generator, options: list[Background], seeds: Tensor, batch_size: int) -> list[float]:
+    """How far each option's pictures are from the borders of the images as they were: 0 = alike, 1 = unchanged."""
     own, edited = 0.0, [0.0] * len(options)
     for chunk in torch.split(seeds, batch_size):
         latents, labels = generator.latents(chunk), generator.labels(chunk)
         before = describe(generator.synthesize(latents, labels).images)
-        typical = rim_median(before)[:, :, None, None]
+        typical = border_median(before)[:, :, None, None]
         own += float((before - typical).square().sum(dim=1).mean(dim=(1, 2)).sum())
         for i, option in enumerate(options):
             after = describe(generator.synthesize(latents, labels, edits=option.edits).images)
@@ -116,7 +122,7 @@ def describe(images: Tensor) -> Tensor:
     return torch.cat([mean, spread, F.adaptive_avg_pool2d(edges.mean(dim=1, keepdim=True), CELLS)], dim=1)
 
 
-def rim_median(cells: Tensor) -> Tensor:
+def border_median(cells: Tensor) -> Tensor:
     """[N, C, 8, 8] -> [N, C]: the median over the outermost cells, since objects reach over a part of them."""
     mask = torch.ones(cells.shape[-2:], dtype=torch.bool, device=cells.device)
     mask[1:-1, 1:-1] = False

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gsegkit.config import Config
 
 #: What the paper and its released code share, and our default does differently.
 _PUBLISHED = {
     "steps": 1000,
-    "batch": 8,
+    "batch_size": 8,
     "lr": 2e-4,
     "adversarial_weight": 0.1,
     "foreground_area": 0.25,
@@ -21,13 +21,13 @@ _PUBLISHED = {
     "area_cost": 0.0,
     "disc_base": 32768,
     "disc_max": 512,
-    "r1": 10.0,
+    "r1_gamma": 10.0,
     "r1_interval": 16,
-    "ema": 0.99778,
+    "ema_decay": 0.99778,
     "keep": "last",
     "threshold": 0.9,
     "hard": True,
-    "turn": False,
+    "invert": False,
     "collapse": False,
 }
 
@@ -50,7 +50,7 @@ def _code(steps: int, weight: float, psi: float, lr: float = 2e-4, *, adversaria
     return {
         **_paper(steps, weight, psi, lr),
         "adversarial_weight": adversarial, "background_weight": least, "background_area": area, "same_z": True,
-        "background": edit, "ema": 0.0,
+        "background": edit, "ema_decay": 0.0,
     }  # fmt: skip
 
 
@@ -64,6 +64,10 @@ Profile = Literal[
 
 class Labels4FreeConfig(Config):
     """Options of the extractor `labels4free`."""
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "batch": "batch_size", "r1": "r1_gamma", "ema": "ema_decay", "turn": "invert", "grounds": "backgrounds",
+    }  # fmt: skip
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper-ffhq": _paper(1000, 1.2, 1.0, lsun=False),
@@ -82,7 +86,7 @@ class Labels4FreeConfig(Config):
 
     profile: Profile = Field("default", description="ours, or the values of paper or code for a data set")
     steps: int = Field(600, ge=1, description="training iterations")
-    batch: int = Field(8, ge=2, le=1024, description="images per iteration")
+    batch_size: int = Field(8, ge=2, le=1024, description="images per iteration")
     lr: float = Field(2e-3, gt=0, description="Adam's learning rate of the alpha network")
     lr_discriminator: float | None = Field(
         None, gt=0, description="Adam's learning rate of the discriminator; null = the same"
@@ -103,8 +107,8 @@ class Labels4FreeConfig(Config):
     background: str = Field(
         "auto", min_length=1, description="edit point; auto = images most like the border; gradient = paper"
     )
-    background_edit: Literal["auto", "zero", "rim"] = Field("auto", description="what the edit leaves of a map")
-    grounds: str | None = Field(None, description="folder of backgrounds to use instead of generated ones")
+    background_edit: Literal["auto", "zero", "border"] = Field("auto", description="what the edit leaves of a map")
+    backgrounds: str | None = Field(None, description="folder of backgrounds to use instead of generated ones")
     reals: Literal["auto", "samples"] = Field("auto", description="auto = the images given, else generated pictures")
     levels: int = Field(6, ge=1, le=12, description="maximum number of resolutions, from the largest down")
     select: Literal["ssim", "all"] = Field("ssim", description="ssim: omit levels by the paper's tRGB analysis")
@@ -112,15 +116,20 @@ class Labels4FreeConfig(Config):
         None, ge=4, description="discriminator: channels at r pixels are base / r; null = 8 sides, 512 at least"
     )
     disc_max: int = Field(64, ge=1, le=1024, description="upper limit of the channels")
-    r1: float = Field(10.0, ge=0, description="gamma of the gradient penalty on real pictures")
+    r1_gamma: float = Field(10.0, ge=0, description="gamma of the gradient penalty on real pictures")
     r1_interval: int = Field(16, ge=1, description="iterations between two penalties")
-    ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged alpha network, which is the result")
+    ema_decay: float = Field(0.99, ge=0, lt=1, description="decay of the averaged alpha network, which is the result")
     snapshot: int = Field(50, ge=1, description="iterations between two checks of the masks")
     keep: Literal["best", "last"] = Field("best", description="which snapshot is the result")
-    turn: bool = Field(True, description="invert masks that show the background")
+    invert: bool = Field(True, description="invert masks that show the background")
     collapse: bool = Field(True, description="stop early when the masks have collapsed")
     threshold: float = Field(0.5, gt=0, lt=1, description="alpha above which a pixel is foreground")
     hard: bool = Field(False, description="probabilities are 0 or 1")
+
+    @field_validator("background_edit", mode="before")
+    @classmethod
+    def _edit(cls, edit: Any) -> Any:
+        return {"rim": "border"}.get(edit, edit)  # its name in runs stored before
 
     @model_validator(mode="after")
     def _check_window(self) -> Labels4FreeConfig:

@@ -1,7 +1,7 @@
 """Extractor `labels4free`: an alpha network on the features of a frozen generator.
 
 Abdal, Zhu, Mitra, Wonka, Labels4Free: Unsupervised Segmentation Using StyleGAN, ICCV 2021. The alpha network cuts the
-object out of a generated picture, the cut is put on the ground of another picture, and a discriminator that starts
+object out of a generated picture, the cut is put on the background of another image, and a discriminator that starts
 from nothing must not be able to tell the result from real pictures. Only what belongs to the object can stay.
 
 Symbols as in the paper: G generator, G_bg background generator, A alpha network, M = A(z) mask, D discriminator,
@@ -11,14 +11,11 @@ least areas, psi truncation.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
@@ -28,23 +25,18 @@ from gsegkit.interfaces import Generator, MaskExtractor
 from gsegkit.seeds import isolated_rng
 from gsegkit.taps import frozen
 from gsegkit.types import GeneratedBatch, GeneratorInfo, MaskBatch
-from gsegkit_labels4free.background import MEASURED, Background, area_of, choose, difference, separation
+from gsegkit_labels4free.background import MEASURED, Background, area_of, choose, difference
+from gsegkit_labels4free.banks import Bank, load_bank, sample_bank
 from gsegkit_labels4free.config import Labels4FreeConfig
 from gsegkit_labels4free.figures import ROWS, SHOWN, composite_rows
-from gsegkit_labels4free.grounds import Bank, load_bank, sample_bank
 from gsegkit_labels4free.networks import AlphaNetwork, Discriminator, Level
 from gsegkit_labels4free.taps import levels_of, select_levels
+from gsegkit_labels4free.training import COLLAPSED, MEAN_LATENTS, UNSEEN, Best, Setting, Training
 
 CLASSES = ("background", "foreground")
-BETAS = (0.0, 0.99)  # of Adam, for A and D
-MEAN_LATENTS = 4096  # latents that the centre of truncation is the mean of
-UNSEEN = -2.0  # below every separation
-COLLAPSED = (0.02, 0.98)  # mean area beyond which a mask says nothing
 PATIENCE = 4  # snapshots in a row with collapsed masks that end the training
 LEAST_BASE = 512  # of the discriminator's width, when none is given
-WARM_UP = 10  # iterations in which the averaged network follows faster
 WEAK = 0.1  # separation below which the result is doubtful
-INVERTED = -0.1  # separation below which the masks show the ground instead of the object
 
 
 class Labels4Free(MaskExtractor):
@@ -121,7 +113,7 @@ class Labels4Free(MaskExtractor):
             background_area=background_area,
             mean=_mean_latent(generator, ctx) if config.psi < 1 else None,
             reals=sample_bank(generator, ctx) if reals is None else reals,
-            grounds=None if config.grounds is None else Bank.of_folder(config.grounds, info, ctx),
+            backgrounds=None if config.backgrounds is None else Bank.of_folder(config.backgrounds, info, ctx),
         )
 
     def _window(self, generator: Generator, background: Background, ctx: RunContext) -> tuple[float, float]:
@@ -140,18 +132,20 @@ class Labels4Free(MaskExtractor):
         with isolated_rng(ctx.seed):
             alpha = AlphaNetwork(self.alpha_levels, *self.size).to(ctx.device)
             base = config.disc_base or max(LEAST_BASE, 8 * min(self.size))
-            judge = Discriminator(*self.size, base, config.disc_max).to(ctx.device)
-        judge.to(memory_format=torch.channels_last)
+            discriminator = Discriminator(*self.size, base, config.disc_max).to(ctx.device)
+        discriminator.to(memory_format=torch.channels_last)
         best = Best(alpha)
+        training = Training(
+            config, self.alpha_levels, generator, setting, ctx, alpha=alpha, discriminator=discriminator, best=best
+        )
         state: dict[str, Any] = {
             "alpha": alpha,
-            "average": copy.deepcopy(alpha).requires_grad_(False),
-            "judge": judge,
-            "adam_alpha": torch.optim.Adam(alpha.parameters(), lr=config.lr, betas=BETAS),
-            "adam_judge": torch.optim.Adam(judge.parameters(), lr=config.lr_discriminator or config.lr, betas=BETAS),
+            "average": training.A_ema,
+            "judge": discriminator,  # names of checkpoints do not change
+            "adam_alpha": training.adam_A,
+            "adam_judge": training.adam_D,
             "best": best,
         }
-        training = Training(self, generator, setting, ctx, **state)
         loop = ctx.steps(config.steps, state=state, name="labels4free")
         for step in loop:
             loop.log(**training.step(step))
@@ -225,10 +219,10 @@ class Labels4Free(MaskExtractor):
 
     @torch.no_grad()
     def emptied(self, batch: GeneratedBatch, generator: Generator) -> Tensor:
-        """The batch's pictures by the background generator, [N, 3, H, W] float32: grounds without objects."""
+        """The batch's pictures by the background generator, [N, 3, H, W] float32: backgrounds without objects."""
         if "background" not in self.found:
             raise _unfitted()
-        background = Background(*self.found["background"].split(":"))
+        background = Background.parse(self.found["background"])
         return generator.synthesize(batch.latents, batch.labels, edits=background.edits).images
 
     @torch.no_grad()
@@ -263,189 +257,8 @@ class Labels4Free(MaskExtractor):
             self.alpha = AlphaNetwork(self.alpha_levels, *self.size).to(self.device)
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What is fixed during a training.
-
-    Attributes:
-        background: G_bg.
-        foreground_area, background_area: phi_1 and phi_2.
-        mean: latent that truncation pulls to, [*latent_shape]; None = no truncation.
-        reals: pictures that D takes for real.
-        grounds: pictures in place of G_bg's; None = G_bg's.
-    """
-
-    background: Background
-    foreground_area: float
-    background_area: float
-    mean: Tensor | None
-    reals: Bank
-    grounds: Bank | None
-
-
-class Best(nn.Module):
-    """The averaged alpha network of the best snapshot so far.
-
-    Attributes:
-        score: its separation; UNSEEN = none yet.
-        step, area: its iteration and mean area.
-        collapsed: snapshots in a row whose masks are all or nothing.
-    """
-
-    score: Tensor
-    step: Tensor
-    area: Tensor
-    collapsed: Tensor
-
-    def __init__(self, network: AlphaNetwork) -> None:
-        super().__init__()
-        self.network = copy.deepcopy(network).requires_grad_(False)
-        self.register_buffer("score", torch.tensor(UNSEEN))
-        self.register_buffer("area", torch.tensor(0.0))
-        self.register_buffer("step", torch.tensor(0))
-        self.register_buffer("collapsed", torch.tensor(0))
-
-    def see(self, network: AlphaNetwork, score: float, area: float, step: int, take: bool) -> None:
-        """Note a snapshot; `take` it whatever its score, or if it is the best."""
-        low, high = COLLAPSED
-        good = low <= area <= high
-        self.collapsed.fill_(0 if good else int(self.collapsed) + 1)
-        if (good and (take or score > float(self.score))) or float(self.score) == UNSEEN:
-            self.network.load_state_dict(network.state_dict())
-            self.score.fill_(score if good else UNSEEN)
-            self.area.fill_(area)
-            self.step.fill_(step)
-
-
-class Training:
-    """One iteration, and one look at the masks."""
-
-    def __init__(
-        self,
-        extractor: Labels4Free,
-        generator: Generator,
-        setting: Setting,
-        ctx: RunContext,
-        *,
-        alpha: AlphaNetwork,
-        average: AlphaNetwork,
-        judge: Discriminator,
-        adam_alpha: torch.optim.Adam,
-        adam_judge: torch.optim.Adam,
-        best: Best,
-    ) -> None:
-        self.config, self.generator, self.setting, self.ctx = extractor.config, generator, setting, ctx
-        self.A, self.A_ema, self.D = alpha, average, judge
-        self.adam_A, self.adam_D, self.best = adam_alpha, adam_judge, best
-        self.names = tuple(name for level in extractor.alpha_levels for name in level.names)
-
-    def step(self, step: int) -> dict[str, Tensor]:
-        """Update D, then A, on the same composites; numbers to log."""
-        foregrounds, grounds = self.layers(step)
-        M = self.A(foregrounds.features)  # [N,1,H,W]
-        composites = M * foregrounds.images + (1 - M) * grounds  # Eq. 1
-        # The generators are frozen and D's update does not move A: one set of features serves both updates.
-        loss_D = self._judge_step(step, composites.detach())
-        loss_A, area = self._alpha_step(composites, M)
-        self._average(step)
-        return {"loss_D": loss_D, "loss_A": loss_A, "area": area}
-
-    @torch.no_grad()
-    def layers(self, step: int) -> tuple[GeneratedBatch, Tensor]:
-        """Foregrounds G(w) with features, and grounds G_bg(w') [N, 3, H, W]."""
-        config, G = self.config, self.generator
-        n = config.batch
-        seeds = self.ctx.seeds("fit", 2 * n, MEAN_LATENTS + 2 * step * n)
-        w, labels = G.latents(seeds[:n]), G.labels(seeds[:n])
-        truncated = w if self.setting.mean is None else torch.lerp(self.setting.mean, w, config.psi)
-        foregrounds = G.synthesize(truncated, labels, features=self.names)
-        if self.setting.grounds is not None:
-            return foregrounds, self.setting.grounds.draw(n, self.ctx.device)
-        # differs from the released code: it gives both generators the same z; the paper draws z' for itself
-        other = seeds[:n] if config.same_z else seeds[n:]
-        edits = self.setting.background.edits
-        return foregrounds, G.synthesize(G.latents(other), G.labels(other), edits=edits).images
-
-    def _judge_step(self, step: int, composites: Tensor) -> Tensor:
-        """softplus(D(composite)) + softplus(-D(real)), and R1 every `r1_interval` iterations, that much stronger."""
-        config = self.config
-        reals = self.setting.reals.draw(config.batch, self.ctx.device)
-        with self._half():
-            loss = F.softplus(self.D(composites)).mean() + F.softplus(-self.D(reals)).mean()
-        total = loss
-        if config.r1 and step % config.r1_interval == 0:
-            x = reals.requires_grad_()
-            (gradient,) = torch.autograd.grad(self.D(x).sum(), x, create_graph=True)
-            penalty = gradient.square().sum(dim=(1, 2, 3)).mean()
-            total = loss + config.r1 / 2 * config.r1_interval * penalty
-        _update(self.adam_D, total)
-        return loss.detach()
-
-    def _alpha_step(self, composites: Tensor, M: Tensor) -> tuple[Tensor, Tensor]:
-        config, setting = self.config, self.setting
-        self.D.requires_grad_(False)
-        with self._half():
-            adversarial = F.softplus(-self.D(composites)).mean()  # non-saturating
-        self.D.requires_grad_(True)
-        area = M.mean(dim=(1, 2, 3))  # [N]
-        B = torch.minimum(M, 1 - M).mean()
-        C = F.relu(setting.foreground_area - area).mean()
-        E = F.relu(setting.background_area - (1 - area)).mean()
-        loss = (
-            config.adversarial_weight * adversarial
-            + config.binary_weight * B  # lambda_1
-            + config.foreground_weight * C  # lambda_2
-            + config.background_weight * E
-            # differs from the paper: M = 1 is always the safest answer to D, so masks grow until E(M) stops them;
-            # with a small price on every pixel, only what D would miss stays
-            + config.area_cost * area.mean()
-        )
-        _update(self.adam_A, loss)
-        return loss.detach(), area.detach().mean()
-
-    @torch.no_grad()
-    def _average(self, step: int) -> None:
-        """The running mean of A; the released code keeps one, too, but never uses it."""
-        decay = min(self.config.ema, (1 + step) / (WARM_UP + step))
-        for mean, value in zip(self.A_ema.parameters(), self.A.parameters(), strict=True):
-            mean.lerp_(value, 1 - decay)
-
-    @torch.no_grad()
-    def look(self, step: int) -> None:
-        """Score the averaged network on pictures that training never sees, and keep it if it is the best.
-
-        An alpha network that started the wrong way round, and has made up its mind, is turned over.
-        """
-        scores, areas = [], []
-        for seeds in self.ctx.batches("validation", MEASURED):
-            batch = self.generator.sample(seeds, features=self.names)
-            mask = (self.A_ema(batch.features)[:, 0] > self.config.threshold).float()
-            emptied = self.generator.synthesize(batch.latents, batch.labels, edits=self.setting.background.edits)
-            scores.append(separation(difference(batch.images, emptied.images), mask))
-            areas.append(mask.mean(dim=(1, 2)))
-        score, area = float(torch.cat(scores).mean()), float(torch.cat(areas).mean())
-        self.best.see(self.A_ema, score, area, step, take=self.config.keep == "last")
-        # differs from the paper: what the background generator takes away is the object, so M is the wrong way round
-        if self.config.turn and score < INVERTED:
-            self.ctx.info(f"labels4free: masks of iteration {step} showed the ground (separation {score:.2f}): turned")
-            for network in (self.A, self.A_ema):
-                network.turn()
-            for parameter in self.A.alpha.parameters():
-                self.adam_A.state[parameter]["exp_avg"].neg_()
-
-    def _half(self) -> torch.autocast:
-        """bfloat16 where it pays: on a GPU."""
-        return torch.autocast(self.ctx.device.type, torch.bfloat16, enabled=self.ctx.device.type == "cuda")
-
-
 def _unfitted() -> ArtifactError:
     return ArtifactError("the extractor 'labels4free' was not fitted", "fit() it, or load a fitted one")
-
-
-def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
 
 
 @torch.no_grad()

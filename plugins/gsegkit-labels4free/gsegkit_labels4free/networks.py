@@ -75,7 +75,7 @@ class AlphaNetwork(nn.Module):
         assert carried is not None
         return torch.sigmoid(self.alpha(upsample(carried, self.size)))
 
-    def turn(self) -> None:
+    def invert(self) -> None:
         """From now on 1 - alpha."""
         with torch.no_grad():
             for parameter in self.alpha.parameters():
@@ -90,9 +90,9 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class Discriminator(nn.Module):
-    """D, the weak judge: StyleGAN2's residual discriminator with equalised weights; images -> logits [N].
+    """D, deliberately weak: StyleGAN2's residual discriminator with equalised weights; images -> logits [N].
 
-    Trained from scratch, so that it does not yet know how light and shadow tie an object to its ground (Sec. 3.3 a).
+    Trained from scratch, so that it does not yet know how light and shadow tie object and background (Sec. 3.3 a).
 
     Args:
         height, width: of the images.

@@ -5,13 +5,13 @@ import torch
 from gsegkit_labels4free.background import (
     Background,
     area_of,
+    border,
+    border_median,
     candidates,
     choose,
     describe,
     difference,
     gradient_norms,
-    rim,
-    rim_median,
     separation,
     zero,
 )
@@ -32,7 +32,7 @@ def test_rim_takes_the_mean_of_the_outermost_values():
     maps = torch.zeros(1, 2, 4, 5)
     maps[0, 0, 1:-1, 1:-1] = 100  # the inside does not count
     maps[0, 1, 0] = 7  # one of the two long sides: 5 of 14 values
-    filled = rim(maps)
+    filled = border(maps)
     assert torch.allclose(filled[0, 0], torch.zeros(4, 5))
     assert torch.allclose(filled[0, 1], torch.full((4, 5), 7 * 5 / 14))
     assert bool((zero(maps) == 0).all())
@@ -40,15 +40,17 @@ def test_rim_takes_the_mean_of_the_outermost_values():
 
 def test_rim_of_maps_that_are_nothing_but_rim():
     maps = torch.arange(8.0).view(1, 1, 2, 4)
-    assert torch.allclose(rim(maps), torch.full((1, 1, 2, 4), 3.5))
-    assert torch.allclose(rim(maps[:, :, :1]), torch.full((1, 1, 1, 4), 1.5))
+    assert torch.allclose(border(maps), torch.full((1, 1, 2, 4), 3.5))
+    assert torch.allclose(border(maps[:, :, :1]), torch.full((1, 1, 1, 4), 1.5))
 
 
 def test_the_toys_object_is_found_by_the_rim_rule(ctx):
     chosen, scores = choose(Toy(ToyConfig()), "auto", "auto", ctx)
     assert chosen.point == "object"
-    assert set(scores) == {f"{p}:{e}" for p in ("object", "background") for e in ("zero", "rim")}
-    assert max(scores["object:zero"], scores["object:rim"]) < min(scores["background:zero"], scores["background:rim"])
+    assert set(scores) == {f"{p}:{e}" for p in ("object", "background") for e in ("zero", "border")}
+    assert max(scores["object:zero"], scores["object:border"]) < min(
+        scores["background:zero"], scores["background:border"]
+    )
 
 
 def test_a_named_point_and_edit_are_taken(ctx):
@@ -116,7 +118,7 @@ def test_the_rims_median_forgets_what_covers_less_than_half_of_it():
     cells = torch.zeros(1, 1, 8, 8)
     cells[:, :, :, 3:5] = 9  # an object from top to bottom: 4 of the 28 outer cells
     cells[:, :, 2:6, 2:6] = 9
-    assert float(rim_median(cells)) == 0
+    assert float(border_median(cells)) == 0
 
 
 def test_separation_is_1_for_the_part_that_changes_and_0_for_nothing_and_all():

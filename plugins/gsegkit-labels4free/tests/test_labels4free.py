@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from gsegkit_labels4free.banks import Bank, load_bank
 from gsegkit_labels4free.config import Labels4FreeConfig
-from gsegkit_labels4free.grounds import Bank, load_bank
-from gsegkit_labels4free.labels4free import Best, Labels4Free, Training
+from gsegkit_labels4free.labels4free import Labels4Free
 from gsegkit_labels4free.networks import AlphaNetwork, Discriminator, Level
+from gsegkit_labels4free.training import Best, Training
 
 from gsegkit.builtin.config import ToyConfig
 from gsegkit.builtin.toy import Toy
@@ -16,6 +17,7 @@ from gsegkit.errors import ArtifactError, ConfigError, ContractError, DataError,
 from gsegkit.images import to_pixels, write_png
 from gsegkit.progress import Progress
 from gsegkit.storage import read_json
+from gsegkit.training import ImageBank
 from gsegkit.types import GeneratedBatch
 
 SMALL = {"disc_base": 256, "disc_max": 16}  # too small to learn anything, but fast
@@ -163,7 +165,7 @@ def test_grounds_of_a_folder_replace_the_background_generator(toy, ctx, tmp_path
     write_png(tmp_path / "grounds" / "0.png", torch.full((3, 40, 40), 10, dtype=torch.uint8))
     for i in range(1, 16):
         write_png(tmp_path / "grounds" / f"{i}.png", torch.full((3, 40, 40), 10, dtype=torch.uint8))
-    _, grounds = layers_of(toy, ctx, grounds=str(tmp_path / "grounds"))
+    _, grounds = layers_of(toy, ctx, backgrounds=str(tmp_path / "grounds"))
     assert torch.allclose(grounds, torch.full_like(grounds, 10 / 127.5 - 1))
 
 
@@ -171,13 +173,8 @@ def training_of(toy, ctx, **options):
     extractor = Labels4Free(Labels4FreeConfig(**SMALL, **options))
     setting = extractor._prepare(toy, ctx, None)
     torch.manual_seed(0)
-    alpha, judge = AlphaNetwork(extractor.alpha_levels, *extractor.size), Discriminator(32, 32, 256, 16)
-    adams = {
-        f"adam_{name}": torch.optim.Adam(part.parameters(), lr=1e-3)
-        for name, part in (("alpha", alpha), ("judge", judge))
-    }
-    average = AlphaNetwork(extractor.alpha_levels, *extractor.size).requires_grad_(False)
-    return Training(extractor, toy, setting, ctx, alpha=alpha, average=average, judge=judge, best=Best(alpha), **adams)
+    alpha, discriminator = AlphaNetwork(extractor.alpha_levels, *extractor.size), Discriminator(32, 32, 256, 16)
+    return Training(extractor.config, extractor.alpha_levels, toy, setting, ctx, alpha, discriminator, Best(alpha))
 
 
 def moved(network, before):
@@ -189,14 +186,14 @@ def test_the_judges_update_moves_the_judge_alone_and_alphas_alpha_alone(toy, ctx
     foregrounds, grounds = training.layers(0)
     mask = training.A(foregrounds.features)
     composites = mask * foregrounds.images + (1 - mask) * grounds
-    alpha, judge = ([p.detach().clone() for p in net.parameters()] for net in (training.A, training.D))
-    training._judge_step(0, composites.detach())
-    assert moved(training.D, judge)
+    alpha, discriminator = ([p.detach().clone() for p in net.parameters()] for net in (training.A, training.D))
+    training._discriminator_step(0, composites.detach())
+    assert moved(training.D, discriminator)
     assert not moved(training.A, alpha)
-    judge = [p.detach().clone() for p in training.D.parameters()]
+    discriminator = [p.detach().clone() for p in training.D.parameters()]
     training._alpha_step(composites, mask)
     assert moved(training.A, alpha)
-    assert not moved(training.D, judge)
+    assert not moved(training.D, discriminator)
     assert all(p.requires_grad for p in training.D.parameters())
 
 
@@ -318,7 +315,7 @@ def test_every_profile_is_valid_and_says_what_the_paper_says():
         assert config.threshold == 0.9
     cat = build_config(Labels4FreeConfig, {"profile": "paper-cat"}, "extractor")
     assert (cat.steps, cat.binary_weight, cat.foreground_weight, cat.psi) == (900, 3, 3, 0.5)
-    assert (cat.lr, cat.adversarial_weight, cat.batch, cat.foreground_area) == (2e-4, 0.1, 8, 0.25)
+    assert (cat.lr, cat.adversarial_weight, cat.batch_size, cat.foreground_area) == (2e-4, 0.1, 8, 0.25)
     assert build_config(Labels4FreeConfig, {"profile": "paper-ffhq"}, "extractor").foreground_weight == 0
     car = build_config(Labels4FreeConfig, {"profile": "one-gpu-car"}, "extractor")
     assert (car.background_weight, car.background_area, car.background) == (40, 0.75, "b4.const")
@@ -333,23 +330,23 @@ def test_pictures_of_another_size_are_refused(toy, ctx, tmp_path):
     assert not (ctx.folder / "component.json").exists()
 
 
-def test_pictures_that_nobody_fitted_are_refused(toy, ctx, tmp_path):
-    other = Toy(ToyConfig(size=40))
-    images = photographs(tmp_path / "pictures", other, size=None)
+def test_photographs_of_another_size_are_fitted_unless_they_were_fitted_to_a_third(toy, ctx, tmp_path):
+    images = photographs(tmp_path / "pictures", Toy(ToyConfig(size=40)), size=None)
+    assert load_bank(images, (32, 32), ctx).draw(2).shape == (2, 3, 32, 32)
     with pytest.raises(DataError, match="40 x 40"):
-        load_bank(images, (32, 32), ctx)
+        load_bank(images.fitted((40, 40)), (32, 32), ctx)
 
 
 def test_too_few_pictures_are_refused_with_a_way_out(toy, ctx, tmp_path):
-    with pytest.raises(DataError, match="15 real pictures are too few") as error:
+    with pytest.raises(DataError, match="15 photographs are too few") as error:
         load_bank(photographs(tmp_path / "pictures", toy, count=15), (32, 32), ctx)
-    assert "generated images" in error.value.hint
+    assert "at least 16" in error.value.hint
 
 
 def test_grey_photographs_are_read_as_colours_and_damaged_ones_named(toy, ctx, tmp_path):
     images = photographs(tmp_path / "pictures", toy, count=17)
     write_png(tmp_path / "pictures" / "0.png", torch.full((32, 32), 77, dtype=torch.uint8))
-    assert load_bank(images, (32, 32), ctx).pixels.shape == (17, 3, 32, 32)
+    assert load_bank(images, (32, 32), ctx).images.batch(range(17)).shape == (17, 3, 32, 32)
     (tmp_path / "pictures" / "3.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"3\.png"):
         load_bank(images, (32, 32), ctx)
@@ -359,9 +356,9 @@ def test_a_bank_mirrors_half_of_what_it_draws():
     pixels = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
     pixels[..., 0] = 255
     torch.manual_seed(0)
-    drawn = Bank(pixels, mirror=True).draw(400, torch.device("cpu"))
+    drawn = Bank(ImageBank.of_pixels(pixels), mirror=True).draw(400)
     assert 0.4 < float((drawn[:, 0, 0, 0] > 0).float().mean()) < 0.6
-    assert bool((Bank(pixels, mirror=False).draw(9, torch.device("cpu"))[..., 0] == 1).all())
+    assert bool((Bank(ImageBank.of_pixels(pixels), mirror=False).draw(9)[..., 0] == 1).all())
 
 
 def test_facts_are_json_and_name_what_was_chosen(toy, ctx):

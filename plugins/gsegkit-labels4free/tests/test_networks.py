@@ -83,9 +83,9 @@ def test_upsampling_leaves_maps_of_the_right_size_alone():
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 128), (40, 40)])
 def test_the_discriminator_judges_pictures_of_any_size(size):
     torch.manual_seed(0)
-    judge = Discriminator(*size, base=64, most=8)
+    discriminator = Discriminator(*size, base=64, most=8)
     images = torch.randn(6, 3, *size, requires_grad=True)
-    logits = judge(images)
+    logits = discriminator(images)
     assert logits.shape == (6,)
     (gradient,) = torch.autograd.grad(logits.sum(), images)
     assert bool(gradient.abs().sum() > 0)
@@ -110,5 +110,5 @@ def test_spread_is_0_for_equal_samples_and_1_for_samples_a_deviation_apart():
 def test_a_turned_network_says_1_minus_alpha():
     network, features = small()
     before = network(features)
-    network.turn()
+    network.invert()
     assert torch.allclose(network(features), 1 - before, atol=1e-6)

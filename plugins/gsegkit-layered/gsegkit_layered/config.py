@@ -24,7 +24,7 @@ class Widths:
         parent: maps that the mask is read from.
         child: maps that the object's colours are read from.
         residuals: residual blocks in each of the two stages.
-        critic: of the discriminator, from the image down to 4 px.
+        discriminator: of the discriminator, from the image down to 4 px.
         top: of the discriminator's last convolution.
     """
 
@@ -32,7 +32,7 @@ class Widths:
     parent: int
     child: int
     residuals: int
-    critic: tuple[int, ...]
+    discriminator: tuple[int, ...]
     top: int
 
 
@@ -62,7 +62,7 @@ _PAPER: Mapping[str, Any] = {
     "smooth_weight": 0.0,
     "num_images": 1_000_000,  # C.1
     "round_images": 2_000_000,  # C.2; whether per round or in all is not said
-    "batch": 32,  # PerturbGAN's and ILSGAN's [code]
+    "batch_size": 32,  # PerturbGAN's and ILSGAN's [code]
     "lr_generator": 2e-4,  # FineGAN's [code]
     "lr_discriminator": 2e-4,
     "beta1": 0.5,
@@ -91,6 +91,8 @@ _PROFILES: Mapping[str, Mapping[str, Any]] = {
 class TrainConfig(Config):
     """Options that both generators share."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"batch": "batch_size", "ema": "ema_decay", "precision": "dtype"}
+
     weights: str = Field("none", description="zoo name, folder of a part or run, or none = random")
     resolution: Literal[32, 64, 128] = Field(32, description="image side in pixels")
     network: Literal["small", "paper"] = Field(
@@ -102,13 +104,13 @@ class TrainConfig(Config):
 
     num_images: int = Field(120_000, ge=1, le=10**9, description="real images shown in the first round")
     round_images: int = Field(60_000, ge=1, le=10**9, description="real images shown in each later round")
-    batch: int = Field(64, ge=2, le=4096, description="images per step")
+    batch_size: int = Field(64, ge=2, le=4096, description="images per step")
     lr_generator: float = Field(6e-4, gt=0, le=1, description="Adam's learning rate, generators and heads")
     lr_discriminator: float = Field(8e-4, gt=0, le=1, description="Adam's learning rate, discriminator")
     beta1: float = Field(0.0, ge=0, lt=1, description="Adam's first decay rate")
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's second decay rate")
-    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, which are the result")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, which are the result")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the networks in training; auto = bfloat16 where the hardware has it"
     )
 

@@ -65,10 +65,10 @@ class _LayeredGenerator(TrainableGenerator):
         with isolated_rng(seed):
             start = (self.config.mask_bias, self.config.centre)
             net = LayeredNet(prior.z_dim, prior.mask_dim, prior.colour_dim, widths, *start)
-            critic = Discriminator(widths)
+            discriminator = Discriminator(widths)
             q_image = Head(widths.top, prior.colour_dim) if prior.colour_dim else None
             q_mask = MaskHead(widths, prior.mask_dim) if prior.mask_dim else None
-        self.average, self.discriminator = net.to(device), critic.to(device)
+        self.average, self.discriminator = net.to(device), discriminator.to(device)
         self.q_image = None if q_image is None else q_image.to(device)
         self.q_mask = None if q_mask is None else q_mask.to(device)
         self.taps = Taps(net.taps())
@@ -146,7 +146,7 @@ class _LayeredGenerator(TrainableGenerator):
     # ---- training ------------------------------------------------------------------------------------------------
 
     def fit(self, images: UnlabelledImages, ctx: RunContext, *, segmenter: Segmenter | None = None) -> None:
-        """Train from random weights; with a segmenter, go on from the present ones (Algorithm 1, a later round)."""
+        """Train from random weights; with a segmenter, continue from the present ones (Algorithm 1, a later round)."""
         photos = Photos(images, self.config, ctx, self.device)
         if segmenter is None or not int(self.seen):
             self._set_networks(child_seed(ctx.seed, "weights"))
@@ -169,7 +169,7 @@ class _LayeredGenerator(TrainableGenerator):
     def _finish(self, shown: int, ctx: RunContext) -> None:
         self.seen += shown
         with isolated_rng(child_seed(ctx.seed, "settle")):
-            settle(self.average, self.prior, ctx.limit(self.config.settle_batches), self.config.batch)
+            settle(self.average, self.prior, ctx.limit(self.config.settle_batches), self.config.batch_size)
         self.eval()
         self._after(ctx)
 

@@ -9,9 +9,9 @@ _KIT = {
     "z_dim": 6,
     "num_images": 12,
     "round_images": 8,
-    "batch": 4,
+    "batch_size": 4,
     "min_images": 2,
-    "precision": "float32",
+    "dtype": "float32",
     "settle_batches": 2,
 }
 

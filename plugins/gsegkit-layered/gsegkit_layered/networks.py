@@ -235,7 +235,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, widths: Widths) -> None:
         super().__init__()
-        self.backbone = Backbone(3, widths.critic, widths.top, spectral=True)
+        self.backbone = Backbone(3, widths.discriminator, widths.top, spectral=True)
         self.head = spectral_norm(nn.Conv2d(widths.top, 1, 4))
         initialise(self)
 
@@ -266,7 +266,7 @@ class MaskHead(nn.Module):
 
     def __init__(self, widths: Widths, outputs: int) -> None:
         super().__init__()
-        channels = tuple(max(8, width // 2) for width in widths.critic)
+        channels = tuple(max(8, width // 2) for width in widths.discriminator)
         self.backbone = Backbone(1, channels, max(8, widths.top // 2), spectral=False)
         self.head = Head(max(8, widths.top // 2), outputs)
         initialise(self.backbone)

@@ -20,6 +20,7 @@ from gsegkit.context import RunContext, Stateful
 from gsegkit.errors import DivergedError
 from gsegkit.interfaces import Segmenter
 from gsegkit.taps import frozen
+from gsegkit.training import WeightAverage, descend, rising_decay
 from gsegkit_layered.codes import Prior
 from gsegkit_layered.composition import Perturbation, perturbed
 from gsegkit_layered.config import TrainConfig
@@ -81,6 +82,7 @@ class Trainer:
         self.photos, self.ctx, self.seen, self.segmenter = photos, ctx, seen, segmenter
         self.D, self.average = networks.discriminator, networks.average
         self.G = copy.deepcopy(networks.average).train().requires_grad_(True)
+        self.averaging = WeightAverage(self.G, into=networks.average)
         self.device = next(self.G.parameters()).device
         heads = [q for q in (networks.q_image, networks.q_mask) if q is not None]
         for module in (self.D, *heads):
@@ -91,10 +93,10 @@ class Trainer:
         self.adam_D = _adam(self.D.parameters(), config.lr_discriminator, config)
         self.watch = Watch(config.patience)
         self.good = LastGood(networks.named())
-        self.half = _half(config.precision, self.device)
+        self.half = _half(config.dtype, self.device)
 
     def run(self) -> int:
-        """Train to the end, or on from the last checkpoint; the number of real images shown in this round.
+        """Train to the end, from the last checkpoint if there is one; the number of real images shown in this round.
 
         Raises:
             DivergedError: a number became non-finite; the networks hold the last good state.
@@ -108,8 +110,8 @@ class Trainer:
             "watch": self.watch,
             "good": self.good,
         }
-        loop = self.ctx.steps(-(-images // self.config.batch), state=state, name="training the layered GAN")
-        shown = loop.total * self.config.batch
+        loop = self.ctx.steps(-(-images // self.config.batch_size), state=state, name="training the layered GAN")
+        shown = loop.total * self.config.batch_size
         try:
             with nullcontext() if self.segmenter is None else frozen(self.segmenter):
                 for step in loop:
@@ -123,14 +125,14 @@ class Trainer:
                 "lower gen.lr_generator and gen.lr_discriminator, or gen.gamma",
             ) from error
         if self.config.stop_early and self.watch.verdict:
-            shown = self._give_up(self.watch.verdict, (loop.step + 1) * self.config.batch)
+            shown = self._give_up(self.watch.verdict, (loop.step + 1) * self.config.batch_size)
         for module in self.networks.named().values():
             module.eval().requires_grad_(False)
         return shown
 
     def step(self, step: int) -> dict[str, float | Tensor]:
         """Eq. 6: one step of D, one of G; numbers to log."""
-        n = self.config.batch
+        n = self.config.batch_size
         reals = self.photos.batch(n)
         latents, labels = self.prior.draw(n)
         codes = self.prior.codes(latents.to(self.device), None if labels is None else labels.to(self.device))
@@ -140,7 +142,8 @@ class Trainer:
         x, m = perturbed(layers, t)  # Eq. 3
         values = self._step_D(reals, x.detach())
         values |= self._step_G(self.seen + step * n, codes, layers, x, m)
-        self._update_average(step)
+        # weights as FineGAN [code]; rising, so that the random start is forgotten
+        self.averaging.update(rising_decay(self.config.ema_decay, step))
         self._look(step, reals, layers, x)
         return {**values, **self.watch.values}
 
@@ -151,7 +154,7 @@ class Trainer:
             scores, _ = self.D(torch.cat([reals, x]))
         real, fake = scores.chunk(2)
         loss = F.relu(1 - real).mean() + F.relu(1 + fake).mean()  # hinge
-        _update(self.adam_D, loss)
+        descend(self.adam_D, loss)
         return {"loss_D": loss.detach(), "D_real": real.detach().mean(), "D_fake": fake.detach().mean()}
 
     # ---- Eq. 6, G ----------------------------------------------------------------------------------------------
@@ -178,19 +181,9 @@ class Trainer:
         if self.segmenter is not None and config.background_weight:
             values["background"] = background_loss(self.segmenter, layers.b)
             loss = loss + config.background_weight * values["background"]
-        _update(self.adam_G, loss)
+        descend(self.adam_G, loss)
         self.D.requires_grad_(True)
         return {"loss_G": loss.detach(), **{name: value.detach() for name, value in values.items()}}
-
-    @torch.no_grad()
-    def _update_average(self, step: int) -> None:
-        """Weights as FineGAN [code]; the memory grows with the training, so that the random start is forgotten."""
-        decay = min(self.config.ema, (1 + step) / (10 + step))
-        for mean, value in zip(self.average.state_dict().values(), self.G.state_dict().values(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(value, 1 - decay)
-            else:
-                mean.copy_(value)
 
     def _perturbation(self, count: int) -> Perturbation:
         config = self.config
@@ -214,15 +207,15 @@ class Trainer:
     def _look(self, step: int, reals: Tensor, layers: Layers, x: Tensor) -> None:
         if step % WATCH_EVERY:
             return
-        seen = self.seen + step * self.config.batch
+        seen = self.seen + step * self.config.batch_size
         binary = self.config.binary_weight > 0 and seen >= self.config.binary_end
-        self.watch.see(layers.m, WATCH_EVERY * self.config.batch, binary=binary)
+        self.watch.see(layers.m, WATCH_EVERY * self.config.batch_size, binary=binary)
         if step % DISTANCE_EVERY == 0:
             with torch.no_grad(), self._precision():
                 looked = [self.D(images) for images in (reals, x, layers.b)]
             self.watch.compare(*((scores, maps.float().mean((2, 3))) for scores, maps in looked))
         if self.watch.sound:
-            self.good.keep((step + 1) * self.config.batch)
+            self.good.keep((step + 1) * self.config.batch_size)
 
     def _give_up(self, kind: str, images: int) -> int:
         self.good.recall()
@@ -297,9 +290,9 @@ def settle(network: LayeredNet, prior: Prior, batches: int, batch: int) -> None:
         layer.momentum = 0.1  # torch's own value
 
 
-def _half(precision: str, device: torch.device) -> bool:
-    if precision != "auto":
-        return precision == "bfloat16"
+def _half(dtype: str, device: torch.device) -> bool:
+    if dtype != "auto":
+        return dtype == "bfloat16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
@@ -307,9 +300,3 @@ def _half(precision: str, device: torch.device) -> bool:
 
 def _adam(parameters: Iterable[nn.Parameter], lr: float, config: TrainConfig) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=lr, betas=(config.beta1, config.beta2))
-
-
-def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()

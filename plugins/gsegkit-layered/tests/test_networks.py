@@ -32,7 +32,7 @@ def test_sizes_of_the_papers_generators(side, background, foreground):
 def test_shapes_at_every_size(network, side):
     widths = WIDTHS[network][side]
     assert 4 << (len(widths.channels) - 1) == side
-    assert 4 << len(widths.critic) == side
+    assert 4 << len(widths.discriminator) == side
     if network == "small":
         batch = Layered(LayeredConfig(resolution=side)).sample(torch.arange(2))
         assert batch.images.shape == batch.layers["background"].shape == (2, 3, side, side)

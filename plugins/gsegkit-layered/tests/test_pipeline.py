@@ -16,8 +16,8 @@ from gsegkit.tensors import read_safetensors
 
 pytest.importorskip("gsegkit_smp")
 
-OPTIONS = {"z_dim": 4, "num_codes": 4, "group_size": 2, "batch": 4, "num_images": 12, "round_images": 12,
-           "min_images": 2, "settle_batches": 2, "precision": "float32"}  # fmt: skip
+OPTIONS = {"z_dim": 4, "num_codes": 4, "group_size": 2, "batch_size": 4, "num_images": 12, "round_images": 12,
+           "min_images": 2, "settle_batches": 2, "dtype": "float32"}  # fmt: skip
 
 
 class StopIn(Progress):

@@ -25,8 +25,8 @@ from gsegkit.parts import load_part, save_part
 from gsegkit.progress import Progress
 from gsegkit.tensors import state_hash
 
-SMALL = {"z_dim": 4, "num_codes": 6, "group_size": 3, "batch": 4, "num_images": 24, "round_images": 16,
-         "min_images": 2, "settle_batches": 2, "precision": "float32", "centre": 0.0}  # fmt: skip
+SMALL = {"z_dim": 4, "num_codes": 6, "group_size": 3, "batch_size": 4, "num_images": 24, "round_images": 16,
+         "min_images": 2, "settle_batches": 2, "dtype": "float32", "centre": 0.0}  # fmt: skip
 
 
 class Heard(Progress):
@@ -219,7 +219,7 @@ def test_the_mask_size_loss_grows_masks(photographs, tmp_path):
 
 
 def test_settling_matches_the_statistics_of_fresh_samples(photographs, tmp_path):
-    generator = fitted(photographs, tmp_path, settle_batches=30, batch=8)
+    generator = fitted(photographs, tmp_path, settle_batches=30, batch_size=8)
     stem = generator.average.background.trunk.levels[0]
     outputs = stem.linear(torch.randn(4000, 4, generator=torch.Generator().manual_seed(0)))
     assert torch.allclose(stem.norm.running_var, outputs.var(0), rtol=0.6, atol=1e-3)
@@ -343,10 +343,16 @@ def test_sizes_and_grey_may_be_mixed(tmp_path):
     assert torch.isfinite(generator.sample(torch.arange(2)).images).all()
 
 
-def test_folders_beyond_the_memory_are_refused(photographs, tmp_path, monkeypatch):
-    monkeypatch.setattr("gsegkit_layered.photos.MEMORY", 1000)
-    with pytest.raises(DataError, match="12 photographs of 46 px"):
-        Photos(photographs, LayeredConfig(**SMALL), context(tmp_path), torch.device("cpu"))
+def test_folders_beyond_the_memory_are_read_from_disk(photographs, tmp_path, monkeypatch):
+    inside = Photos(photographs, LayeredConfig(**SMALL), context(tmp_path), torch.device("cpu"))
+    monkeypatch.setattr("gsegkit_layered.photos.MEMORY_LIMIT", 1000)
+    beyond = Photos(photographs, LayeredConfig(**SMALL), context(tmp_path), torch.device("cpu"))
+    assert not beyond.banks[32].in_memory
+    drawn = []
+    for photos in (inside, beyond):
+        torch.manual_seed(0)
+        drawn.append(photos.batch(9))
+    assert torch.equal(*drawn)
 
 
 @pytest.mark.parametrize(("mirror", "axes"), [("none", {()}), ("x", {(), (3,)}), ("xy", {(), (2,), (3,), (2, 3)})])
@@ -363,7 +369,7 @@ def test_batches_are_parts_of_photographs_mirrored_or_not(photographs, tmp_path,
             (flip, side)
             for flip in ((), (2,), (3,), (2, 3))
             for side in photos.sides
-            for whole in photos.pixels[side].flip(flip)
+            for whole in photos.banks[side].batch(range(12)).flip(flip)
             if (whole.unfold(1, 32, 1).unfold(2, 32, 1) == part[:, None, None]).all(dim=(3, 4)).all(0).any()
         ]
         assert found

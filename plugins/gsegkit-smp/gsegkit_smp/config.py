@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gsegkit.config import Config
 
@@ -70,6 +70,7 @@ class SmpConfig(Config):
     """Options that all architectures share. The default profile is sized for 64 px images on 2 CPU cores."""
 
     architecture: ClassVar[str]
+    renamed: ClassVar[Mapping[str, str]] = {"amp": "dtype"}
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"standard": _STANDARD, "paper-directions": _DIRECTIONS}
 
     profile: Profile = Field("default", description="set of defaults: 2 CPU cores, smp's own sizes, or a paper's")
@@ -97,7 +98,9 @@ class SmpConfig(Config):
     ema_decay: float = Field(
         0.99, ge=0, lt=1, description="decay of the averaged weights, which are validated and kept; 0 = none"
     )
-    amp: Literal["auto", "off", "bf16", "fp16"] = Field("auto", description="mixed precision; auto = on with CUDA only")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the activations in training; auto = half precision on CUDA devices only"
+    )
     channels_last: Literal["auto", "on", "off"] = Field(
         "auto", description="memory layout in training; auto = channels last with CUDA"
     )
@@ -116,6 +119,11 @@ class SmpConfig(Config):
     val_fraction: float = Field(0.1, ge=0, le=0.5, description="share split off to validate; 0 = keep the last weights")
     val_max: int = Field(128, ge=1, description="maximum number of validation images")
     val_every: int = Field(50, ge=1, description="steps between two validations; the last step always validates")
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _dtype(cls, dtype: Any) -> Any:
+        return {"off": "float32", "bf16": "bfloat16", "fp16": "float16"}.get(dtype, dtype)  # runs stored before
 
     @model_validator(mode="after")
     def _check(self) -> SmpConfig:

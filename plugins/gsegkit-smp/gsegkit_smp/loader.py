@@ -12,6 +12,7 @@ from torch import Tensor
 from gsegkit.dataset import LabelledDataset, Sample, Subset
 from gsegkit.errors import DataError
 from gsegkit.seeds import child_seed
+from gsegkit.training import EpochOrder, upload
 from gsegkit.types import IGNORE
 
 FREQUENCY_IMAGES = 500  # enough to know how frequent the classes are
@@ -26,12 +27,8 @@ class Pairs(NamedTuple):
 
     def to(self, device: torch.device) -> Pairs:
         """The same on another device; from pinned memory when that is a GPU."""
-        weights = None if self.weights is None else _move(self.weights, device)
-        return Pairs(_move(self.pixels, device), _move(self.masks, device), weights)
-
-
-def _move(tensor: Tensor, device: torch.device) -> Tensor:
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+        weights = None if self.weights is None else upload(self.weights, device)
+        return Pairs(upload(self.pixels, device), upload(self.masks, device), weights)
 
 
 class Loader:
@@ -48,7 +45,7 @@ class Loader:
             )
         self.dataset = dataset
         self.batch_size = min(batch_size, len(dataset))
-        self.seed = seed
+        self.order = EpochOrder(len(dataset), self.batch_size, seed)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gsegkit-loader")
         self._ahead: dict[int, Future[Pairs]] = {}
 
@@ -60,10 +57,7 @@ class Loader:
 
     def indices(self, step: int) -> list[int]:
         """Rows of a step. Every epoch is a permutation of its own; a batch may reach over its end, so none is short."""
-        n = len(self.dataset)
-        first, last = step * self.batch_size, (step + 1) * self.batch_size
-        orders = {epoch: self._order(epoch) for epoch in range(first // n, (last - 1) // n + 1)}
-        return [int(orders[position // n][position % n]) for position in range(first, last)]
+        return self.order.rows(step)
 
     def batch(self, step: int) -> Pairs:
         """The pairs of a step; the next step's are read meanwhile."""
@@ -74,10 +68,6 @@ class Loader:
     def rows(self, dataset: LabelledDataset, indices: Iterable[int]) -> list[Sample]:
         """Rows of any data set, read by the same thread."""
         return self._pool.submit(lambda: [dataset[i] for i in indices]).result()
-
-    def _order(self, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(child_seed(self.seed, "order", epoch))
-        return torch.randperm(len(self.dataset), generator=generator)
 
     def _read(self, step: int) -> Pairs:
         indices = self.indices(step)

@@ -14,6 +14,7 @@ from gsegkit.errors import ArtifactError, ConfigError, ContractError, DataError
 from gsegkit.images import to_images
 from gsegkit.interfaces import Segmenter
 from gsegkit.seeds import child_seed, isolated_rng
+from gsegkit.training import WeightAverage, rising_decay, tuned_convolutions
 from gsegkit_smp.augment import augment
 from gsegkit_smp.config import SmpConfig
 from gsegkit_smp.loader import Loader, Pairs, class_counts, split
@@ -27,7 +28,7 @@ from gsegkit_smp.networks import (
     normalisation,
     pad_images,
 )
-from gsegkit_smp.training import Average, Best, Precision, build_optimizer, learning_rate
+from gsegkit_smp.training import Best, Precision, build_optimizer, learning_rate
 from gsegkit_smp.validation import confusion, equal_sizes
 
 ALARM_FROM = 0.25  # share of the training after which one predicted class is no longer just the start
@@ -153,9 +154,9 @@ class Training:
         self.class_weights: Tensor | None = None
         if self.config.class_weights != "none":
             self.class_weights = inverse_sqrt_frequency(class_counts(loader.dataset)).to(ctx.device)
-        self.precision = Precision(self.config.amp, ctx.device)
+        self.precision = Precision(self.config.dtype, ctx.device)
         self.optimizer = build_optimizer(self.network, self.config, ctx.device)
-        self.average = Average(segmenter, self.config.ema_decay)
+        self.average = WeightAverage(segmenter)
         self.best = Best()
         self.warned = False
 
@@ -170,7 +171,7 @@ class Training:
         }
         if self.config.compile:
             self.segmenter._compiled = torch.compile(self.network.forward)
-        with torch.backends.cudnn.flags(benchmark=True):
+        with tuned_convolutions():
             for step in (loop := self.ctx.steps(self.config.steps, state=state)):
                 loss = self.step(step, loop.total)
                 if self.val is not None and ((step + 1) % self.config.val_every == 0 or step + 1 == loop.total):
@@ -195,7 +196,7 @@ class Training:
             logits = self.segmenter.logits(images)
         loss = self.loss(logits, Pairs(pairs.pixels, masks, weights))
         self.precision.step(loss, self.optimizer, self.config.grad_clip)
-        self.average.update()
+        self.average.update(rising_decay(self.config.ema_decay, self.average.updates + 1))
         return loss.detach()
 
     def loss(self, logits: Tensor, pairs: Pairs) -> Tensor:

@@ -1,19 +1,16 @@
-"""What a training keeps beside the network: optimiser, learning rate, precision, average weights, best weights."""
+"""What a training keeps beside the network: optimiser, learning rate, precision, best weights."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gsegkit.errors import ConfigError
 from gsegkit_smp.config import SmpConfig
-
-M = TypeVar("M", bound=nn.Module)
 
 
 def build_optimizer(network: nn.Module, config: SmpConfig, device: torch.device) -> torch.optim.Optimizer:
@@ -38,22 +35,24 @@ def learning_rate(config: SmpConfig, step: int, total: int) -> float:
 
 
 class Precision:
-    """Mixed precision: autocast, and the loss scaling that fp16 needs. Part of the training's state."""
+    """Mixed precision: autocast, and the loss scaling that float16 needs. Part of the training's state."""
 
     def __init__(self, mode: str, device: torch.device) -> None:
-        if mode == "fp16" and device.type != "cuda":
-            raise ConfigError(f"amp=fp16 needs a CUDA device, this is {device.type}", "use amp=auto, bf16 or off")
+        if mode == "float16" and device.type != "cuda":
+            raise ConfigError(
+                f"dtype=float16 needs a CUDA device, this is {device.type}", "use dtype=auto, bfloat16 or float32"
+            )
         if mode == "auto":
             native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-            mode = "off" if device.type != "cuda" else "bf16" if native else "fp16"
+            mode = "float32" if device.type != "cuda" else "bfloat16" if native else "float16"
         self.device, self.mode = device, mode
-        self.scaler = torch.amp.GradScaler(device.type, enabled=mode == "fp16")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=mode == "float16")
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Around the forward pass."""
-        if self.mode == "off":
+        if self.mode == "float32":
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16 if self.mode == "bf16" else torch.float16)
+        return torch.autocast(self.device.type, torch.bfloat16 if self.mode == "bfloat16" else torch.float16)
 
     def step(self, loss: Tensor, optimizer: torch.optim.Optimizer, grad_clip: float | None) -> None:
         """Backward, clip, update."""
@@ -73,40 +72,6 @@ class Precision:
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """See `gsegkit.context.Stateful`."""
         self.scaler.load_state_dict(state)
-
-
-class Average(Generic[M]):
-    """Exponential moving average of a module's weights and running statistics.
-
-    The decay rises as (1 + t) / (10 + t), so that short trainings are not held back by their random start;
-    decay 0 keeps the last weights.
-    """
-
-    def __init__(self, module: M, decay: float) -> None:
-        self.module: M = copy.deepcopy(module).eval().requires_grad_(False)
-        self.decay = decay
-        self.steps = 0
-        pairs = list(zip(self.module.state_dict().values(), module.state_dict().values(), strict=True))
-        self._floats = [(mean, value) for mean, value in pairs if mean.is_floating_point()]
-        self._others = [(mean, value) for mean, value in pairs if not mean.is_floating_point()]
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Take the module's present weights in."""
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_([mean for mean, _ in self._floats], [value for _, value in self._floats], 1 - decay)
-        for mean, value in self._others:
-            mean.copy_(value)
-
-    def state_dict(self) -> dict[str, Any]:
-        """See `gsegkit.context.Stateful`."""
-        return {"steps": self.steps, "module": self.module.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """See `gsegkit.context.Stateful`."""
-        self.steps = int(state["steps"])
-        self.module.load_state_dict(state["module"])
 
 
 class Best:

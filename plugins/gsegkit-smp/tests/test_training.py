@@ -202,12 +202,12 @@ def test_unknown_class_in_a_mask(tmp_path, shapes, context):
 
 
 def test_fp16_needs_cuda(tmp_path, shapes, context):
-    with pytest.raises(ConfigError, match="fp16 needs a CUDA device"):
-        build(amp="fp16").fit(shapes(), context(tmp_path))
+    with pytest.raises(ConfigError, match="float16 needs a CUDA device"):
+        build(dtype="float16").fit(shapes(), context(tmp_path))
 
 
 def test_bf16_trains_on_the_cpu(tmp_path, shapes, context):
-    segmenter = build(amp="bf16", steps=3)
+    segmenter = build(dtype="bfloat16", steps=3)
     segmenter.fit(shapes(), context(tmp_path))
     assert segmenter.logits(torch.zeros(1, 3, 32, 32)).dtype == torch.float32
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,8 +16,10 @@ AUGMENTS: tuple[Augment, ...] = ("blit", "geometry", "colour")
 class TrainOptions(Config):
     """How a StyleGAN2 is trained; unused when weights are only loaded."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"batch": "batch_size"}
+
     kimg: float = Field(200, gt=0, le=1e6, description="thousands of real images shown to the discriminator")
-    batch: int = Field(16, ge=2, le=4096, description="images per step")
+    batch_size: int = Field(16, ge=2, le=4096, description="images per step")
     lr_generator: float = Field(2.5e-3, gt=0, le=1, description="Adam's learning rate, generator")
     lr_discriminator: float = Field(2.5e-3, gt=0, le=1, description="Adam's learning rate, discriminator")
     r1_gamma: float = Field(

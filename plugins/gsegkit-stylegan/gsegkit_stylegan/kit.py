@@ -7,7 +7,7 @@ from gsegkit.testing.settings import KitSettings
 STYLEGAN2 = KitSettings(
     options={
         "resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 10, "w_dim": 9, "mapping_layers": 2,
-        "num_classes": 1, "kimg": 0.012, "batch": 4, "r1_interval": 2, "snapshot_kimg": 0.008,
+        "num_classes": 1, "kimg": 0.012, "batch_size": 4, "r1_interval": 2, "snapshot_kimg": 0.008,
     }
 )  # fmt: skip
 STYLEGAN = KitSettings(

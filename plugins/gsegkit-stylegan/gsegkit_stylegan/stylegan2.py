@@ -7,6 +7,7 @@ from torch import Tensor
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.interfaces import Segmenter, TrainableGenerator
+from gsegkit.training import ImageBank
 from gsegkit_stylegan.config import StyleGAN2Arch, StyleGAN2Config
 from gsegkit_stylegan.generator import FamilyGenerator
 from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network, truncate
@@ -42,13 +43,13 @@ class StyleGAN2(FamilyGenerator, TrainableGenerator):
     def fit(self, images: UnlabelledImages, ctx: RunContext, *, segmenter: Segmenter | None = None) -> None:
         """Train a new network of this shape from random weights on `images`; they are fitted by `config.fit`.
 
-        Writes sample grids to `ctx.folder / "samples"`. Interrupted, it goes on from its last checkpoint.
+        Writes sample grids to `ctx.folder / "samples"`. Interrupted, it continues from its last checkpoint.
         """
         options = self.config
         arch = self.arch
-        reals = RealImages(
-            images, arch.resolution, options.fit, options.mirror, ctx.seed, self.device, arch.num_classes
-        )
+        size = (arch.resolution, arch.resolution)
+        bank = ImageBank(images, size, options.fit, ctx, device=self.device, num_classes=arch.num_classes)
+        reals = RealImages(bank, options.batch_size, options.mirror, ctx.seed)
         self.licence, self.fit_rule = "", options.fit
         trainer = StyleGAN2Trainer(self.network, options, reals, ctx)
         trainer.run()

@@ -116,7 +116,7 @@ def test_gradients_reach_the_images():
 
 
 def test_the_controller_follows_the_signs():
-    controller = AdaController(target=0.6, kimg=1.0, interval=4, batch=8)
+    controller = AdaController(target=0.6, kimg=1.0, interval=4, batch_size=8)
     for step in range(8):
         controller.update(step, torch.ones(8))
     assert controller.p == pytest.approx(2 * 4 * 8 / 1000)

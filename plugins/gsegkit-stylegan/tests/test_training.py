@@ -17,17 +17,17 @@ from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
 from gsegkit_stylegan.stylegan2 import StyleGAN2
 from gsegkit_stylegan.training.photographs import RealImages
 from gsegkit_stylegan.training.stylegan2 import StyleGAN2Trainer, _adam
-from gsegkit_stylegan.training.watch import WARM_UP, Watch
 
-from gsegkit.tensors import load_tree, save_tree
 from gsegkit.context import RunContext, read_metrics
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import DataError, DivergedError, InterruptedRunError
 from gsegkit.images import write_png
+from gsegkit.tensors import load_tree, save_tree
+from gsegkit.training import WARM_UP, GanWatch, ImageBank
 
 SMALL = {"resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 10, "w_dim": 9, "mapping_layers": 2}
 TRAIN = {
-    "kimg": 0.04, "batch": 4, "r1_interval": 3, "path_weight": 1.0, "path_interval": 2, "ada_start": 0.3,
+    "kimg": 0.04, "batch_size": 4, "r1_interval": 3, "path_weight": 1.0, "path_interval": 2, "ada_start": 0.3,
     "style_mixing": 0.5, "mirror": "xy", "snapshot_kimg": 0.02,
 }  # fmt: skip
 
@@ -46,6 +46,11 @@ def images(folder):
     return UnlabelledImages(tuple(sorted(folder.glob("*.png"))))
 
 
+def real_images(images, side, rule, mirror, folder, device="cpu", **options):
+    ctx = RunContext(folder=folder)
+    return RealImages(ImageBank(images, (side, side), rule, ctx, device=torch.device(device), **options), 4, mirror, 0)
+
+
 def fit(images, ctx, **options):
     generator = StyleGAN2(StyleGAN2Config(**{**SMALL, **TRAIN, **options}))
     generator.fit(images, ctx)
@@ -55,7 +60,7 @@ def fit(images, ctx, **options):
 def trainer(images, tmp_path, arch=None, **options):
     arch = StyleGAN2Arch(**{**SMALL, **(arch or {})})
     chosen = TrainOptions(**{**TRAIN, **options})
-    reals = RealImages(images, arch.resolution, "squash", chosen.mirror, 0, torch.device("cpu"))
+    reals = real_images(images, arch.resolution, "squash", chosen.mirror, tmp_path, "cpu")
     return StyleGAN2Trainer(StyleGAN2Network(arch), chosen, reals, RunContext(folder=tmp_path))
 
 
@@ -74,7 +79,12 @@ def test_a_stopped_training_ends_bit_identical(images, tmp_path, stop_after, opt
     seen = []
 
     class Stopper(type(ctx.progress)):
+        def start(self, task, total, done=0, planned=None):
+            self.training = "training" in task
+
         def advance(self, done, values):
+            if not self.training:
+                return
             seen.append(done)
             if done == stop_after:
                 ctx.stop.set()
@@ -124,7 +134,7 @@ def test_a_step_on_a_gpu_is_the_step_on_a_cpu(images, tmp_path):
     for device in ("cpu", "cuda"):
         arch = StyleGAN2Arch(**SMALL)
         options = TrainOptions(**{**TRAIN, "train_dtype": "float32"})
-        reals = RealImages(images, arch.resolution, "squash", "xy", 0, torch.device(device))
+        reals = real_images(images, arch.resolution, "squash", "xy", tmp_path, device)
         run = StyleGAN2Trainer(StyleGAN2Network(arch).to(device), options, reals, RunContext(folder=tmp_path))
         run._noise = lambda step, n=None: lambda name, r: None
         values = {name: float(value) for name, value in run.step(0).items()}
@@ -230,7 +240,7 @@ def test_penalties_come_at_their_interval(images, tmp_path):
 def test_r1_is_half_gamma_times_the_interval_times_the_squared_gradient(images, tmp_path):
     """The gradient that the step puts into D, against one of the penalty written with torch.func."""
     run = trainer(images, tmp_path, r1_gamma=0.7)
-    reals = run.reals.batch(0, 4, 16)
+    reals = run.reals.batch(0, 16)
     parameters = {name: p.detach() for name, p in run.D.named_parameters()}
 
     def penalty(parameters):
@@ -254,7 +264,7 @@ def test_losses_are_the_non_saturating_ones(images, tmp_path):
     run = trainer(images, tmp_path, ada_start=0.0, ada_target=0.0, r1_gamma=0, path_weight=0)
     ws = run._mapped(3, "z", None)
     fakes = run.G.synthesis(ws, noise=run._noise(3))
-    reals = run.reals.batch(3, 4, 16)
+    reals = run.reals.batch(3, 16)
     loss_g = -torch.log(torch.sigmoid(run.D(fakes))).mean()
     values = run.step(3)
     assert float(values["loss_G"]) == pytest.approx(float(loss_g), rel=1e-4)
@@ -312,29 +322,29 @@ def test_minibatch_std_sees_equal_images():
 # ---- data ----------------------------------------------------------------------------------------------------------
 
 
-def test_every_image_once_an_epoch_in_another_order(images):
-    reals = RealImages(images, 16, "squash", "none", 0, torch.device("cpu"))
-    rows = torch.cat([reals.rows(step, 4) for step in range(22)])  # 88 = 8 epochs of 11
+def test_every_image_once_an_epoch_in_another_order(images, tmp_path):
+    reals = real_images(images, 16, "squash", "none", tmp_path, "cpu")
+    rows = torch.tensor([reals.order.rows(step) for step in range(22)])  # 88 = 8 epochs of 11
     epochs = rows.reshape(8, 11)
     assert all(sorted(epoch.tolist()) == list(range(11)) for epoch in epochs)
     assert len({tuple(epoch.tolist()) for epoch in epochs}) == 8
-    fresh = RealImages(images, 16, "squash", "none", 0, torch.device("cpu"))
-    assert torch.equal(fresh.rows(13, 4), rows[52:56])
+    fresh = real_images(images, 16, "squash", "none", tmp_path, "cpu")
+    assert fresh.order.rows(13) == rows[13].tolist()
 
 
 @pytest.mark.parametrize("rule", ["squash", "crop", "pad"])
-def test_fit_rules(images, rule):
-    reals = RealImages(images, 16, rule, "none", 0, torch.device("cpu"))
-    assert torch.equal(reals._pixels, images.fitted((16, 16), rule).batch(range(11)))
-    assert reals.batch(0, 4, 8).shape == (4, 3, 8, 8)
+def test_fit_rules(images, rule, tmp_path):
+    reals = real_images(images, 16, rule, "none", tmp_path, "cpu")
+    assert torch.equal(reals.bank.batch(range(11)), images.fitted((16, 16), rule).batch(range(11)))
+    assert reals.batch(0, 8).shape == (4, 3, 8, 8)
 
 
-def test_mirror_flips_half(images):
-    plain = RealImages(images, 16, "squash", "none", 0, torch.device("cpu"))
-    flipped = RealImages(images, 16, "squash", "xy", 0, torch.device("cpu"))
+def test_mirror_flips_half(images, tmp_path):
+    plain = real_images(images, 16, "squash", "none", tmp_path, "cpu")
+    flipped = real_images(images, 16, "squash", "xy", tmp_path, "cpu")
     kinds = {"as it is": 0, "x": 0, "y": 0, "both": 0}
     for step in range(40):
-        for a, b in zip(plain.batch(step, 4, 16), flipped.batch(step, 4, 16), strict=True):
+        for a, b in zip(plain.batch(step, 16), flipped.batch(step, 16), strict=True):
             versions = {"as it is": a, "x": a.flip(2), "y": a.flip(1), "both": a.flip(1, 2)}
             (kind,) = [name for name, version in versions.items() if torch.equal(version, b)]
             kinds[kind] += 1
@@ -345,11 +355,11 @@ def test_classes_are_folders(tmp_path):
     for i in range(6):
         write_png(tmp_path / "ab"[i % 2] / f"{i}.png", torch.full((3, 8, 8), 40 * (i % 2), dtype=torch.uint8))
     images = UnlabelledImages(tuple(sorted(tmp_path.rglob("*.png"))))
-    reals = RealImages(images, 8, "squash", "none", 0, torch.device("cpu"), num_classes=2)
-    brightness = (reals.batch(2, 4, 8).mean(dim=(1, 2, 3)) > -0.9).long()
-    assert torch.equal(reals.labels(2, 4), brightness)
+    reals = real_images(images, 8, "squash", "none", tmp_path, "cpu", num_classes=2)
+    brightness = (reals.batch(2, 8).mean(dim=(1, 2, 3)) > -0.9).long()
+    assert torch.equal(reals.labels(2), brightness)
     with pytest.raises(DataError, match="3 folders, found 2"):
-        RealImages(images, 8, "squash", "none", 0, torch.device("cpu"), num_classes=3)
+        real_images(images, 8, "squash", "none", tmp_path, "cpu", num_classes=3)
     generator = fit(images, RunContext(folder=tmp_path / "run"), resolution=8, num_classes=2, kimg=0.008)
     assert generator.info.num_classes == 2
 
@@ -379,7 +389,7 @@ def test_divergence_stops_the_training_and_keeps_the_checkpoint(images, tmp_path
 
 
 def test_collapse_and_a_sure_discriminator_are_told_once_in_a_while():
-    watch = Watch()
+    watch = GanWatch()
     reals = torch.randn(8, 3, 8, 8)
     fakes = reals[:1].expand(8, 3, 8, 8)
     told = []
@@ -388,7 +398,7 @@ def test_collapse_and_a_sure_discriminator_are_told_once_in_a_while():
         told += watch.warnings()
     assert sum("collapse" in text for text in told) == 2
     assert sum("certain" in text for text in told) == 2
-    calm = Watch()
+    calm = GanWatch()
     for step in range(0, WARM_UP + 400, 20):
         calm.see(step, reals, torch.randn(8, 3, 8, 8), {"real_logit": 0.4})
     assert calm.warnings() == []
@@ -405,7 +415,7 @@ def test_it_learns_the_mean_colour(tmp_path):
         write_png(tmp_path / f"{i}.png", torch.tensor([220, 30, 30], dtype=torch.uint8)[:, None, None].repeat(1, 8, 8))
     images = UnlabelledImages(tuple(sorted(tmp_path.glob("*.png"))))
     options = {"path_weight": 0, "style_mixing": 0, "ada_target": 0, "resolution": 8, "ema_kimg": 0.2, "r1_gamma": 0.05}
-    generator = fit(images, RunContext(folder=tmp_path / "run"), **options, kimg=1.6, batch=8, lr_generator=0.01)
+    generator = fit(images, RunContext(folder=tmp_path / "run"), **options, kimg=1.6, batch_size=8, lr_generator=0.01)
     colour = generator.sample(torch.arange(16)).images.mean(dim=(0, 2, 3))
     assert colour[0] > 0.2
     assert colour[1:].max() < -0.2

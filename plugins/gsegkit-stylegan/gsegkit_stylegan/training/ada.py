@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsegkit_stylegan.training.upload import upload
+from gsegkit.training import upload
 
 MAX_P = 0.8  # beyond it, augmentations start to leak (section 2.2 of the paper)
 
@@ -29,9 +29,9 @@ MAX_P = 0.8  # beyond it, augmentations start to leak (section 2.2 of the paper)
 class AdaController:
     """p follows the overfitting signal r_t = E[sign D(real)]: up when above the target, down when below."""
 
-    def __init__(self, target: float, kimg: float, interval: int, batch: int, start: float = 0.0) -> None:
+    def __init__(self, target: float, kimg: float, interval: int, batch_size: int, start: float = 0.0) -> None:
         self.target, self.interval = target, interval
-        self.increment = interval * batch / (kimg * 1000)
+        self.increment = interval * batch_size / (kimg * 1000)
         self.p = start if target > 0 else 0.0
         self.signs = 0.0
         self.count = 0

@@ -6,11 +6,9 @@ that was killed and resumed ends, on a CPU, with bit-identical weights.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,13 +18,12 @@ from torch import Tensor, nn
 from gsegkit.context import RunContext, Stateful
 from gsegkit.images import grid, to_pixels, write_png
 from gsegkit.seeds import child_seed
+from gsegkit.training import GanWatch, WeightAverage, r1_penalty, tuned_convolutions, upload
 from gsegkit_stylegan.config_train import TrainOptions
 from gsegkit_stylegan.networks.discriminator import Discriminator
 from gsegkit_stylegan.networks.stylegan2 import NoiseSource, StyleGAN2Network
 from gsegkit_stylegan.training.ada import AdaController, augment
 from gsegkit_stylegan.training.photographs import RealImages
-from gsegkit_stylegan.training.upload import upload
-from gsegkit_stylegan.training.watch import Watch
 
 ADAM_BETAS = (0.0, 0.99)
 W_AVG_BETA = 0.995
@@ -58,16 +55,15 @@ class StyleGAN2Trainer:
         for net in (self.G, self.D):
             net.to(memory_format=torch.channels_last)
         self.target = network
-        self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
-        self._weights, self._averages = list(self.G.parameters()), list(self.G_ema.parameters())
-        self._buffers, self._copies = list(self.G.buffers()), list(self.G_ema.buffers())
+        self.average = WeightAverage(self.G, copy_buffers=True)
+        self.G_ema = self.average.module
         self.adam_G = _adam(self.G, options.lr_generator, options.path_interval if options.path_weight else None)
         self.adam_D = _adam(self.D, options.lr_discriminator, options.r1_interval if options.r1_gamma else None)
         self.ada = AdaController(
-            options.ada_target, options.ada_kimg, options.ada_interval, options.batch, options.ada_start
+            options.ada_target, options.ada_kimg, options.ada_interval, options.batch_size, options.ada_start
         )
         self.path_mean = _Scalar()
-        self.watch = Watch()
+        self.watch = GanWatch()
         wanted = options.train_dtype
         half = wanted == "bfloat16" or (wanted == "auto" and self.device.type == "cuda")
         self.dtype = torch.bfloat16 if half else torch.float32
@@ -75,22 +71,22 @@ class StyleGAN2Trainer:
     @property
     def total(self) -> int:
         """Steps of the whole training."""
-        return max(1, math.ceil(self.options.kimg * 1000 / self.options.batch))
+        return max(1, math.ceil(self.options.kimg * 1000 / self.options.batch_size))
 
     def run(self) -> None:
-        """Train to the end, or on from the last checkpoint; writes sample grids into the context's folder."""
+        """Train to the end, from the last checkpoint if there is one; writes sample grids into the context's folder."""
         state: dict[str, Stateful] = {
             "G": self.G, "D": self.D, "G_ema": self.G_ema, "adam_G": self.adam_G, "adam_D": self.adam_D,
             "ada": self.ada, "path_mean": self.path_mean, "watch": self.watch,
         }  # fmt: skip
-        every = max(1, round(self.options.snapshot_kimg * 1000 / self.options.batch))
+        every = max(1, round(self.options.snapshot_kimg * 1000 / self.options.batch_size))
         loop = self.ctx.steps(self.total, state=state, name="training StyleGAN2")
         started, first = time.monotonic(), None
-        with _tuned_convolutions():
+        with tuned_convolutions():
             for step in loop:
                 first = step if first is None else first
                 values = self.step(step)
-                speed = (step + 1 - first) * self.options.batch / max(time.monotonic() - started, 1e-9)
+                speed = (step + 1 - first) * self.options.batch_size / max(time.monotonic() - started, 1e-9)
                 loop.log(**values, images_per_second=speed)
                 for warning in self.watch.warnings():
                     self.ctx.warn(warning)
@@ -101,7 +97,7 @@ class StyleGAN2Trainer:
     def step(self, step: int) -> dict[str, float | Tensor]:
         """One step of each network on images of the current resolution; numbers to log."""
         r = self.resolution_at(step)
-        reals = self.reals.batch(step, self.options.batch, r)
+        reals = self.reals.batch(step, r)
         fakes, values = self._generator_step(step, r)
         values |= self._discriminator_step(step, reals, fakes.detach())
         self._average(step)
@@ -112,7 +108,7 @@ class StyleGAN2Trainer:
         """Image side at a step: doubled every `grow_kimg` from `grow_from` on, or the full one at once."""
         if not self.options.grow_from:
             return self.arch.resolution
-        doublings = int(step * self.options.batch / (self.options.grow_kimg * 1000))
+        doublings = int(step * self.options.batch_size / (self.options.grow_kimg * 1000))
         return min(self.options.grow_from << min(doublings, 16), self.arch.resolution)
 
     # ---- generator: min E[softplus(-D(G(z)))] ------------------------------------------------------------------
@@ -135,7 +131,7 @@ class StyleGAN2Trainer:
 
     def _path_step(self, step: int, r: int) -> Tensor:
         """Path-length regularisation: (|J_w^T y| - a)^2, a the running mean of |J_w^T y|."""
-        half = max(1, self.options.batch // 2)
+        half = max(1, self.options.batch_size // 2)
         labels = self._labels(step)
         ws = self._mapped(step, "path", None if labels is None else labels[:half], half)
         images = self.G.synthesis(ws, noise=self._noise(step, half), resolution=r)
@@ -172,9 +168,7 @@ class StyleGAN2Trainer:
 
     def _r1_step(self, reals: Tensor, labels: Tensor | None) -> Tensor:
         """R1: gamma / 2 E[|grad_x D(x)|^2] at the images that D sees, every r1_interval steps, that much stronger."""
-        reals = reals.detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(self.D(reals, labels).sum(), reals, create_graph=True)
-        penalty = gradient.square().sum(dim=(1, 2, 3)).mean()
+        penalty = r1_penalty(lambda images: self.D(images, labels), reals)
         (penalty * (self.options.r1_gamma / 2 * self.options.r1_interval)).backward()
         self.adam_D.step()
         self.adam_D.zero_grad(set_to_none=True)
@@ -182,14 +176,12 @@ class StyleGAN2Trainer:
 
     # ---- weight average ----------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def _average(self, step: int) -> None:
         """G_ema: half-life ema_kimg, shorter at the start so that the first noise is soon forgotten."""
-        shown = (step + 1) * self.options.batch
+        shown = (step + 1) * self.options.batch_size
         half_life = min(self.options.ema_kimg * 1000, shown * self.options.ema_rampup)
-        beta = 0.5 ** (self.options.batch / max(half_life, 1e-8))
-        torch._foreach_lerp_(self._averages, self._weights, 1 - beta)
-        torch._foreach_copy_(self._copies, self._buffers)
+        beta = 0.5 ** (self.options.batch_size / max(half_life, 1e-8))
+        self.average.update(beta)
 
     # ---- draws, all functions of (seed, step) ------------------------------------------------------------------
 
@@ -200,11 +192,11 @@ class StyleGAN2Trainer:
         return upload(torch.randn(shape, generator=self._generator(step, name)), self.device)
 
     def _labels(self, step: int) -> Tensor | None:
-        return self.reals.labels(step, self.options.batch)
+        return self.reals.labels(step)
 
     def _mapped(self, step: int, name: str, labels: Tensor | None, n: int | None = None) -> Tensor:
         """[n, num_ws, w_dim]; tracks the mean w; mixes two latents in a share of the samples."""
-        n = self.options.batch if n is None else n
+        n = self.options.batch_size if n is None else n
         w = self.G.mapping(self._normals(step, name, (n, self.arch.z_dim)), labels)
         self.G.mapping.w_avg.lerp_(w.detach().mean(dim=0), 1 - W_AVG_BETA)
         ws = self.G.broadcast(w)
@@ -218,14 +210,14 @@ class StyleGAN2Trainer:
 
     def _noise(self, step: int, n: int | None = None) -> NoiseSource:
         """Fresh noise for every layer; on a GPU it is drawn there."""
-        n = self.options.batch if n is None else n
+        n = self.options.batch_size if n is None else n
         generator = torch.Generator(self.device).manual_seed(child_seed(self.ctx.seed, "step", step, "noise"))
         return lambda name, r: torch.randn(n, 1, r, r, generator=generator, device=self.device)
 
     def _augment(self, images: Tensor, step: int, name: str) -> Tensor:
         return augment(images, self.ada.p, self.options.augment, self._generator(step, f"augment {name}"))
 
-    # ---- pictures ----------------------------------------------------------------------------------------------
+    # ---- samples ----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def snapshot(self, done: int) -> None:
@@ -236,7 +228,7 @@ class StyleGAN2Trainer:
             labels = torch.arange(GRID_SAMPLES, device=self.device) % self.arch.num_classes
         ws = self.G_ema.broadcast(self.G_ema.mapping(z, labels))
         images = self.G_ema.synthesis(ws, resolution=self.resolution_at(done - 1))
-        kimg = done * self.options.batch / 1000
+        kimg = done * self.options.batch_size / 1000
         write_png(self.ctx.folder / "samples" / f"kimg-{kimg:09.3f}.png", grid(to_pixels(images), 12))
 
 
@@ -273,20 +265,9 @@ class _Adam(torch.optim.Adam):
                 state[name] = torch.empty_like(parameter, requires_grad=False).copy_(state[name])
 
 
-@contextmanager
-def _tuned_convolutions() -> Iterator[None]:
-    """Let cuDNN try its algorithms on the first steps: all later ones have the same shapes."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
-
-
 @torch.no_grad()
 def _silence_upper_images(network: StyleGAN2Network, start: int) -> None:
-    """New resolutions begin without a say in the image, so that growing does not disturb what was learned."""
+    """New resolutions begin with no effect on the image, so that growing does not disturb what was learned."""
     for r in network.arch.resolutions:
         if r > start:
             getattr(network.synthesis, f"b{r}").torgb.weight.zero_()
