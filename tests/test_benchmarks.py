@@ -83,7 +83,7 @@ def test_unknown_options_protocols_and_data_are_refused(tmp_path):
 
 
 def test_a_command_is_timed_and_its_files_are_read(tmp_path):
-    words = ["python", "-c", "open(r'{work}/x.json', 'w').write('[1, 2]')"]
+    words = ["python", "-c", "import time; time.sleep(0.2); open(r'{work}/x.json', 'w').write('[1, 2]')"]
     result = runner.run(
         recipe(protocol=None, options={}, command=words, reads={"found": "x.json"}),
         work=tmp_path / "work", out=tmp_path, dirty=True,

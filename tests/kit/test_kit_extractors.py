@@ -62,6 +62,17 @@ class NoClasses(Learned):
         self.classes = ()
 
 
+@defects("levels", "levels", "must be a tuple of numbers of clusters")
+class LevelsAreText(Learned):
+    levels = ("two",)
+
+
+@defects("levels-are-stored", "restore", "changed the fingerprint")
+class OtherFingerprint(Learned):
+    def fingerprint(self):
+        return f"{id(self) % 16**16:016x}"
+
+
 @defects("generator-unchanged", "fit", "changed the generator's training mode")
 class SwitchesMode(Learned):
     def fit(self, generator, ctx, *, images=None):

@@ -147,7 +147,7 @@ def test_distances_that_do_not_fit_are_refused_before_anything_is_read(make, toy
 
 def test_the_published_setting_is_refused_by_default(make, toy, tmp_path):
     part = make("ahc", profile="paper", resolution=32)  # the toy of these tests has 32 pixels a side
-    assert (part.config.images, part.config.max_levels, part.config.decay, part.config.optimizer) == (
+    assert (part.config.num_images, part.config.max_levels, part.config.decay, part.config.optimizer) == (
         32,
         100,
         1e-3,
