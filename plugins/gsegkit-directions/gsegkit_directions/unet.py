@@ -77,10 +77,10 @@ class UnetPaper(Segmenter):
         if len(dataset) < 2:
             raise DataError(f"{len(dataset)} images are too few to train on", "make more, or relax the refiners")
         config = self.config
-        self.to(ctx.device)
         height, width = dataset[0].mask.shape
         with isolated_rng(child_seed(ctx.seed, "weights")):
             self._build(dataset.classes, (int(height), int(width)), dataset.fit_rule)
+        self.to(ctx.device)
         optimizer = torch.optim.Adam(self.parameters(), lr=config.lr)
         self.train()
         order = EpochOrder(len(dataset), min(config.batch_size, len(dataset)), ctx.seed)

@@ -1,88 +1,21 @@
-"""What every training needs once: averaged weights, data order, photographs in memory, R1, alarms of a GAN.
+"""Photographs in memory, and the order in which a training sees its data.
 
-Nothing here draws from a global random generator: callers hand in the rows and coins that they drew, so that each
-training decides what its randomness derives from.
+Nothing here draws from a global random generator: callers hand in the rows and coins that they drew.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import DataError, GsegkitError, and_more
 from gsegkit.images import resize_pixels
 from gsegkit.seeds import child_seed
-
-M = TypeVar("M", bound=nn.Module)
-
-# ---- averaged weights ----------------------------------------------------------------------------------------------
-
-
-class WeightAverage(Generic[M]):
-    """Exponential moving average of a module's parameters.
-
-    `torch.optim.swa_utils.AveragedModel` is not used: its decay is a constant, and its names of tensors are its own.
-
-    Args:
-        module: what is trained, on its device.
-        into: the network that holds the average; None = a copy of `module`.
-        copy_buffers: buffers are copied instead of averaged, as StyleGAN2 does; integer ones always are.
-
-    Attributes:
-        module: the average, in eval mode, without gradients.
-        updates: how many there were.
-
-    Example:
-        >>> net = nn.Linear(1, 1)
-        >>> average = WeightAverage(net)
-        >>> average.update(0.9)
-        >>> torch.equal(average.module.weight, net.weight)
-        True
-    """
-
-    def __init__(self, module: M, into: M | None = None, *, copy_buffers: bool = False) -> None:
-        self.module: M = (copy.deepcopy(module) if into is None else into).eval().requires_grad_(False)
-        self.updates = 0
-        named = [dict((*net.named_parameters(), *net.named_buffers())) for net in (self.module, module)]
-        copied = {name for name, _ in module.named_buffers()} if copy_buffers else set()
-        copied |= {name for name, value in named[1].items() if not value.is_floating_point()}
-        self._averaged = [[net[name] for name in net if name not in copied] for net in named]
-        self._copied = [[net[name] for name in net if name in copied] for net in named]
-
-    @torch.no_grad()
-    def update(self, decay: float) -> None:
-        """Take the module's present weights in: average = decay * average + (1 - decay) * weights."""
-        self.updates += 1
-        torch._foreach_lerp_(self._averaged[0], self._averaged[1], 1 - decay)
-        if self._copied[0]:
-            torch._foreach_copy_(self._copied[0], self._copied[1])
-
-    def state_dict(self) -> dict[str, Any]:
-        """The average and the number of updates.
-
-        Where the decay follows from the step's number, `module` alone can be kept instead.
-        """
-        return {"steps": self.updates, "module": self.module.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        """Take a state back."""
-        self.updates = int(state["steps"])
-        self.module.load_state_dict(state["module"])
-
-
-def rising_decay(decay: float, updates: int) -> float:
-    """The smaller of `decay` and (1 + updates) / (10 + updates): short trainings soon forget their random start."""
-    return min(decay, (1 + updates) / (10 + updates))
-
-
-# ---- order of the data ---------------------------------------------------------------------------------------------
 
 
 class EpochOrder:
@@ -122,8 +55,6 @@ class EpochOrder:
             self._orders = {**kept, epoch: torch.randperm(self.count, generator=generator)}
         return self._orders[epoch]
 
-
-# ---- photographs ---------------------------------------------------------------------------------------------------
 
 MEMORY_LIMIT = 4 << 30  # bytes of decoded photographs that a bank keeps; those of a larger folder are read when needed
 GPU_SHARE = 0.25  # of a GPU's free memory that a bank may take, so that batches need not be copied there
@@ -291,88 +222,3 @@ def _folder_classes(images: UnlabelledImages, num_classes: int) -> Tensor:
             "one sub-folder per class, or num_classes=0",
         )
     return torch.tensor([folders.index(path.parent) for path in images.paths])
-
-
-# ---- the discriminator ---------------------------------------------------------------------------------------------
-
-
-def r1_penalty(discriminator: Callable[[Tensor], Tensor], reals: Tensor) -> Tensor:
-    """R1 (Mescheder et al. 2018): mean over [N, 3, H, W] real images of |grad_x D(x)|^2; times gamma / 2 in a loss."""
-    reals = reals.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(discriminator(reals).sum(), reals, create_graph=True)
-    return gradient.square().sum(dim=(1, 2, 3)).mean()
-
-
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step down the gradient of a loss."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-
-
-@contextmanager
-def tuned_convolutions() -> Iterator[None]:
-    """Let cuDNN try its algorithms on the first steps: all later ones have the same shapes.
-
-    Not `torch.backends.cudnn.flags(benchmark=True)`, whose other defaults switch cuDNN off.
-    """
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
-
-
-# ---- alarms of a GAN -----------------------------------------------------------------------------------------------
-
-WATCH_EVERY = 20  # steps between two looks of the watch; reading a number stalls a GPU
-SMOOTHING = 0.9  # of the running means
-COLLAPSED = 0.25  # samples vary less than this share of what real images do
-WON = 6.0  # mean real logit beyond which D is certain of everything
-QUIET = 50  # looks between two warnings of a kind
-WARM_UP = 200  # steps before the first warning
-
-
-class GanWatch:
-    """Running means of how much samples vary against real images, and of the discriminator's certainty."""
-
-    def __init__(self) -> None:
-        self.variety = 1.0
-        self.certainty = 0.0
-        self.quiet = {"collapse": 0, "won": 0}
-        self._pending: list[str] = []
-
-    def see(self, step: int, reals: Tensor, fakes: Tensor, values: Mapping[str, float | Tensor]) -> None:
-        """Look at one step: real and generated [N, 3, H, W] in [-1, 1], and `values["real_logit"]`."""
-        if step % WATCH_EVERY:
-            return
-        ratio = float(fakes.float().std(dim=0).mean() / reals.std(dim=0).mean().clamp_min(1e-6))
-        self.variety = SMOOTHING * self.variety + (1 - SMOOTHING) * ratio
-        self.certainty = SMOOTHING * self.certainty + (1 - SMOOTHING) * float(values["real_logit"])
-        self.quiet = {kind: max(0, count - 1) for kind, count in self.quiet.items()}
-        if step < WARM_UP:
-            return
-        if self.variety < COLLAPSED:
-            self._warn("collapse", f"samples vary only {self.variety:.0%} as much as the photographs: collapse?")
-        if self.certainty > WON:
-            self._warn("won", f"the discriminator is certain (mean real logit {self.certainty:.1f}): raise r1_gamma")
-
-    def warnings(self) -> list[str]:
-        """Warnings since the last call."""
-        pending, self._pending = self._pending, []
-        return pending
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that changes."""
-        return {"variety": self.variety, "certainty": self.certainty, "quiet": dict(self.quiet)}
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Take a state back."""
-        self.variety, self.certainty = float(state["variety"]), float(state["certainty"])
-        self.quiet = {kind: int(count) for kind, count in state["quiet"].items()}
-
-    def _warn(self, kind: str, text: str) -> None:
-        if self.quiet[kind] == 0:
-            self._pending.append(text)
-            self.quiet[kind] = QUIET

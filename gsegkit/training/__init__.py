@@ -1,0 +1,24 @@
+"""What every training needs once. A wing that is open to plugins: import from here.
+
+Averaged weights, data order, photographs in memory, R1, alarms of a GAN.
+"""
+
+from gsegkit.training.average import WeightAverage, rising_decay
+from gsegkit.training.photographs import MEMORY_LIMIT, EpochOrder, ImageBank, flip_where, upload
+from gsegkit.training.steps import descend, r1_penalty, tuned_convolutions
+from gsegkit.training.watch import WARM_UP, GanWatch
+
+__all__ = [
+    "MEMORY_LIMIT",
+    "WARM_UP",
+    "EpochOrder",
+    "GanWatch",
+    "ImageBank",
+    "WeightAverage",
+    "descend",
+    "flip_where",
+    "r1_penalty",
+    "rising_decay",
+    "tuned_convolutions",
+    "upload",
+]

@@ -1,0 +1,37 @@
+"""Steps that several trainings take: R1, one update, tuned convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+
+def r1_penalty(discriminator: Callable[[Tensor], Tensor], reals: Tensor) -> Tensor:
+    """R1 (Mescheder et al. 2018): mean over [N, 3, H, W] real images of |grad_x D(x)|^2; times gamma / 2 in a loss."""
+    reals = reals.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(discriminator(reals).sum(), reals, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step down the gradient of a loss."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
+@contextmanager
+def tuned_convolutions() -> Iterator[None]:
+    """Let cuDNN try its algorithms on the first steps: all later ones have the same shapes.
+
+    Not `torch.backends.cudnn.flags(benchmark=True)`, whose other defaults switch cuDNN off.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
