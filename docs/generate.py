@@ -14,7 +14,7 @@ import typer
 import gsegkit
 from gsegkit.capabilities import CAPABILITIES
 from gsegkit.cli import main as cli
-from gsegkit.config import option_table
+from gsegkit.cli.option_table import option_table
 from gsegkit.engine.plan import Plan
 from gsegkit.plugins import KINDS, Entry, HookSpec, installed
 

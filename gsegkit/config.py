@@ -6,9 +6,8 @@ import difflib
 import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, get_origin
+from typing import Any, ClassVar, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -53,16 +52,6 @@ class Config(BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
-
-
-@dataclass(frozen=True)
-class Option:
-    """One row of an option table."""
-
-    name: str
-    type: str
-    default: str
-    help: str
 
 
 def parse_value(text: str) -> Any:
@@ -160,41 +149,3 @@ def read_options_file(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"'{path}' holds {type(values).__name__}, not a table of options")
     return values
-
-
-def option_table(cls: type[Config]) -> list[Option]:
-    """Describe every option of a model: name, type with bounds, default, help."""
-    schema = cls.model_json_schema()
-    rows = []
-    for name, info in cls.model_fields.items():
-        default = "required" if info.is_required() else _show(info.get_default(call_default_factory=True))
-        kind = _type_name(schema["properties"][name], schema.get("$defs", {}), info.annotation)
-        rows.append(Option(name, kind, default, info.description or ""))
-    return rows
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    if isinstance(value, Path):
-        value = str(value)
-    return value if isinstance(value, str) and value else json.dumps(value, default=str)
-
-
-_BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-
-
-def _type_name(schema: Mapping[str, Any], defs: Mapping[str, Any], annotation: Any = None) -> str:
-    if "$ref" in schema:
-        return _type_name(defs[schema["$ref"].rsplit("/", 1)[-1]], defs)
-    if "enum" in schema or "const" in schema:
-        return " | ".join(str(value) for value in schema.get("enum", [schema.get("const")]))
-    if "anyOf" in schema:
-        names = [_type_name(one, defs) for one in schema["anyOf"]]
-        return " or ".join("none" if name == "null" else name for name in names)
-    kind = str(schema.get("type", "any"))
-    if kind == "array" and get_origin(annotation) is not None:
-        items = schema.get("items")
-        kind = f"list of {_type_name(items, defs)}" if isinstance(items, dict) else "list"
-    bounds = [f"{sign} {schema[key]:g}" for key, sign in _BOUNDS.items() if key in schema]
-    return f"{kind} {' and '.join(bounds)}".strip()

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
+from gsegkit.cli.option_table import option_table
 from gsegkit.config import (
     Config,
     build_config,
     current_names,
-    option_table,
     parse_assignments,
     parse_value,
     read_options_file,

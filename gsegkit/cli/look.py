@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from gsegkit.cli.option_table import option_table
 from gsegkit.cli.options import AsJson, console, print_json
 from gsegkit.cli.terminal import make_table, size
-from gsegkit.config import option_table
 from gsegkit.errors import GsegkitError
 from gsegkit.plugins import KIND_ALIASES, KINDS, KNOWN_PLUGINS, Entry, Registry, installed
 from gsegkit.rundir import environment

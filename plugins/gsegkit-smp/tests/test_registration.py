@@ -4,7 +4,8 @@ import sys
 import pytest
 from gsegkit_smp import ARCHITECTURES
 
-from gsegkit.config import build_config, option_table
+from gsegkit.cli.option_table import option_table
+from gsegkit.config import build_config
 from gsegkit.errors import ConfigError
 from gsegkit.plugins import installed
 
