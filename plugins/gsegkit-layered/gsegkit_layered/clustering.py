@@ -8,9 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
 from gsegkit.context import RunContext
@@ -112,14 +111,4 @@ def normalised_mutual_information(found: Tensor, truth: Tensor) -> float:
             f"clusters {list(found.shape)} and labels {list(truth.shape)} cannot be compared",
             "give one of each per image",
         )
-    rows, columns = (np.unique(side.cpu().numpy(), return_inverse=True)[1] for side in (found, truth))
-    joint = np.zeros((rows.max() + 1, columns.max() + 1))
-    np.add.at(joint, (rows, columns), 1 / len(rows))
-    h_found, h_truth, h_joint = (_entropy(p) for p in (joint.sum(1), joint.sum(0), joint.flatten()))
-    if h_found + h_truth == 0:
-        return 1.0
-    return max(0.0, 2 * (h_found + h_truth - h_joint) / (h_found + h_truth))
-
-
-def _entropy(p: NDArray[np.float64]) -> float:
-    return float(-(p * np.log(np.maximum(p, 1e-300))).sum())
+    return float(normalized_mutual_info_score(truth.cpu().numpy(), found.cpu().numpy()))

@@ -1,8 +1,11 @@
 """Training of a layered GAN, readable next to the paper: Section 3, Eq. 3 to 8, its symbols.
 
 This is the GAN of one round. The rounds (Algorithm 1) are the pipeline's, which hands in the segmenter S of the round
-before. All randomness derives from the context's seed and the step's number, so a training that was stopped and run
-again ends, on the CPU, in the same bits.
+before. The generator's loss (`_step_G`) has seven terms: 1 to 3 are the paper's (the adversarial one, the information
+of Eq. 5, the background of Eq. 8), 4 is the paper's with a weight that rises, 5 to 7 are ours (PerturbGAN has 7 too).
+
+All randomness derives from the context's seed and the step's number, so a training that was stopped and run again ends,
+on the CPU, in the same bits.
 """
 
 from __future__ import annotations
@@ -164,22 +167,23 @@ class Trainer:
         self.D.requires_grad_(False)
         with self._precision():
             scores, maps = self.D(x)
-        loss = -scores.mean()
+        loss = -scores.mean()  # 1, Eq. 6: adversarial
         if self.networks.q_image is not None and self.networks.q_mask is not None:
             with self._precision():
                 in_image, in_mask = self.networks.q_image(maps), self.networks.q_mask(m)
-            values["mi_image"], values["mi_mask"] = self.prior.information(codes, in_image, in_mask)  # Eq. 5
+            values["mi_image"], values["mi_mask"] = self.prior.information(codes, in_image, in_mask)  # 2, Eq. 5
             loss = loss + self.gammas[0] * values["mi_image"] + self.gammas[1] * values["mi_mask"]
         # differs from the paper: it weighs the binarisation alike from the start, which freezes masks before an
         # object has formed; and it has no term for masks that cover too much, or that are full of holes
-        loss = loss + config.binary_weight * ramp(seen, config.binary_start, config.binary_end) * binarisation(m)
-        loss = loss + config.coverage_weight * ramp(seen, 0, config.num_images) * excess(m, config.max_coverage)
+        rise = ramp(seen, config.binary_start, config.binary_end)
+        loss = loss + config.binary_weight * rise * binarisation(m)  # 4
+        loss = loss + config.coverage_weight * ramp(seen, 0, config.num_images) * excess(m, config.max_coverage)  # 5
         if config.smooth_weight:
-            loss = loss + config.smooth_weight * outline(m)
+            loss = loss + config.smooth_weight * outline(m)  # 6
         if config.min_area:
-            loss = loss + config.area_weight * missing_area(m, config.min_area)
+            loss = loss + config.area_weight * missing_area(m, config.min_area)  # 7
         if self.segmenter is not None and config.background_weight:
-            values["background"] = background_loss(self.segmenter, layers.b)
+            values["background"] = background_loss(self.segmenter, layers.b)  # 3, Eq. 8
             loss = loss + config.background_weight * values["background"]
         descend(self.adam_G, loss)
         self.D.requires_grad_(True)
