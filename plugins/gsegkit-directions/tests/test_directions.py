@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 from gsegkit_directions.directions import GRACE, Search
@@ -372,9 +370,16 @@ def test_large_masks_are_told_when_the_directions_are_found(disc, context):
     assert any("published area limit of 0.5" in text and "area.max" in text for text in ctx.progress.warnings())
 
 
-def test_directions_that_do_not_point_apart_are_told(disc, context):
+@pytest.mark.parametrize(("cosine", "warns"), [(0.3, True), (-0.3, False)])
+def test_directions_that_do_not_point_apart_are_reported(disc, context, monkeypatch, cosine, warns):
+    monkeypatch.setattr("gsegkit_directions.directions._cosine", lambda directions: torch.tensor(cosine))
     ctx = context()
     extractor = fitted(disc(), ctx, steps=1)
-    assert math.isfinite(extractor.found["cosine"])
-    warned = any("do not point apart" in text for text in ctx.progress.warnings())
-    assert warned == (extractor.found["cosine"] > 0)
+    assert extractor.found["cosine"] == pytest.approx(cosine)
+    assert any("do not point apart" in text for text in ctx.progress.warnings()) is warns
+
+
+def test_the_cosine_is_that_of_the_two_directions(disc, context):
+    extractor = fitted(disc(), context(), steps=1)
+    light, dark = extractor.directions.flatten(1).double()
+    assert extractor.found["cosine"] == pytest.approx(float(light @ dark / light.norm() / dark.norm()), abs=1e-3)
