@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gsegkit.api import (
         Result,
         Session,
+        copy_samples,
         evaluate,
         evaluate_generator,
         export,
@@ -54,6 +55,7 @@ __all__ = [
     "Result",
     "Session",
     "__version__",
+    "copy_samples",
     "evaluate",
     "evaluate_generator",
     "export",

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from gsegkit.context import RunContext
     from gsegkit.dataset import LabelledDataset, UnlabelledImages
 
+ATTRIBUTION_FILE = "ATTRIBUTION.txt"  # beside photographs that ship with a plugin
+
 #: Replaces one activation: [N, C, h, w] float32 -> the same shape.
 Edit = Callable[[Tensor], Tensor]
 #: [N, 3, H, W] uint8 -> class probabilities [N, K, H, W] float32 at the same size.
@@ -221,11 +223,15 @@ class MaskExtractor(ModulePart):
         return hashlib.sha256(json.dumps([state_hash(self), found]).encode()).hexdigest()[:16]
 
 
-class Refiner(ABC):
-    """Cleans a batch of pairs: may drop rows, change masks and probs, add scores. Stateless; never touches pixels."""
+class PlainPart:
+    """Common ground of the parts that hold no tensors."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
+
+
+class Refiner(PlainPart, ABC):
+    """Cleans a batch of pairs: may drop rows, change masks and probs, add scores. Stateless; never touches pixels."""
 
     @abstractmethod
     def refine(self, batch: LabelledBatch) -> LabelledBatch:
@@ -286,22 +292,16 @@ class Predictor:
         return self.segmenter.probs(pixels)
 
 
-class Evaluator(ABC):
+class Evaluator(PlainPart, ABC):
     """Scores a predictor against ground truth."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
     @abstractmethod
     def evaluate(self, predict: Predict, dataset: LabelledDataset, ctx: RunContext) -> Report:
         """Run `predict` (probabilities, see `Predict`) over a labelled data set; images may differ in size."""
 
 
-class GeneratorEvaluator(ABC):
+class GeneratorEvaluator(PlainPart, ABC):
     """Compares what a generator paints with photographs; needs no labels."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
     @abstractmethod
     def evaluate(self, generator: Generator, images: UnlabelledImages, ctx: RunContext) -> Report:
@@ -312,11 +312,8 @@ class GeneratorEvaluator(ABC):
         """
 
 
-class KMeans(ABC):
+class KMeans(PlainPart, ABC):
     """A k-means backend."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
     @abstractmethod
     def fit(self, points: Tensor, k: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -335,11 +332,8 @@ class KMeans(ABC):
         """The device that the last fit() really ran on, e.g. `"cpu"` or `"cuda:0"`."""
 
 
-class DatasetReader(ABC):
+class DatasetReader(PlainPart, ABC):
     """Opens a folder as data."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
     @abstractmethod
     def images(self, folder: Path) -> UnlabelledImages:
@@ -350,18 +344,29 @@ class DatasetReader(ABC):
         """The folder's images with their masks. DataError when masks are missing or do not fit."""
 
 
-class Weights(ABC):
-    """Generator weights that ship with a plugin."""
+class Weights(PlainPart, ABC):
+    """Generator weights that ship with a plugin.
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    Attributes:
+        samples: name of the `Samples` that results are shown on; "" = none.
+    """
+
+    samples: str = ""
 
     @abstractmethod
     def folder(self) -> Path:
         """A folder with state.safetensors, component.json and card.json."""
 
 
-class CheckpointReader(ABC):
+class Samples(PlainPart, ABC):
+    """Photographs that ship with a plugin, to try a segmenter on."""
+
+    @abstractmethod
+    def folder(self) -> Path:
+        """A folder of photographs with ATTRIBUTION.txt: whose they are, their licence, what was changed."""
+
+
+class CheckpointReader(PlainPart, ABC):
     """Reads generator weights that other software wrote, as data: nothing that a file holds is executed.
 
     Attributes:
@@ -371,9 +376,6 @@ class CheckpointReader(ABC):
 
     generator: str
     looks_for: str
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
     @abstractmethod
     def sniff(self, file: CheckpointFile) -> bool:

@@ -45,6 +45,7 @@ KINDS: dict[str, str] = {
     "dataset": "reads a folder of images or of images and masks",
     "weights": "generator weights that ship with a plugin",
     "checkpoint-reader": "reads generator weights that other software wrote",
+    "samples": "photographs that ship with a plugin, to try a segmenter on",
 }
 KIND_ALIASES = {"gen": "generator", "refine": "refiner", "seg": "segmenter", "eval": "evaluator"}
 
@@ -408,7 +409,7 @@ _FIRST_PARTY: dict[str, dict[str, str]] = {
         "segmenter": "unet unetplusplus manet linknet fpn pspnet deeplabv3 deeplabv3plus pan upernet segformer dpt"
     },
     "gsegkit-stylegan": dict.fromkeys(("generator", "checkpoint-reader"), "pggan stylegan stylegan2"),
-    "gsegkit-zoo": {"weights": "blood-cells-64 coffee-leaf-64 lpc-64 portraits-64"},
+    "gsegkit-zoo": {"weights": "blood-cells-64 coffee-leaf-64 lpc-64 portraits-64", "samples": "blood-cells portraits"},
 }
 #: (kind, name) -> the distribution to install.
 KNOWN_PLUGINS: dict[tuple[str, str], str] = {

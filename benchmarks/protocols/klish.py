@@ -62,7 +62,9 @@ def generated(n: int, d: int) -> Tensor:
     from gsegkit.plugins import installed
 
     config = ClusterConfig(min_scale=0, pixels_per_image=max(1, n // 256))
-    points = collect_points(installed().build("generator", "stylegan2"), config, RunContext(Path(".")))
+    points = collect_points(
+        installed().build("generator", "stylegan2", {"weights": "coffee-leaf-64"}), config, RunContext(Path("."))
+    )
     return points.x[:n, -d:].contiguous()
 
 

@@ -4,11 +4,13 @@ from gsegkit.api.importing import import_checkpoint, look_at_checkpoint
 from gsegkit.api.names import list_clusters, match, name, name_page
 from gsegkit.api.results import evaluate, evaluate_generator, export, load, open_generator, open_labelled, predict
 from gsegkit.api.runs import Result, run, run_plan, synthesize, train, train_generator
+from gsegkit.api.samples import copy_samples
 from gsegkit.api.session import Session
 
 __all__ = [
     "Result",
     "Session",
+    "copy_samples",
     "evaluate",
     "evaluate_generator",
     "export",

@@ -1,4 +1,4 @@
-"""Commands that look: list, show, doctor."""
+"""Commands that look: list, show, samples, doctor."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import shutil
 import traceback
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -88,6 +89,27 @@ def show(
         prefix = {v: k for k, v in KIND_ALIASES.items()}.get(component.kind, component.kind)
         prefix = f"refine.{component.name}" if component.kind == "refiner" else prefix
         console.print(f"set one with -o {prefix}.{options[0].name}=VALUE")
+
+
+def samples(
+    name: Annotated[str | None, typer.Argument(help="Which photographs; without it, what there is.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where to copy them.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy photographs that ship with the zoo, to try a segmenter on. Without a name: list them."""
+    if name is None:
+        list_components("samples", as_json=as_json)
+        return
+    if out is None:
+        raise GsegkitError("where the photographs go was not given", f"gsegkit samples {name} --out photos")
+    from gsegkit import api
+
+    copied = api.copy_samples(name, out)
+    if as_json:
+        print_json({"folder": str(out), "photographs": [str(path) for path in copied]})
+        return
+    console.print(f"{len(copied)} photographs in {out}; {out}/ATTRIBUTION.txt says whose they are", soft_wrap=True)
+    console.print(f"next: gsegkit predict RUN {out} --out masks", soft_wrap=True)
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -41,6 +41,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict": work.predict,
     "export": work.export,
     "import": importing.import_file,
+    "samples": look.samples,
     "report": work.report,
     "doctor": look.doctor,
     "new-plugin": plugins.new_plugin,

@@ -21,7 +21,7 @@ from gsegkit.engine.plan import Plan
 from gsegkit.engine.preflight import check
 from gsegkit.engine.scoring import score
 from gsegkit.engine.shards import ShardDataset
-from gsegkit.engine.sources import check_readable, open_images, open_test_set, truth_set
+from gsegkit.engine.sources import check_readable, open_images, open_test_set, sample_photographs, truth_set
 from gsegkit.engine.stages import StageRunner
 from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import ConfigError
@@ -139,7 +139,8 @@ def _run_stages(choices: Choices, stages: StageRunner) -> Report | None:
     key = stage_key(key, choices["eval"].identity, str(plan.data), len(test_set or ()), time.time_ns())
     with stages.open("report", 0, key) as stage:  # cheap beside the rest, so it is never reused
         labels_used = classes.labels_used if classes else ()
-        return score(stage, segmenter, evaluator, test_set, labels_used, images)
+        shown = images or sample_photographs(choices, stages.registry)
+        return score(stage, segmenter, evaluator, test_set, labels_used, shown)
 
 
 def _trainable(generator: Generator, images: UnlabelledImages | None) -> tuple[TrainableGenerator, UnlabelledImages]:

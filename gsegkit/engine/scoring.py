@@ -32,7 +32,7 @@ def score(
         evaluator: what scores it.
         test_set: images with ground truth; None = only pictures, of `images`.
         labels_used: names of images that helped to name the classes; they are left out.
-        images: the run's photographs, shown when there is no ground truth.
+        images: photographs, shown when there is no ground truth.
     """
     if test_set is None:
         _show_images(stage, segmenter, images)

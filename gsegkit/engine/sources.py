@@ -13,8 +13,8 @@ from gsegkit.dataset import LabelledDataset, MemoryDataset, UnlabelledImages
 from gsegkit.engine.choices import Choices
 from gsegkit.engine.shards import MANIFEST_FILE, ShardDataset
 from gsegkit.errors import CapabilityError, DataError, GsegkitError, and_more
-from gsegkit.images import to_pixels
-from gsegkit.interfaces import DatasetReader, Generator
+from gsegkit.images import list_images, to_pixels
+from gsegkit.interfaces import DatasetReader, Generator, Samples, Weights
 from gsegkit.plugins import Registry
 from gsegkit.rundir import CONFIG_FILE, last_round
 
@@ -29,6 +29,18 @@ def open_images(choices: Choices, generator: Generator) -> UnlabelledImages | No
     reader: DatasetReader = choices["data_reader"].build()
     info = generator.info
     return reader.images(folder).fitted((info.height, info.width), info.fit_rule)
+
+
+def sample_photographs(choices: Choices, registry: Registry) -> UnlabelledImages | None:
+    """Photographs that ship with the generator's weights, at their own sizes; None when there are none."""
+    name = getattr(choices["gen"].config, "weights", None)
+    if not isinstance(name, str) or name not in registry.available("weights"):
+        return None
+    weights: Weights = registry.build("weights", name)
+    if weights.samples not in registry.available("samples"):
+        return None
+    samples: Samples = registry.build("samples", weights.samples)
+    return UnlabelledImages(tuple(list_images(samples.folder())))
 
 
 def open_test_set(choices: Choices) -> LabelledDataset | None:

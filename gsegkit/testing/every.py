@@ -26,6 +26,7 @@ BASES: dict[str, type] = {
     "dataset": interfaces.DatasetReader,
     "weights": interfaces.Weights,
     "checkpoint-reader": interfaces.CheckpointReader,
+    "samples": interfaces.Samples,
 }
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 HEAVY = ("torch", "torchvision", "numpy.random", "scipy", "sklearn", "kornia", "timm", "faiss")

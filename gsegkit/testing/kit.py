@@ -15,7 +15,7 @@ from gsegkit.testing.extractors import EXTRACTOR_CHECKS
 from gsegkit.testing.generator_evaluators import GENERATOR_EVALUATOR_CHECKS
 from gsegkit.testing.generators import GENERATOR_CHECKS
 from gsegkit.testing.loading import CHECKPOINT_READER_CHECKS
-from gsegkit.testing.minor import DATASET_CHECKS, KMEANS_CHECKS, WEIGHTS_CHECKS
+from gsegkit.testing.minor import DATASET_CHECKS, KMEANS_CHECKS, SAMPLES_CHECKS, WEIGHTS_CHECKS
 from gsegkit.testing.refiners import REFINER_CHECKS
 from gsegkit.testing.segmenters import SEGMENTER_CHECKS
 from gsegkit.testing.settings import KitSettings
@@ -32,6 +32,7 @@ _KIND_CHECKS: Mapping[str, tuple[Check, ...]] = {
     "dataset": DATASET_CHECKS,
     "weights": WEIGHTS_CHECKS,
     "checkpoint-reader": CHECKPOINT_READER_CHECKS,
+    "samples": SAMPLES_CHECKS,
 }
 
 
@@ -270,6 +271,11 @@ def check_dataset(make: Entry | Callable[[], Any]) -> list[CheckResult]:
 def check_weights(make: Entry | Callable[[], Any]) -> list[CheckResult]:
     """Check weights that ship with a plugin; see `check_component`."""
     return check_component("weights", make)
+
+
+def check_samples(make: Entry | Callable[[], Any]) -> list[CheckResult]:
+    """Check photographs that ship with a plugin; see `check_component`."""
+    return check_component("samples", make)
 
 
 def check_checkpoint_reader(make: Entry | Callable[[], Any], settings: KitSettings | None = None) -> list[CheckResult]:

@@ -1,4 +1,4 @@
-"""Checks of the small kinds: k-means backends, readers of data folders, weights."""
+"""Checks of the small kinds: k-means backends, readers of data folders, weights, sample photographs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from torch import Tensor
 
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import DataError, GsegkitError
-from gsegkit.images import read_image
-from gsegkit.interfaces import DatasetReader, KMeans
+from gsegkit.images import list_images, read_image
+from gsegkit.interfaces import ATTRIBUTION_FILE, DatasetReader, KMeans
 from gsegkit.parts import COMPONENT_FILE, STATE_FILE, load_part
 from gsegkit.plugins import installed
 from gsegkit.storage import read_json
@@ -135,3 +135,17 @@ def check_weights_load(subject: Subject) -> None:
 
 
 WEIGHTS_CHECKS = (check_weights_files, check_weights_load)
+
+# ---- samples -------------------------------------------------------------------------------------------------------
+
+
+def check_sample_photographs(subject: Subject) -> None:
+    """The folder holds photographs that can be read, and says whose they are and under which licence."""
+    folder = subject.call("folder", subject.make().folder)
+    text = folder / ATTRIBUTION_FILE
+    subject.expect(text.is_file() and text.stat().st_size > 0, "folder", f"{folder} has no {ATTRIBUTION_FILE}")
+    for path in subject.call("folder", list_images, folder):
+        subject.call("folder", read_image, path)
+
+
+SAMPLES_CHECKS = (check_sample_photographs,)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gsegkit.config import Config
+from gsegkit.config import Available, Config
 from gsegkit_stylegan.config_train import TrainOptions
 
 MAX_RESOLUTION = 2048
@@ -92,6 +92,10 @@ class SampleOptions(Config):
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="dtype of the activations")
     compile: bool = Field(False, description="torch.compile the synthesis; pays off for thousands of samples")
 
+    def wanted_weights(self) -> str:
+        """The option `weights` with an automatic choice made."""
+        return self.weights
+
 
 class StyleGAN2Config(StyleGAN2Arch, SampleOptions, TrainOptions):
     """Options of the generator `stylegan2`; the network's defaults are a small one that trains on a CPU.
@@ -100,15 +104,30 @@ class StyleGAN2Config(StyleGAN2Arch, SampleOptions, TrainOptions):
     means a new network of that shape.
     """
 
+    AUTO_WEIGHTS: ClassVar[str] = "blood-cells-64"  # of the zoo
+
     weights: str = Field(
         "auto",
-        description="auto = coffee-leaf-64; zoo name, folder of a part or run, checkpoint file, none = random",
+        description="auto = blood-cells-64; zoo name, folder of a part or run, checkpoint file, none = random",
     )
     channel_base: int = Field(2048, ge=8, le=2**20, description="channels at resolution r are base / r; paper 32768")
     channel_max: int = Field(128, ge=1, le=4096, description="upper limit of the channels; paper 512")
     z_dim: int = Field(128, ge=1, le=8192, description="size of the input noise; paper 512")
     w_dim: int = Field(128, ge=1, le=8192, description="size of the mapped latent w; paper 512")
     mapping_layers: int = Field(2, ge=1, le=32, description="dense layers of the mapping network; paper 8")
+
+    def resolved(self, available: Available) -> Self:
+        """With `weights=auto` written out, so that a replay does not depend on what is the default then."""
+        return self.model_copy(update={"weights": self.wanted_weights()})
+
+    def wanted_weights(self) -> str:
+        """`auto` is the zoo's, unless an option of the network's shape was changed."""
+        if self.weights != "auto":
+            return self.weights
+        # by value, not by which were given: a resolved plan gives them all
+        options = type(self).model_fields
+        changed = any(getattr(self, name) != options[name].default for name in StyleGAN2Arch.model_fields)
+        return "none" if changed else self.AUTO_WEIGHTS
 
 
 class StyleGANConfig(StyleGANArch, SampleOptions):

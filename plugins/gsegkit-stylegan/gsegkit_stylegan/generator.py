@@ -17,7 +17,6 @@ from gsegkit.types import FeatureSpec, GeneratedBatch, GeneratorInfo
 from gsegkit.weights import NONE, load_weights
 from gsegkit_stylegan.config import Arch, SampleOptions
 from gsegkit_stylegan.networks.stylegan2 import NoiseSource, stored_noise
-from gsegkit_stylegan.weights import wanted_weights
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 RANDOM_SEED = 0  # of networks without weights: the same options, the same network
@@ -34,7 +33,7 @@ class FamilyGenerator(Generator):
 
     def __init__(self, config: SampleOptions) -> None:
         super().__init__(config)
-        wanted = wanted_weights(config, self.arch_class)
+        wanted = config.wanted_weights()
         if wanted == NONE:
             self.licence, self.fit_rule = "", self._default_fit()
             self.set_network(self._arch_of_options())

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from gsegkit.config import build_config
 from gsegkit.plugins import installed
 from gsegkit.seeds import sample_seeds
 
@@ -11,15 +12,15 @@ pytest.importorskip("gsegkit_zoo")
 
 @pytest.fixture(scope="module")
 def generator():
-    return installed().build("generator", "stylegan2")
+    return installed().build("generator", "stylegan2", {"weights": "coffee-leaf-64"})
 
 
-def test_the_default_paints_green_leaves_on_light_ground(generator):
+def test_leaves_are_green_on_a_light_background(generator):
     images = generator.sample(sample_seeds(0, "preview", 0, 24)).images
     assert images.shape == (24, 3, 64, 64)
     centre, corner = images[..., 20:44, 20:44].mean((0, 2, 3)), images[..., :6, :6].mean((0, 2, 3))
     assert centre[1] > centre[0] > centre[2], "leaves are green"
-    assert (corner > centre + 0.2).all(), "the ground is lighter than the leaf"
+    assert (corner > centre + 0.2).all(), "the background is lighter than the leaf"
     assert generator.info.licence == "MIT"
     assert generator.info.fit_rule == "squash"
 
@@ -40,7 +41,7 @@ def test_a_sample_does_not_depend_on_its_batch(generator):
 
 
 def test_blood_cells_have_a_purple_nucleus_in_the_middle():
-    generator = installed().build("generator", "stylegan2", {"weights": "blood-cells-64"})
+    generator = installed().build("generator", "stylegan2")  # the default
     pixels = generator.sample(sample_seeds(0, "preview", 0, 24)).images
     centre, corner = pixels[..., 24:40, 24:40].mean((0, 2, 3)), pixels[..., :6, :6].mean((0, 2, 3))
     assert centre[2] > centre[0] > centre[1], "stained nuclei are purple"
@@ -55,3 +56,12 @@ def test_most_portraits_are_grey():
     middle, below = images[..., 20:36, 26:38].mean(), images[..., 56:, 26:38].mean()
     assert middle > below, "faces are lighter than clothes"
     assert images.flatten(1).std(dim=0).mean() > 0.2, "they differ from each other"
+
+
+def test_the_plan_writes_the_default_out_so_that_a_later_default_cannot_change_it():
+    config = build_config(installed().find("generator", "stylegan2").config_class(), {}, "gen")
+    assert config.weights == "auto"
+    assert config.resolved(installed().available).weights == "blood-cells-64"
+    new = config.model_copy(update={"resolution": 32})
+    assert new.resolved(installed().available).weights == "none"
+    assert new.resolved(installed().available).resolved(installed().available).resolution == 32

@@ -1,4 +1,4 @@
-"""Small generator weights for gsegkit, trained by its own trainers."""
+"""Small generator weights for gsegkit, trained by its own trainers, and photographs to try them on."""
 
 from __future__ import annotations
 
@@ -35,6 +35,20 @@ def gsegkit_components() -> list[Component]:
             name="portraits-64",
             target="gsegkit_zoo.weights:Portraits64",
             summary="StyleGAN2, 64 x 64: portraits (photographs, engravings, paintings), mostly grey",
+            licence="public domain as far as known",
+        ),
+        Component(
+            kind="samples",
+            name="blood-cells",
+            target="gsegkit_zoo.samples:BloodCells",
+            summary="24 stained blood cells, 240 x 240, that no generator of the zoo has seen",
+            licence="CC-BY-4.0",
+        ),
+        Component(
+            kind="samples",
+            name="portraits",
+            target="gsegkit_zoo.samples:Portraits",
+            summary="24 portraits, 128 x 128, of those that portraits-64 was trained on",
             licence="public domain as far as known",
         ),
     ]

@@ -32,6 +32,7 @@ class BloodCells64(ZooWeights):
     """StyleGAN2 at 64 x 64 on 10,000 photographs of stained blood cells."""
 
     name = "blood-cells-64"
+    samples = "blood-cells"
 
 
 class CoffeeLeaf64(ZooWeights):
@@ -50,3 +51,4 @@ class Portraits64(ZooWeights):
     """StyleGAN2 at 64 x 64 on 6,602 portraits of members of the United States Congress."""
 
     name = "portraits-64"
+    samples = "portraits"

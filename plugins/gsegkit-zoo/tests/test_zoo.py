@@ -4,6 +4,7 @@ import json
 
 import pytest
 from gsegkit_zoo import gsegkit_components
+from gsegkit_zoo.samples import PHOTOGRAPHS
 from gsegkit_zoo.weights import DATA, ZooWeights
 
 from gsegkit.errors import ArtifactError
@@ -12,7 +13,8 @@ from gsegkit.plugins import installed
 from gsegkit.storage import file_hash
 from gsegkit.tensors import read_safetensors
 
-NAMES = [component.name for component in gsegkit_components()]
+NAMES = [component.name for component in gsegkit_components() if component.kind == "weights"]
+SAMPLES = [component.name for component in gsegkit_components() if component.kind == "samples"]
 CARD = {
     "generator", "licence", "data", "data_source", "data_licence", "attribution", "fitted", "command", "seed",
     "images_shown", "device", "sha256",
@@ -54,3 +56,22 @@ def test_missing_files_are_told():
 
     with pytest.raises(ArtifactError, match="no files of 'missing'"):
         Missing(None).folder()
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_sample_photographs_are_few_small_and_attributed(name):
+    folder = installed().build("samples", name).folder()
+    photographs = [path for path in folder.iterdir() if path.suffix == ".jpg"]
+    assert len(photographs) == 24  # as many as may be shipped
+    assert sum(path.stat().st_size for path in photographs) < 500_000
+    assert len({file_hash(path) for path in photographs}) == 24
+    text = (folder / "ATTRIBUTION.txt").read_text()
+    assert "Changed:" in text
+    assert "Chosen by name" in text
+    assert len(folder.relative_to(PHOTOGRAPHS).parts) == 1
+
+
+def test_weights_name_samples_that_are_there():
+    named = {name: installed().build("weights", name).samples for name in NAMES}
+    assert named["blood-cells-64"] == "blood-cells"
+    assert {samples for samples in named.values() if samples} == set(SAMPLES)
