@@ -12,7 +12,7 @@ import torch
 from benchmarks import render
 from benchmarks.protocols.common import Lab
 from benchmarks.recipe import RECIPES, protocol, read_recipe, recipes
-from benchmarks.result import RESULTS
+from benchmarks.result import BEFORE, RESULTS, read_result
 from benchmarks.runner import run
 from gsegkit.errors import GsegkitError
 
@@ -44,10 +44,16 @@ def main() -> int:
 
 def _list(options: argparse.Namespace) -> int:
     for recipe in recipes():
-        done = "measured" if (RESULTS / f"{recipe.name}.json").exists() else "-"
+        done = _state(recipe.name)
         minutes = f"{recipe.minutes:g} min" if recipe.minutes else ""
         print(f"{recipe.name:34} {done:9} {minutes:8} {recipe.what}")
     return 0
+
+
+def _state(name: str) -> str:
+    if not (RESULTS / f"{name}.json").exists():
+        return "-"
+    return "recorded" if read_result(name).origin == BEFORE else "measured"
 
 
 def _run(options: argparse.Namespace) -> int:

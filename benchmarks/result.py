@@ -20,6 +20,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "timm", "segmentation-models-pytorch", "faiss-cpu")
 #: Results of before the runner keep this word, and null for what was not noted then.
 BEFORE = "recorded before the runner"
+#: Verdict of those: their recipe was written afterwards and expects what they hold, so there is nothing to judge.
+UNJUDGED = "recorded before the runner; the recipe's expected values are taken from this file"
 
 
 class Result(BaseModel):
@@ -33,7 +35,8 @@ class Result(BaseModel):
         date, versions, device, cpus, load_average: when and where; load before and after.
         seconds, cpu_seconds, peak_mb: of the whole.
         values: what was measured.
-        checks, verdict: the recipe's expected numbers beside those found.
+        checks, verdict: the recipe's expected numbers beside those found; of results of before the runner no checks,
+            and `UNJUDGED`.
         notes: what else a reader must know.
     """
 
@@ -61,12 +64,19 @@ class Result(BaseModel):
     peak_mb: int | None
     notes: list[str] = []
     checks: list[dict[str, Any]]
-    verdict: Literal["as expected", "not as expected", "nothing expected"]
+    verdict: Literal[
+        "as expected",
+        "not as expected",
+        "nothing expected",
+        "recorded before the runner; the recipe's expected values are taken from this file",
+    ]
     values: dict[str, Any]
 
 
-def judged(recipe: Recipe, values: dict[str, Any]) -> dict[str, Any]:
-    """`checks` and `verdict` of a result."""
+def judged(recipe: Recipe, values: dict[str, Any], origin: str = "runner") -> dict[str, Any]:
+    """`checks` and `verdict` of a result. One of before the runner is not judged by what was taken from itself."""
+    if origin == BEFORE:
+        return {"checks": [], "verdict": UNJUDGED if recipe.expected else "nothing expected"}
     checks = [expected.check(values) for expected in recipe.expected]
     good = all(check["ok"] for check in checks)
     return {

@@ -38,7 +38,7 @@ def run(
         work: keeps finished steps, so that the same command continues; None = a temporary folder.
         out: folder of the result; None = `benchmarks/results`.
         device: to compute on.
-        tiny: three steps of everything, to see that it works. Wants `out`.
+        tiny: three steps of everything and one seed, to see that it works. Wants `out`.
         dirty: accept code that is not committed; the result says so.
 
     Raises:
@@ -73,7 +73,7 @@ def _described(recipe: Recipe) -> dict[str, Any]:
 
 
 def _values(recipe: Recipe, work: Path, device: str, tiny: bool) -> dict[str, Any]:
-    lab = Lab(work, torch.device(device), tuple(recipe.seeds), tiny)
+    lab = Lab(work, torch.device(device), tuple(recipe.seeds[:1] if tiny else recipe.seeds), tiny)
     for name in recipe.data:
         lab.data(name)
     if recipe.protocol is not None:
@@ -87,6 +87,7 @@ def _command(recipe: Recipe, lab: Lab) -> dict[str, Any]:
     words = [
         word.format(work=lab.work, **{name: str(lab.data(name)) for name in recipe.data}) for word in recipe.command
     ]
+    words += ["--smoke"] if lab.tiny else []
     words[0] = str(Path(sys.executable).parent / words[0])
     environment = {**os.environ, "OMP_NUM_THREADS": str(recipe.threads)}
     began = time.perf_counter()

@@ -48,7 +48,7 @@ def test_every_result_has_the_schema_a_recipe_and_its_verdict(path):
     recipe = read_recipe(ROOT / "benchmarks" / "recipes" / path.name.replace(".json", ".toml"))
     assert result.recipe == recipe.name
     assert result.commit
-    assert {"checks": result.checks, "verdict": result.verdict} == judged(recipe, result.values)
+    assert {"checks": result.checks, "verdict": result.verdict} == judged(recipe, result.values, result.origin)
     if result.origin != BEFORE:
         known = (result.versions, result.device, result.threads, result.load_average, result.seconds, result.command)
         assert None not in known

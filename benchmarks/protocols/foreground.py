@@ -266,7 +266,7 @@ def speed(lab: Lab, cases: list[str], rounds: int = 3) -> dict[str, Any]:
     rows = []
     for case in cases:
         times: dict[str, list[dict[str, float]]] = {"ours": [], "plain": []}
-        for _ in range(rounds):
+        for _ in range(1 if lab.tiny else rounds):
             for name, found in times.items():
                 found.append(lab.process("foreground.one_speed", case=case, which=name))
         ours, plain = (statistics.median(t["seconds"] for t in times[name]) for name in times)
@@ -292,7 +292,7 @@ def one_speed(lab: Lab, case: str, which: str, steps: int = 20) -> dict[str, Any
         discriminator = Discriminator(*extractor.size, l4f.LEAST_BASE, config.disc_max).to(ctx.device)
         training = Training(config, extractor.alpha_levels, generator, setting, ctx, alpha=alpha,
                             discriminator=discriminator, best=Best(alpha))  # fmt: skip
-        for step in range(1, steps + 1):  # the penalty of iteration 0 is left out for both
+        for step in range(1, (3 if lab.tiny else steps) + 1):  # the penalty of iteration 0 is left out for both
             began = time.perf_counter()
             training.step(step) if which == "ours" else _plain_step(training, extractor, step)
             times.append(time.perf_counter() - began)

@@ -90,11 +90,11 @@ def tree(lab: Lab) -> dict[str, Any]:
     for k in CUTS:
         level = part.level(k)
         merges = {part.level(j).facts["into"]: part.level(j).facts for j in part.levels}
-        for name in level["ids"]:  # a merged cluster keeps the colour of its larger half
+        for name in level.ids:  # a merged cluster keeps the colour of its larger half
             child = merges.get(name, {})
             colour.setdefault(name, colour.get(child.get("joins"), colour.get(child.get("weakest"), len(colour))))
         index = part.scores(batch.features, size, k).argmax(1)
-        table = torch.stack([COLOURS[colour[name] % len(COLOURS)] for name in level["ids"]])
+        table = torch.stack([COLOURS[colour[name] % len(COLOURS)] for name in level.ids])
         rows.append(table[index].permute(0, 3, 1, 2))
     save(torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1), folder / "cuts.png", 2)
     step = next(k for k in range(30, 2, -1) if part.level(k).facts["ecos"] > 0.05)

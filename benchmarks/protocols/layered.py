@@ -11,8 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,175 +26,28 @@ from torch import Tensor
 
 from benchmarks.protocols.common import Lab, say
 from benchmarks.protocols.frechet import features
+from benchmarks.protocols.layered_data import TOY_TEST, Case, real_case, toy_case
+from benchmarks.protocols.layered_rows import ABLATION, GAMMA, ROUNDS, TABLES, Row
 from gsegkit.builtin.config import ToyConfig
 from gsegkit.builtin.toy import Toy
 from gsegkit.context import RunContext
-from gsegkit.dataset import LabelledDataset, MemoryDataset, Sample, UnlabelledImages
+from gsegkit.dataset import UnlabelledImages
 from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import GsegkitError
-from gsegkit.images import grid, list_images, resize_pixels, to_images, to_pixels, write_png
+from gsegkit.images import grid, resize_pixels, to_images, to_pixels
 from gsegkit.interfaces import Predictor, Segmenter
 from gsegkit.parts import COMPONENT_FILE, load_part, save_part
 from gsegkit.plugins import installed
 from gsegkit.rundir import stage_key
-from gsegkit.seeds import normals, sample_seeds, uniforms
+from gsegkit.seeds import sample_seeds
 from gsegkit.storage import atomic_write_json, read_json
-from gsegkit.types import IGNORE, GeneratedBatch
 
 METRICS = ("iou_foreground", "accuracy", "miou", "ari", "msc", "precision", "recall")
 BASELINES = ("baseline_centre_prior_iou", "baseline_otsu_iou")
-TOY_PICTURES, TOY_TEST = 3000, 500
-TOY_SIDE = 64  # of the training pictures; the networks see them at 32
 PAIRS = 2000
 SEGMENTER = {"steps": 300, "batch_size": 32}
 SHOWN = 8
 DISTANCE_SAMPLES = 1000
-
-
-# ---- data ----------------------------------------------------------------------------------------------------------
-
-
-def toy_pictures(side: int, purpose: str, count: int, hard: bool) -> tuple[Tensor, Tensor]:
-    """Pictures [N, 3, S, S] uint8 and exact masks [N, S, S] uint8 (1 = object)."""
-    toy = Toy(ToyConfig(size=side))
-    pixels, masks = [], []
-    for seeds in sample_seeds(1, purpose, 0, count).split(100):
-        batch = hard_sample(toy, seeds) if hard else toy.sample(seeds)
-        pixels.append(to_pixels(batch.images))
-        masks.append((toy.truth(batch) > 0).to(torch.uint8))
-    return torch.cat(pixels), torch.cat(masks)
-
-
-def hard_sample(toy: Toy, seeds: Tensor) -> GeneratedBatch:
-    """The toy with objects of two thirds of the side, somewhere, on a ground with spots of any colour."""
-    side = toy.info.height
-    place = (uniforms(seeds, (2,), "place") - 0.5) * 0.7
-    spots = F.interpolate(normals(seeds, (3, side // 4, side // 4), "spots"), (side, side), mode="bilinear")
-
-    def smaller(opacities: Tensor) -> Tensor:
-        rows = torch.tensor([[1.5, 0.0, 0.0], [0.0, 1.5, 0.0]]).repeat(len(seeds), 1, 1)
-        rows[:, :, 2] = -1.5 * place
-        return F.grid_sample(opacities, F.affine_grid(rows, list(opacities.shape), False), align_corners=False)
-
-    edits = {"object": smaller, "background": lambda colours: colours + 0.2 * spots}
-    with torch.no_grad():
-        return toy.synthesize(toy.latents(seeds), toy.labels(seeds), edits=edits)
-
-
-class Binary(LabelledDataset):
-    """Any class against the rest, so that a matching needs no labels."""
-
-    def __init__(self, dataset: LabelledDataset) -> None:
-        self.dataset, self.classes, self.fit_rule = dataset, ("background", "foreground"), dataset.fit_rule
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Sample:
-        sample = self.dataset[index]
-        mask = torch.where(sample.mask == IGNORE, IGNORE, (sample.mask > 0).to(torch.uint8)).to(torch.uint8)
-        return Sample(sample.name, sample.pixels, mask)
-
-
-@dataclass(frozen=True)
-class Case:
-    """Photographs to train on, annotated ones to score on, and options that the data ask for."""
-
-    name: str
-    images: UnlabelledImages
-    test: LabelledDataset
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-def toy_case(work: Path, hard: bool = False, fast: bool = False) -> Case:
-    """Training pictures as files, as a user has them; test pictures are drawn at 32 px."""
-    name = "toy-hard" if hard else "toy"
-    folder, count = work / "data" / name, 120 if fast else TOY_PICTURES
-    if not (folder / "done.json").exists():
-        for i, row in enumerate(toy_pictures(TOY_SIDE, "dataset", count, hard)[0]):
-            write_png(folder / f"{i:05d}.png", row)
-        atomic_write_json(folder / "done.json", count)
-    pixels, masks = toy_pictures(32, "test", 20 if fast else TOY_TEST, hard)
-    test = MemoryDataset(pixels, masks, ("background", "foreground"), fit_rule="squash")
-    return Case(name, UnlabelledImages(tuple(list_images(folder))), test)
-
-
-#: name -> (folder to train on, folder to score on, options). Large objects need a larger bound on the coverage.
-REAL: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "lpc": ("lpc_parts", "lpc_parts_test", {"num_images": 200_000, "gamma_mask": 0.0}),
-    "wbc": ("wbc", "wbc", {"max_coverage": 0.7, "mirror": "xy"}),
-    "coffee-leaf": (
-        "coffee_leaf_unlabelled",
-        "coffee_leaf",
-        {"max_coverage": 0.9, "min_area": 0.4, "mask_bias": 0.0, "crop_min": 0.9, "scale": 0.1, "shift": 0.08},
-    ),
-}
-
-
-def real_case(lab: Lab, name: str) -> Case:
-    """A folder of photographs and its annotated partner."""
-    images, test, options = REAL[name]
-    reader = installed().build("dataset", "folder")
-    annotated: LabelledDataset = Binary(lab.labelled(test))
-    return Case(name, reader.images(lab.data(images)), annotated, options)
-
-
-# ---- rows ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table: what is varied, and in how many rounds."""
-
-    name: str
-    options: dict[str, Any] = field(default_factory=dict)
-    generator: str = "layered"
-    rounds: int = 1
-
-
-NO_INFORMATION = {"gamma": 0.0, "gamma_mask": 0.0}
-#: What the paper has no word of is left out; with networks, rates and crops as ours.
-PAPER = {"centre": 0.0, "smooth_weight": 0.0, "max_coverage": 1.0, "binary_start": 0, "binary_end": 0}
-ABLATION = (
-    Row("all ingredients"),
-    Row("no information terms", NO_INFORMATION),
-    Row("no information in the mask", {"gamma_mask": 0.0}),
-    Row("binarisation from the start", {"binary_start": 0, "binary_end": 0}),
-    Row("no perturbation of the object", {"scale": 0.0, "shift": 0.0}),
-    Row("no contrast jitter", {"contrast": 0.0}),
-    Row("no bound on the coverage", {"max_coverage": 1.0}),
-    Row("masks begin flat", {"centre": 0.0}),
-    Row("outlines cost nothing", {"smooth_weight": 0.0}),
-    Row("dead codes kept", {"drop_codes": False}),
-    Row("perturbgan", generator="perturbgan"),
-    Row("perturbgan, our start and outline", {"centre": 4.0, "smooth_weight": 0.5}, generator="perturbgan"),
-)
-HARD = (
-    Row("all ingredients"),
-    Row("no information terms", NO_INFORMATION),
-    Row("binarisation from the start", {"binary_start": 0, "binary_end": 0}),
-    Row("binarisation from the start, no information terms", {"binary_start": 0, "binary_end": 0, **NO_INFORMATION}),
-    Row("masks begin flat", {"centre": 0.0}),
-    Row("masks begin flat, no information terms", {"centre": 0.0, **NO_INFORMATION}),
-    Row("the paper's terms alone, gamma 1", {**PAPER, "gamma": 1.0, "gamma_mask": 1.0}),
-    Row("the paper's terms alone, no information", {**PAPER, **NO_INFORMATION}),
-    Row("perturbgan", generator="perturbgan"),
-)
-GAMMA = (
-    Row("mask size instead", {**NO_INFORMATION, "min_area": 0.25}),
-    *(
-        Row(f"gamma {gamma}", {"gamma": gamma, "gamma_mask": round(0.3 * gamma, 4)})
-        for gamma in (0.0, 0.03, 0.1, 0.3, 1.0)
-    ),
-)
-PRIOR = (
-    Row("normal, 4", {"prior": "normal", "num_codes": 4}),
-    Row("normal, 8", {"prior": "normal", "num_codes": 8}),
-    Row("categorical, 10", {"num_codes": 10}),
-    Row("categorical, 20", {}),
-    Row("categorical, 40", {"num_codes": 40}),
-)
-ROUNDS = (Row("three rounds", rounds=3),)
 
 
 @dataclass(frozen=True)
@@ -337,9 +189,6 @@ def _sheet(generator: Layered | PerturbGAN, segmenter: Segmenter, case: Case) ->
 
 
 # ---- tables --------------------------------------------------------------------------------------------------------
-
-
-TABLES = {"toy": ABLATION[:1], "ablation": ABLATION, "gamma": GAMMA, "prior": PRIOR, "rounds": ROUNDS, "hard": HARD}
 
 
 def measured(lab: Lab, table: str, rows: dict[str, list[int]] | None = None) -> dict[str, Any]:

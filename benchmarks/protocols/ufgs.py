@@ -8,7 +8,6 @@ the labels of `train` (else half of `data`, scored on the other half), which is 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,14 +50,10 @@ def two_means_iou(dataset: LabelledDataset) -> float:
     return float(np.mean(ious))
 
 
-def supervised(train: Path | None, data: LabelledDataset, steps: int, folder: Path) -> dict[str, Any]:
+def supervised(train: LabelledDataset | None, data: LabelledDataset, steps: int, ctx: RunContext) -> dict[str, Any]:
     """The ceiling: a U-Net trained with labels."""
-    if train is not None:
-        learn, test = api.open_labelled(train, api.Session.default()), data
-    else:
-        learn, test = halves(data)
+    learn, test = halves(data) if train is None else (train, data)
     segmenter = installed().build("segmenter", "unet", {"steps": steps})
-    ctx = RunContext(folder, seed=0)
     segmenter.fit(learn, ctx)
     report = installed().build("evaluator", "masks", {"match": "index"}).evaluate(Predictor(segmenter), test, ctx)
     return {
@@ -90,7 +85,7 @@ def fine(
     """
     given = [*(options or []), f"eval.num_match_images={MATCH_IMAGES}"]
     given += [f"gen.weights={weights_folder(weights) if stored else weights}"] if weights else []
-    annotated = api.open_labelled(lab.data(data), api.Session.default())
+    annotated = lab.labelled(data)
     rows = [_row(lab, data, extractor, given, seed) for seed in lab.seeds]
     return {
         "match_images": MATCH_IMAGES,
@@ -99,7 +94,7 @@ def fine(
         "std": {name: float(np.std([row[name] for row in rows])) for name in SHOWN},
         "two_means_on_colour_iou": two_means_iou(annotated),
         "supervised_unet": supervised(
-            lab.data(train) if train else None, annotated, ceiling_steps, lab.work / f"{data}-supervised"
+            lab.labelled(train) if train else None, annotated, ceiling_steps, lab.context("supervised", data, 0)
         ),
     }
 
@@ -109,7 +104,7 @@ def _row(lab: Lab, data: str, extractor: str, options: list[str], seed: int) -> 
     done = folder / "report" / "metrics.json"
     if not done.exists():
         api.run("stylegan2", extractor, "unet", out=folder, options=options, data=lab.data(data), seed=seed,
-                num_samples=2000)  # fmt: skip
+                num_samples=2000, smoke=lab.tiny)  # fmt: skip
     metrics = read_json(done)
     row = {"seed": seed, "seconds": read_json(folder / "run.json")["seconds"], **{k: metrics[k] for k in SHOWN},
            "per_class": {name: row["iou"] for name, row in metrics["per_class"].items()},
