@@ -37,7 +37,21 @@ _BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- /table -->)",
 _NUMBER = re.compile(r"(<!-- result: (?P<what>[^>]+?) -->).*?(<!-- /result -->)", re.DOTALL)
 _WAIVED = re.compile(r"<!-- not measured: .*? -->.*?<!-- /not measured -->", re.DOTALL)
 _CODE = re.compile(r"^(?: {4,}|\t)[^\n]*$|```.*?```|`[^`]*`", re.DOTALL | re.MULTILINE)
-_MEASURED = re.compile(r"(?<![\w.:/])\d*\.\d{3,}(?!\w|\.\d)|\d ± \d")
+#: Numbers that look measured: a decimal, one with a unit, a ratio or a spread, and a duration in words.
+_MEASURED = re.compile(
+    r"(?<![\w.:/-])[-+]?\d*\.\d+(?!\.?\w)"
+    r"|\d\s(?:%|ms|s|min|minutes?|seconds?|hours?|[kMG]i?B|images (?:a|per) second)(?!\w)"
+    r"|\d times (?:as|more|less|faster|slower|larger|smaller|longer)|factor of \d|\d of \d|\d ± \d"
+    r"|\b(?:two|three|four|five|six|seven|eight|nine|ten|twenty|thirty)(?: and a half)? (?:minutes|seconds|hours)\b"
+)
+#: Numbers that are none, by kind. A setting in a sentence is in code font, which is left out as well.
+_OTHER = (
+    re.compile(r"\]\([^)]*\)|arXiv:\S+"),  # links
+    re.compile(r"\b(?:Python|torch|CC BY(?:-SA)?|GPL|Apache)[ -]\d+(?:\.\d+)*"),  # versions and licences
+    re.compile(r"\b(?:Sec\.|Section|Eq\.|Table|Algorithm|Figure) [A-Z]?\.?\d+(?:\.\d+)*"),  # places in a paper
+)
+_OPTION = re.compile(r"\| `")  # begins a row of a table of options: its decimals are defaults and limits
+_DECIMAL = re.compile(r"(?<![\w.:/-])[-+]?\d*\.\d+(?!\.?\w)(?! *%)")
 _WAYS = {"mean": statistics.mean, "median": statistics.median, "min": min, "max": max, "std": statistics.stdev,
          "sum": sum, "count": len}  # fmt: skip
 
@@ -45,7 +59,10 @@ _WAYS = {"mean": statistics.mean, "median": statistics.median, "min": min, "max"
 def pages() -> list[Path]:
     """Every page that may show a measured number."""
     found = [ROOT / "README.md", *(ROOT / "plugins").glob("*/README.md")]
-    return sorted([*found, *(ROOT / "docs").glob("explanation/*.md"), *(ROOT / "docs").glob("how-to/*.md")])
+    docs = (
+        path for folder in ("", "tutorial", "how-to", "explanation") for path in (ROOT / "docs" / folder).glob("*.md")
+    )
+    return sorted([*found, *docs])
 
 
 @functools.cache
@@ -105,13 +122,17 @@ def _table(name: str) -> str:
 def unmarked(text: str) -> list[str]:
     """Tables and lines of a page that look measured and have no marker.
 
-    A table counts when a column is aligned to the right; elsewhere, a number with three or more decimals outside code.
+    A table counts when a column is aligned to the right; a line when `_MEASURED` finds something outside code that
+    is not of a kind in `_OTHER` and no decimal in a table of options.
     """
-    for pattern in (_BLOCK, _NUMBER, _WAIVED, _CODE):
+    for pattern in (_BLOCK, _NUMBER, _WAIVED):
+        text = pattern.sub("", text)
+    text = "\n".join(_DECIMAL.sub("", line) if _OPTION.match(line) else line for line in text.split("\n"))
+    for pattern in (_CODE, *_OTHER):
         text = pattern.sub("", text)
     lines = [line.strip() for line in text.splitlines()]
     tables = [line for line in lines if line.startswith("|") and re.search(r"\|\s*-+:\s*(?=\|)", line)]
-    return tables + [line for line in lines if not line.startswith("|") and _MEASURED.search(line)]
+    return tables + [line for line in lines if _MEASURED.search(line)]
 
 
 def render_all(write: bool = True) -> list[str]:

@@ -29,9 +29,14 @@ def test_measured_numbers_have_a_marker(page):
 
 
 def test_a_number_that_was_typed_is_found():
-    assert render.unmarked("| a | IoU |\n| --- | --: |\n| b | 0.9 |\n") == ["| --- | --: |"]
+    assert render.unmarked("| a | IoU |\n| --- | --: |\n| b | 0.9 |\n") == ["| --- | --: |", "| b | 0.9 |"]
     assert render.unmarked("The IoU is 0.953.") == ["The IoU is 0.953."]
-    assert not render.unmarked("`lr=0.001` and torch 2.15, weights of 0.25\n\n    python x.py 0.953\n")
+    for text in ("It is 0.5 here.", "in 16 s", "19 % of them", "1.5 GB", "2 times as long", "61 of 98", "a factor of 33",
+                 "0.9 ± 0.1", "after two and a half minutes", "| `k` | takes 3 minutes |", "NMI .25"):  # fmt: skip
+        assert render.unmarked(text) == [text]
+    for text in ("`lr=0.001` and torch 2.15", "Apache-2.0 and CC BY-SA 4.0", "Sec. 3.2 and Table C.1", "400 leaves, seed 0",
+                 "| `lr` | 0.001 | of Adam |", "at most `2 %`", "[a](b-1.5.md)", "    python x.py 0.953"):  # fmt: skip
+        assert not render.unmarked(text), text
     assert not render.unmarked("<!-- not measured: the paper -->0.953<!-- /not measured -->")
 
 
