@@ -1,6 +1,9 @@
 """Layers that all three generations share: equalised dense and convolution layers, normalisation, resampling.
 
 Weights are stored with unit variance and scaled at run time by gain / sqrt(fan-in); stored values are NVIDIA's.
+
+The readers build a network on the meta device, to compare shapes. There a product of tensors imports torch's compiler,
+which takes seconds; so what is computed in a constructor is computed in place, or by NumPy.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,7 +38,7 @@ class Dense(nn.Module):
         self, inputs: int, outputs: int, *, lr: float = 1.0, gain: float = 1.0, bias: float | None = 0.0
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs).div_(lr))
         self.bias = nn.Parameter(torch.full((outputs,), bias / lr)) if bias is not None else None
         self.weight_gain = gain * lr / math.sqrt(inputs)
         self.bias_gain = lr
@@ -68,9 +72,8 @@ class Conv(nn.Module):
 
 def filter_2d(taps: Sequence[float]) -> Tensor:
     """Outer product of a 1-D filter with itself, sum 1."""
-    taps_1d = torch.tensor(taps, dtype=torch.float32)
-    kernel = taps_1d[:, None] * taps_1d[None]
-    return kernel / kernel.sum()
+    kernel = np.outer(np.float32(taps), np.float32(taps))
+    return torch.tensor(kernel / kernel.sum())
 
 
 def blur(x: Tensor, kernel: Tensor, pad: int, stride: int = 1) -> Tensor:

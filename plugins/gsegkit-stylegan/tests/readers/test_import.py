@@ -1,6 +1,8 @@
 """`gsegkit import` and `-o gen.weights=FILE` for the family's files: the same tensors, a card, nothing executed."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import safetensors.torch
@@ -9,6 +11,7 @@ from gsegkit_foreign import read_foreign
 from gsegkit_stylegan.config import PGGANArch, StyleGAN2Arch, StyleGANArch
 from gsegkit_stylegan.networks.pggan import PGGANNetwork
 from gsegkit_stylegan.networks.stylegan import StyleGANNetwork
+from gsegkit_stylegan.readers import sample
 
 from gsegkit import import_checkpoint
 from gsegkit.api import load, look_at_checkpoint
@@ -130,3 +133,16 @@ def test_relatives_that_are_not_supported_are_named_by_both_ways(tmp_path, write
     ):
         with pytest.raises(ArtifactError, match=r"three.pt: a StyleGAN3 network"):
             attempt()
+
+
+@pytest.mark.parametrize("kind", ["stylegan2", "stylegan", "pggan"])
+def test_reading_a_file_does_not_import_torchs_compiler(tmp_path, kind):
+    """It takes seconds, and one product of tensors on the meta device imports it (see networks/layers.py)."""
+    getattr(sample, f"write_{kind}")(tmp_path / "network.pth")
+    code = (
+        "import sys; from gsegkit import import_checkpoint; from gsegkit.api import load;"
+        "print(load(import_checkpoint(sys.argv[1]), 'generator').info.height, 'torch._dynamo' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "network.pth")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["8", "False"]
