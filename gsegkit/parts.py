@@ -11,7 +11,7 @@ import safetensors.torch
 from torch import Tensor
 
 from gsegkit.errors import ArtifactError
-from gsegkit.rundir import CONFIG_FILE, split_round
+from gsegkit.rundir import CONFIG_FILE, last_round
 from gsegkit.storage import atomic_write, atomic_write_json, file_hash, read_json
 from gsegkit.tensors import load_state, read_safetensors
 
@@ -106,7 +106,7 @@ def holds_parts(path: Path) -> bool:
     """Whether `find_part` is the one to ask: a folder of gsegkit's, or the state file in one."""
     folder = path.parent if path.name == STATE_FILE else path
     own = (folder / COMPONENT_FILE).exists() or ((folder / CARD_FILE).exists() and (folder / STATE_FILE).exists())
-    return own or (path.is_dir() and (bool(_plan(path)) or bool(_rounds(path, "generator"))))
+    return own or (path.is_dir() and (bool(_plan(path)) or last_round(path, "generator", COMPONENT_FILE) is not None))
 
 
 def find_part(folder: str | Path, kind: str) -> PartRecord:
@@ -132,21 +132,11 @@ def find_part(folder: str | Path, kind: str) -> PartRecord:
     plan = _plan(folder)
     if kind == "generator" and plan and not plan.get("train_generator"):
         return _of_plan(folder, plan, kind)
-    rounds = _rounds(folder, kind, int(plan.get("rounds", 1)) if plan else None)
-    if not rounds:
+    last = last_round(folder, kind, COMPONENT_FILE, int(plan.get("rounds", 1)) if plan else None)
+    if last is None:
         what = f"holds no trained {kind}" if folder.exists() else "does not exist"
         raise ArtifactError(f"'{folder}' {what}", "give a folder made by gsegkit run, train or train-generator")
-    return _read_record(rounds[-1])
-
-
-def _rounds(folder: Path, kind: str, rounds: int | None = None) -> list[Path]:
-    """Stage folders of a run that hold a finished part, by round; rounds that its plan no longer has are left out."""
-    found: dict[int, Path] = {}
-    for path in folder.glob(f"{kind}*/{COMPONENT_FILE}"):
-        stage, number = split_round(path.parent.name)
-        if stage == kind and (rounds is None or number < rounds):
-            found[number] = path.parent
-    return [found[number] for number in sorted(found)]
+    return _read_record(last)
 
 
 def _plan(folder: Path) -> dict[str, Any]:

@@ -53,10 +53,11 @@ def stage_folders(run: Path) -> list[Path]:
     return sorted(found, key=_stage_order)
 
 
-def last_round(run: Path, stage: str, holding: str) -> Path | None:
-    """Folder of the last round of a stage that holds the file `holding`; None when there is none."""
-    found = [path.parent for path in run.glob(f"{stage}*/{holding}") if split_round(path.parent.name)[0] == stage]
-    return max(found, key=lambda path: split_round(path.name)[1], default=None)
+def last_round(run: Path, stage: str, holding: str, rounds: int | None = None) -> Path | None:
+    """Folder of the last round of a stage (of the first `rounds`) that holds the file `holding`; None without one."""
+    found = {split_round(path.parent.name): path.parent for path in run.glob(f"{stage}*/{holding}")}
+    numbers = [number for name, number in found if name == stage and (rounds is None or number < rounds)]
+    return found[stage, max(numbers)] if numbers else None
 
 
 def _stage_order(path: Path) -> tuple[bool, int, int, str]:

@@ -5,6 +5,7 @@ tests/data/run-before-the-move was made by version 0.1.0 at commit 3357b44: toy,
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -13,7 +14,10 @@ import pytest
 import torch
 
 from gsegkit import api
+from gsegkit.clustering.config import ClusterConfig
+from gsegkit.engine.plan import Plan
 from gsegkit.engine.shards import ShardDataset
+from gsegkit.errors import ConfigError
 from gsegkit.plugins import Registry, installed
 from gsegkit.progress import Progress
 from gsegkit.report import render_report
@@ -36,6 +40,16 @@ def session(parts) -> api.Session:
     registry = Registry(entries=list(installed().entries))
     registry.add(parts.PartsPlugin(), "test-parts", "1")
     return api.Session(registry, Progress(), threading.Event())
+
+
+class Said(Progress):
+    """Collects messages."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def message(self, text: str, level: str = "info") -> None:
+        self.lines.append(text)
 
 
 def test_no_stored_file_names_a_module(run: Path) -> None:
@@ -80,3 +94,52 @@ def test_its_clusters_take_names(run: Path, session, tmp_path: Path) -> None:
 def test_its_report_is_rendered(run: Path) -> None:
     page = render_report(run)
     assert "klish" in page.read_text(encoding="utf-8")
+
+
+def again(run: Path, session, *options: str, update: bool = False) -> list[str]:
+    """What is said when the run's own plan is carried out again in its folder, with these options beside."""
+    record = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    said = Said()
+    session = api.Session(session.registry, said, threading.Event())
+    plan = Plan.from_options(Plan.from_record(record, session.registry).model_dump(mode="json"), options)
+    api.run_plan(plan, run, update=update, session=session)
+    return [line for line in said.lines if line.endswith("reused")]
+
+
+ALL = ["extractor: reused", "dataset: reused", "segmenter: reused"]
+
+
+def test_its_stages_are_reused_although_options_were_renamed_and_added(run: Path, session) -> None:
+    torch.set_num_threads(1)
+    before = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    assert "images" in before["extractor"]["options"], "an old name"
+    assert again(run, session) == ALL
+    assert json.loads((run / "config.json").read_text(encoding="utf-8")) == before, "its keys are made of these names"
+    assert again(run, session) == ALL
+
+
+def test_a_changed_option_is_still_another_plan(run: Path, session) -> None:
+    torch.set_num_threads(1)
+    with pytest.raises(ConfigError, match=r"extractor.options.k0: 12 -> 13"):
+        again(run, session, "extractor.k0=13")
+    with pytest.raises(ConfigError, match=r"extractor.options.num_images: 12 -> 13"):
+        again(run, session, "extractor.num_images=13")
+    assert again(run, session, "seg.steps=5", update=True) == ALL[:2]
+    assert again(run, session) == ALL
+
+
+def test_its_automatic_choice_means_what_it_meant(run: Path, session, monkeypatch) -> None:
+    """Before choices were written out, a plan stored `kmeans: auto`."""
+    torch.set_num_threads(1)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(ClusterConfig, "resolved", lambda self, available: self)
+        again(run, session, "extractor.kmeans=auto", update=True)
+    assert json.loads((run / "config.json").read_text(encoding="utf-8"))["extractor"]["options"]["kmeans"] == "auto"
+    assert again(run, session) == ALL
+
+
+def test_more_pairs_are_the_same_data_set_under_either_name(run: Path, session, tmp_path: Path) -> None:
+    api.synthesize(run, tmp_path / "pairs", 8, session=session, device="cpu")
+    recipe = json.loads((tmp_path / "pairs" / "recipe.json").read_text(encoding="utf-8"))
+    stored = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    assert recipe["extractor"] == stored["extractor"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsegkit.api.results import _plan_of, load, open_labelled
+from gsegkit.api.results import load, open_labelled
 from gsegkit.api.session import Session
 from gsegkit.classes.class_map import (
     ClassMap,
@@ -20,13 +20,13 @@ from gsegkit.classes.held_out import choose_images
 from gsegkit.classes.match import Match, match_clusters, predicted_clusters
 from gsegkit.classes.named import check_fits, clusters_of
 from gsegkit.dataset import Subset
+from gsegkit.engine.plan import Plan
 from gsegkit.errors import ConfigError
 from gsegkit.interfaces import Generator, MaskExtractor, Predictor, Segmenter
 from gsegkit.storage import atomic_write
 
 if TYPE_CHECKING:
     from gsegkit.classes.page import Shown, View
-
 
 NAMES_FOLDER = "names"  # of a run: the page and the sheet of its clusters
 
@@ -190,7 +190,7 @@ def _look(
     """A run's clusters on generated pictures: of one cut, or (with `max_clusters`) of all levels up to that."""
     from gsegkit.classes.page import look
 
-    plan = _plan_of(Path(run_folder), session)
+    plan = Plan.of_run(run_folder, session.registry)
     extractor: MaskExtractor = load(run_folder, "extractor", session=session, device=device)
     clusters_of(extractor, cut)
     generator: Generator = load(run_folder, "generator", session=session, device=device)

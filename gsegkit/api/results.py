@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gsegkit.api.session import Session
-from gsegkit.classes.class_map import (
-    is_class_map,
-    parse_class_map,
-    read_values,
-    stored_class_map,
-)
+from gsegkit.classes.class_map import stored_class_map
 from gsegkit.classes.held_out import leave_out, with_note
-from gsegkit.classes.named import check_origin
+from gsegkit.classes.named import check_match
 from gsegkit.colours import display_palette
 from gsegkit.dataset import LabelledDataset
 from gsegkit.engine import sources
 from gsegkit.engine.devices import pick_device
-from gsegkit.engine.plan import Plan
 from gsegkit.errors import ConfigError
 from gsegkit.exports.formats import DATASET_FORMATS, DEFAULT_PREDICTIONS, MODEL_FORMATS
-from gsegkit.interfaces import (
-    DatasetReader,
-    Evaluator,
-    Generator,
-    GeneratorEvaluator,
-    Predictor,
-)
-from gsegkit.parts import COMPONENT_FILE, find_part, holds_parts, load_part
+from gsegkit.interfaces import DatasetReader, Evaluator, Generator, GeneratorEvaluator, Predictor
+from gsegkit.parts import COMPONENT_FILE, holds_parts
 from gsegkit.plugins import KIND_ALIASES
-from gsegkit.rundir import RunFolder
+from gsegkit.rundir import last_round
 from gsegkit.types import Report
-
-if TYPE_CHECKING:
-    pass
 
 
 def load(folder: str | Path, kind: str = "segmenter", *, session: Session | None = None, device: str = "cpu") -> Any:
@@ -46,11 +31,7 @@ def load(folder: str | Path, kind: str = "segmenter", *, session: Session | None
         ArtifactError: the folder holds no such part, or it is damaged.
     """
     session = session or Session.default()
-    record = find_part(folder, KIND_ALIASES.get(kind, kind))
-    part = session.registry.build(record.kind, record.name, dict(record.config), stored=True)
-    if record.folder is not None:
-        load_part(part, record.folder)
-    return part.to(pick_device(device)).eval()
+    return sources.open_part(folder, KIND_ALIASES.get(kind, kind), session.registry, pick_device(device))
 
 
 def evaluate(
@@ -68,7 +49,9 @@ def evaluate(
     Images whose labels helped to name its classes (`labels_used` of its class names) are left out, and a note says so.
     """
     session = session or Session.default()
-    _check_match_file((options or {}).get("match"), Path(run_folder), session)
+    if last_round(Path(run_folder), "extractor", COMPONENT_FILE) is not None:  # a segmenter of `train` has none
+        match = (options or {}).get("match")
+        check_match(match, lambda: str(load(run_folder, "extractor", session=session).fingerprint()))
     segmenter = load(run_folder, "segmenter", session=session, device=device)
     scorer: Evaluator = session.registry.build("evaluator", evaluator, options)
     ctx = session.context(Path(run_folder), device)
@@ -169,16 +152,3 @@ def open_generator(given: str | Path, session: Session, options: dict[str, Any] 
         raise ConfigError(f"the generator in '{folder}' has its own options", "omit -o gen.…, or give a name")
     stored: Generator = load(folder, "generator", session=session)
     return stored
-
-
-def _plan_of(folder: Path, session: Session) -> Plan:
-    return Plan.from_record(RunFolder(folder).read_config(), session.registry)
-
-
-def _check_match_file(match: Any, folder: Path, session: Session) -> None:
-    """When classes are matched by class names, those must belong to this run's fit."""
-    if not isinstance(match, str) or not Path(match).is_file():
-        return  # a rule, or the evaluator says that there is no such file
-    values = read_values(match)
-    if is_class_map(values) and any(folder.glob(f"extractor*/{COMPONENT_FILE}")):
-        check_origin(parse_class_map(values, match), load(folder, "extractor", session=session).fingerprint())

@@ -6,14 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gsegkit.api.results import _plan_of, load, open_labelled
+from gsegkit.api.results import load, open_labelled
 from gsegkit.api.session import Session
 from gsegkit.classes.class_map import FILE_NAME as CLASSES_FILE
-from gsegkit.classes.class_map import (
-    ClassMap,
-    as_class_map,
-    class_map_yaml,
-)
+from gsegkit.classes.class_map import ClassMap, as_class_map, class_map_yaml
 from gsegkit.classes.named import Named, Renamed, check_origin
 from gsegkit.config import build_config
 from gsegkit.dataset import LabelledDataset
@@ -25,13 +21,7 @@ from gsegkit.engine.plan import PartSpec, Plan
 from gsegkit.engine.shards import ShardDataset
 from gsegkit.engine.synthesis import synthesize as make_pairs
 from gsegkit.errors import CapabilityError, ConfigError
-from gsegkit.interfaces import (
-    DatasetReader,
-    Generator,
-    MaskExtractor,
-    Segmenter,
-    TrainableGenerator,
-)
+from gsegkit.interfaces import DatasetReader, Generator, MaskExtractor, Segmenter, TrainableGenerator
 from gsegkit.parts import save_part
 from gsegkit.report import render_report
 from gsegkit.rundir import RunFolder
@@ -132,12 +122,13 @@ def synthesize(
         The data set, or None when other workers are still to finish.
     """
     session = session or Session.default()
-    plan = _plan_of(Path(run_folder), session)
+    record = RunFolder(run_folder).read_config()
+    plan = Plan.from_record(record, session.registry)
     if refine is not None:
         plan = plan.model_copy(update={"refine": tuple(PartSpec(name=name) for name in refine)})
     if classes is not None:
         plan = plan.model_copy(update={"classes": as_class_map(classes)})
-    choices = choose(plan, session.registry)
+    choices = choose(plan, session.registry).as_recorded(record, session.registry.available)
     plan = choices.plan
     generator: Generator = load(run_folder, "generator", session=session, device=device)
     extractor: MaskExtractor = load(run_folder, "extractor", session=session, device=device)

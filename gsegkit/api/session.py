@@ -5,15 +5,12 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gsegkit.context import RunContext
 from gsegkit.engine.devices import pick_device
 from gsegkit.plugins import Registry, installed
 from gsegkit.progress import Progress
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass

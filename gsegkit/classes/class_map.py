@@ -153,6 +153,12 @@ def read_class_map(path: str | Path) -> ClassMap:
     return parse_class_map(read_values(path), str(path))
 
 
+def class_map_in(path: str | Path) -> ClassMap | None:
+    """The class map in an option file; None when the file is another table. Raises as `read_class_map`."""
+    values = read_values(path)
+    return parse_class_map(values, str(path)) if is_class_map(values) else None
+
+
 def read_values(path: str | Path) -> dict[str, Any]:
     """Read an option file of at most 256 KB; ConfigError as `read_options_file`."""
     path = Path(path)
@@ -176,10 +182,7 @@ def stored_class_map(folder: str | Path) -> ClassMap | None:
         config = read_options_file(folder / "config.json")
         return parse_class_map(config["classes"], f"{folder / 'config.json'}") if config.get("classes") else None
     path = folder / FILE_NAME
-    if not path.is_file():
-        return None
-    values = read_values(path)
-    return parse_class_map(values, str(path)) if is_class_map(values) else None
+    return class_map_in(path) if path.is_file() else None
 
 
 # ---- writing -----------------------------------------------------------------------------------------------------

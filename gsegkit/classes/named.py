@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gsegkit.classes.class_map import IGNORED, ClassMap, cluster_ids
+from gsegkit.classes.class_map import IGNORED, ClassMap, class_map_in, cluster_ids
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, Sample
 from gsegkit.errors import ConfigError
@@ -36,6 +38,18 @@ def check_origin(class_map: ClassMap, own: str) -> None:
             f"the class names were made for another fit of the extractor ({class_map.extractor}, here it is {own})",
             "cluster numbers are valid for one fit only: name this fit's clusters with gsegkit name RUN",
         )
+
+
+def check_match(match: Any, own: Callable[[], str]) -> None:
+    """Raise ConfigError when an evaluator's option `match` is a file of class names that were made for another fit.
+
+    Args:
+        match: the option; a rule, a table of true classes, or a file that is not there is left to the evaluator.
+        own: gives the fingerprint of the fit; called when it is needed.
+    """
+    class_map = class_map_in(match) if isinstance(match, str) and Path(match).is_file() else None
+    if class_map is not None:
+        check_origin(class_map, own())
 
 
 def check_fits(class_map: ClassMap, extractor: MaskExtractor) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from gsegkit.config import Config, build_config
+from gsegkit.config import Available, Config, build_config, current_names
 from gsegkit.engine.plan import PART_KINDS, PartSpec, Plan
 from gsegkit.errors import GsegkitError
 from gsegkit.plugins import Entry, Registry
@@ -47,6 +47,7 @@ class Choice:
         name: its name in the plan, perhaps `name@distribution`.
         entry: the installed component.
         config: its options, with automatic choices written out.
+        recorded: the same options as an earlier run of the folder stored them; None = nothing else is stored.
     """
 
     where: str
@@ -54,11 +55,13 @@ class Choice:
     name: str
     entry: Entry
     config: Config
+    recorded: Mapping[str, Any] | None = None
 
     @property
     def spec(self) -> PartSpec:
-        """The part as a plan stores it: every option written out."""
-        return PartSpec(name=self.name, options=self.config.model_dump(mode="json"))
+        """The part as a plan stores it: every option written out, or as it was recorded before."""
+        options = self.config.model_dump(mode="json") if self.recorded is None else dict(self.recorded)
+        return PartSpec(name=self.name, options=options)
 
     @property
     def identity(self) -> list[Any]:
@@ -73,6 +76,20 @@ class Choice:
     def build(self) -> Any:
         """A new part."""
         return self.entry.build(self.config)
+
+    def as_recorded(self, stored: Any, available: Available) -> Choice:
+        """The same part, stored as `stored` is where that means the same; else `self`.
+
+        So an option that was renamed, added or chosen automatically since then changes no stage key.
+        """
+        if not isinstance(stored, Mapping) or stored.get("name") != self.name or stored == self.spec.model_dump():
+            return self
+        cls, options = type(self.config), stored.get("options", {})
+        try:
+            meant = build_config(cls, current_names(cls, options), self.where).resolved(available)
+        except GsegkitError:  # options of another version: a difference, which whoever claims the folder reports
+            return self
+        return replace(self, recorded=options) if meant == self.config else self
 
 
 @dataclass(frozen=True)
@@ -105,6 +122,15 @@ class Choices:
     def every(self) -> tuple[Choice, ...]:
         """All parts, the refiners last."""
         return (*self.parts.values(), *self.refiners)
+
+    def as_recorded(self, record: Mapping[str, Any], available: Available) -> Choices:
+        """The same choices, each stored as in `record` (a config.json) where that means the same."""
+        parts = {where: part.as_recorded(record.get(where), available) for where, part in self.parts.items()}
+        stored = record.get("refine") or ()
+        refiners = self.refiners
+        if len(stored) == len(refiners):
+            refiners = tuple(part.as_recorded(old, available) for part, old in zip(refiners, stored, strict=True))
+        return _with_parts(self.plan, parts, refiners, self.problems)
 
     def with_plan(self, **changes: Any) -> Choices:
         """The same parts in a plan whose other fields are changed."""
@@ -142,7 +168,13 @@ def choose(plan: Plan, registry: Registry) -> Choices:
             found.append(Choice(where, kind, spec.name, entry, config))
     parts = {choice.where: choice for choice in found if choice.where in PART_KINDS}
     refiners = tuple(choice for choice in found if choice.where not in PART_KINDS)
+    return _with_parts(plan, parts, refiners, tuple(problems))
+
+
+def _with_parts(
+    plan: Plan, parts: Mapping[str, Choice], refiners: tuple[Choice, ...], problems: tuple[Problem, ...]
+) -> Choices:
     update: dict[str, Any] = {where: choice.spec for where, choice in parts.items()}
     if len(refiners) == len(plan.refine):
         update["refine"] = tuple(choice.spec for choice in refiners)
-    return Choices(plan.model_copy(update=update), parts, refiners, tuple(problems))
+    return Choices(plan.model_copy(update=update), parts, refiners, problems)

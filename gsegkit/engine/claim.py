@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gsegkit.engine.choices import Choices, choose
 from gsegkit.engine.plan import Plan, differences, renew
 from gsegkit.errors import ConfigError, DataError, and_more
 from gsegkit.plugins import Registry
@@ -15,24 +16,36 @@ from gsegkit.storage import atomic_write_json, read_json
 MAX_DIFFERENCES = 5  # shown in the error
 
 
-def claim_run(folder: RunFolder, plan: Plan, registry: Registry, update: bool) -> None:
+def claim_run(folder: RunFolder, choices: Choices, registry: Registry, update: bool) -> Choices:
     """Write config.json, unless the folder holds something else.
+
+    Returns:
+        The choices under which the folder's stages are kept: as they are stored there, where that means the same.
 
     Raises:
         ConfigError: the folder holds a run of another plan, and `update` is false.
         DataError: it is not empty and not a run folder.
     """
-    new = plan.model_dump(mode="json")
     if (folder.path / CONFIG_FILE).exists():
-        changed = differences(renew(folder.read_config(), registry), new)
-        if changed and not update:
+        stored = folder.read_config()
+        choices = choices.as_recorded(stored, registry.available)
+        new = renew(choices.plan.model_dump(mode="json"), registry)
+        same = update or renew(stored, registry) == new
+        changed = [] if same else differences(_written_out(stored, registry), new)
+        if changed:
             raise ConfigError(
                 f"run folder '{folder.path}' was made with other options ({and_more(changed, MAX_DIFFERENCES)})",
                 "choose another --out, or add --update to remake what depends on the changed options",
             )
     elif any(child.name != LOCK_FILE for child in folder.path.iterdir()):
         raise DataError(f"folder '{folder.path}' is not empty and not a run folder", "choose another --out")
-    folder.write_config(new)
+    folder.write_config(choices.plan.model_dump(mode="json"))
+    return choices
+
+
+def _written_out(stored: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """A stored plan in today's names, options that are new since then with their defaults."""
+    return choose(Plan.from_record(stored, registry), registry).plan.model_dump(mode="json")
 
 
 def claim_dataset(out: Path, recipe: Mapping[str, Any]) -> None:

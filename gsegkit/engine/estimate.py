@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
@@ -19,12 +18,12 @@ from gsegkit.engine.choices import Choices, choose
 from gsegkit.engine.devices import pick_device
 from gsegkit.engine.pipeline import run
 from gsegkit.engine.plan import Plan
+from gsegkit.engine.sources import open_part
 from gsegkit.engine.synthesis import BYTES_PER_PIXEL, synthesize
 from gsegkit.interfaces import Generator, MaskExtractor
-from gsegkit.parts import COMPONENT_FILE, load_part
 from gsegkit.plugins import Registry
 from gsegkit.progress import Progress
-from gsegkit.rundir import STAGE_FILE, last_round
+from gsegkit.rundir import STAGE_FILE
 
 
 @dataclass
@@ -63,8 +62,10 @@ def estimate(plan: Plan, registry: Registry, out: Path) -> Estimate:
         folder = Path(temporary) / "run"
         run(choices, folder, registry=registry, progress=clock)
         seconds = _scale(_stage_seconds(folder), clock, plan)
-        generator = _load(choices, "gen", folder)
-        spent = _batch_seconds(choices, generator, folder)
+        device = pick_device(plan.device)
+        generator: Generator = open_part(folder, "generator", registry, device)
+        extractor: MaskExtractor = open_part(folder, "extractor", registry, device)
+        spent = _batch_seconds(choices, generator, extractor, folder / "timed")
         seconds["dataset"] = spent * -(-plan.num_samples // plan.batch_size) * plan.rounds
     info = generator.info
     parent = out
@@ -123,23 +124,13 @@ def _scale(stages: dict[str, float], clock: _Clock, plan: Plan) -> dict[str, flo
     return {name: value * (plan.rounds if name != "report" else 1) for name, value in seconds.items()}
 
 
-def _batch_seconds(choices: Choices, generator: Generator, folder: Path) -> float:
+def _batch_seconds(choices: Choices, generator: Generator, extractor: MaskExtractor, folder: Path) -> float:
     """Time one whole micro-batch through generator, extractor and disk; the rest are like it."""
-    extractor: MaskExtractor = _load(choices, "extractor", folder)
     plan = choices.plan
-    ctx = RunContext(folder / "timed", generator.device, seed=plan.seed, batch_size=plan.batch_size)
+    ctx = RunContext(folder, generator.device, seed=plan.seed, batch_size=plan.batch_size)
     began = time.monotonic()
     synthesize(generator, extractor, choices.build_refiners(), plan.batch_size, ctx)
     return time.monotonic() - began
-
-
-def _load(choices: Choices, where: str, folder: Path) -> Any:
-    """A part of the smoke run, fitted where the run fitted it."""
-    part = choices[where].build()
-    stored = last_round(folder, choices[where].kind, COMPONENT_FILE)
-    if stored is not None:
-        load_part(part, stored)
-    return part.to(pick_device(choices.plan.device)).eval()
 
 
 def _peak_ram() -> int:

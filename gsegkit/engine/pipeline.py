@@ -74,7 +74,7 @@ def run(
     if problems:
         raise PreflightError(problems)
     with folder.locked():
-        claim_run(folder, choices.plan, registry, update)
+        choices = claim_run(folder, choices, registry, update)
         journal = Journal(progress or Progress(), folder.path / "log.txt")
         ctx = _context(choices.plan, folder, journal, stop or threading.Event())
         facts = {"device": str(ctx.device), "threads": torch.get_num_threads(), **environment()}

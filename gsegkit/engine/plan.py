@@ -12,7 +12,7 @@ from gsegkit.classes.class_map import ClassMap, as_class_map
 from gsegkit.config import Config, build_config, current_names, parse_assignments
 from gsegkit.errors import ConfigError, PluginConflictError, PluginLoadError, UnknownPluginError
 from gsegkit.plugins import Registry
-from gsegkit.rundir import stage_key
+from gsegkit.rundir import RunFolder, stage_key
 
 
 class PartSpec(Config):
@@ -81,6 +81,11 @@ class Plan(Config):
     def from_record(cls, record: Mapping[str, Any], registry: Registry) -> Plan:
         """Read a stored config.json; options that were renamed since then are read under their old names too."""
         return cls.from_options(renew(record, registry))
+
+    @classmethod
+    def of_run(cls, folder: str | Path, registry: Registry) -> Plan:
+        """The plan that a run folder was made with; ArtifactError when it is none."""
+        return cls.from_record(RunFolder(folder).read_config(), registry)
 
     def parts(self) -> list[tuple[str, str, PartSpec]]:
         """(where, kind, spec) of every component that the plan uses; the reader only when there is a folder to read."""

@@ -1,4 +1,4 @@
-"""The folders a plan names, opened; and the toy's own test set."""
+"""What lies in folders, opened: stored parts, pairs, photographs, test sets; and the toy's own test set."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gsegkit.engine.shards import MANIFEST_FILE, ShardDataset
 from gsegkit.errors import CapabilityError, DataError, GsegkitError, and_more
 from gsegkit.images import list_images, to_pixels
 from gsegkit.interfaces import DatasetReader, Generator, Samples, Weights
+from gsegkit.parts import find_part, load_part
 from gsegkit.plugins import Registry
 from gsegkit.rundir import CONFIG_FILE, last_round
 
@@ -70,6 +71,19 @@ def open_labelled(
         return ShardDataset(made)
     labelled: LabelledDataset = registry.build("dataset", "folder", reader_options).labelled(folder)
     return labelled
+
+
+def open_part(folder: str | Path, kind: str, registry: Registry, device: torch.device) -> Any:
+    """The part of a kind that a folder holds (see `find_part`), loaded, ready for use.
+
+    Raises:
+        ArtifactError: the folder holds no such part, or it is damaged.
+    """
+    record = find_part(folder, kind)
+    part = registry.build(record.kind, record.name, dict(record.config), stored=True)
+    if record.folder is not None:
+        load_part(part, record.folder)
+    return part.to(device).eval()
 
 
 def check_readable(dataset: LabelledDataset, ctx: RunContext) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from gsegkit.classes.class_map import IGNORED, ClassMap, cluster_ids, is_class_map, parse_class_map, read_values
+from gsegkit.classes.class_map import IGNORED, ClassMap, class_map_in, cluster_ids, read_values
 from gsegkit.classes.greedy import UNMATCHED, greedy_targets, ratio
 from gsegkit.errors import ConfigError
 from gsegkit_eval.config import MATCH_RULES
@@ -97,9 +97,10 @@ def from_file(path: Path, num_predicted: int, predicted: Sequence[str] | None, t
 
     The file may also be one of class names, as `gsegkit name` and `gsegkit match` write it.
     """
+    class_map = class_map_in(path)
+    if class_map is not None:
+        return from_class_map(class_map, path.name, num_predicted, predicted, truth)
     values = read_values(path)
-    if is_class_map(values):
-        return from_class_map(parse_class_map(values, str(path)), path.name, num_predicted, predicted, truth)
     names = list(predicted) if predicted is not None else []
     targets = [UNMATCHED] * num_predicted
     for left, right in values.items():
