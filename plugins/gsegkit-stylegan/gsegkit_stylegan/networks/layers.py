@@ -72,7 +72,7 @@ class Conv(nn.Module):
 
 def filter_2d(taps: Sequence[float]) -> Tensor:
     """Outer product of a 1-D filter with itself, sum 1."""
-    kernel = np.outer(np.float32(taps), np.float32(taps))
+    kernel = np.outer(taps, taps).astype(np.float32)
     return torch.tensor(kernel / kernel.sum())
 
 
