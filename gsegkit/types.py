@@ -55,8 +55,8 @@ class GeneratorInfo:
         edit_points: names that `synthesize(edits=...)` accepts.
         mask_classes: class names of `batch.probs`, () without the capability `masks`.
         licence: licence chain of weights and data, shown in reports.
-        fit_rule: how photographs were fitted to its size when it was trained ("squash", "crop" or "pad"); segmenters
-            trained on its samples fit real photographs the same way.
+        fit_rule: how its training photographs were fitted to its size ("squash", "crop", "pad"); segmenters do so too.
+        mirrored: axes along which half of them were flipped ("x", "y", "xy"), "" where none or not known.
     """
 
     height: int
@@ -68,6 +68,7 @@ class GeneratorInfo:
     mask_classes: tuple[str, ...] = ()
     licence: str = ""
     fit_rule: str = "squash"
+    mirrored: str = ""
 
     def feature(self, name: str) -> FeatureSpec:
         """The spec called `name`; ContractError when there is none."""

@@ -41,6 +41,7 @@ def main(training: Path, facts_file: Path, out: Path) -> None:
     generator = StyleGAN2(StyleGAN2Config(weights="none", **arch.model_dump()))
     generator.load_state_dict(network.state_dict())
     generator.licence, generator.fit_rule = facts["licence"], facts["fit_rule"]
+    generator.mirrored = facts["mirrored"]
     out.mkdir(parents=True, exist_ok=True)
     save_part(generator, out, "generator", "stylegan2")
     images = generator.sample(sample_seeds(0, "preview", 0, 60)).images

@@ -23,6 +23,14 @@ class FeatureConfig(Config):
         le=1,
         description="and at maps smaller than this share of the image, which encode position, not parts",
     )
+    mirrored: Literal["none", "auto", "x", "y", "xy"] = Field(
+        "none",
+        description="axes along which half of the training photographs were flipped: by them position is taken out of "
+        "the features; auto = as the generator says; none = position stays",
+    )
+    position_rank: int | None = Field(
+        None, ge=0, description="directions of the features taken out as position; null = those that repeat"
+    )
     num_images: int = Field(256, ge=1, description="generated images whose pixels are clustered; paper 256")
     resolution: int = Field(256, ge=4, description="longer side of the map that pixels are taken from; paper 256")
     pixels_per_image: int | None = Field(

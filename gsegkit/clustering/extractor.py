@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gsegkit.clustering.config import ClusterConfig, choose_backend
 from gsegkit.clustering.points import Points, collect_points, linear_scores, points_file, select_layers
+from gsegkit.clustering.position import fold
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import DataError
@@ -197,6 +198,9 @@ class ClusterExtractor(MaskExtractor):
         self.layers = points.layers
         self.fit_facts = dict(found.facts)
         self.weight, self.bias = found.weight.float().contiguous(), found.bias.float().contiguous()
+        if points.position is not None:  # points were projected; generated features will not be
+            self.weight = fold(self.weight, points.position)
+            self.fit_facts["position_rank"] = points.position.shape[1]
         leaf = found.leaf.cpu()
         num_leaves = len(next(iter(found.levels.values())).leaves)
         sizes = torch.bincount(leaf, minlength=num_leaves)

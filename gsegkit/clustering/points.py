@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gsegkit.clustering.config import FeatureConfig
+from gsegkit.clustering.position import PlaceMeans, position_directions, project_out
 from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.errors import CapabilityError, ConfigError, DataError
 from gsegkit.images import shrunk_size
@@ -73,6 +74,7 @@ class Points:
         pixel: [N] int64, flat position in a map of `size`.
         size: (height, width) of that map.
         layers: names of the maps, in the order of x's columns.
+        position: [D, r] float32, directions that were taken out of x because they tell position; None = none were.
     """
 
     x: Tensor
@@ -80,6 +82,7 @@ class Points:
     pixel: Tensor
     size: tuple[int, int]
     layers: tuple[str, ...]
+    position: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -99,7 +102,7 @@ def collect_points(
 
     Every image gives the same number of distinct pixels, drawn from the context's seed and the image's index, so the
     points do not depend on the micro-batch. `extra_bytes_per_point` is what the method will need beside the points; it
-    counts against `memory_mib`.
+    counts against `memory_mib`. Position is taken out of the points where `config.mirrored` says so.
 
     Raises:
         CapabilityError, ConfigError, ContractError: see `select_layers`.
@@ -116,6 +119,8 @@ def collect_points(
     x = _buffer(count, dim, config, ctx, extra_bytes_per_point)
     pixel = torch.empty(count, dtype=torch.int64)
     row = 0
+    axes = mirrored_axes(info, config)
+    means = PlaceMeans(dim, x.device) if axes else None
     batches = list(ctx.batches("fit", config.num_images))
     with frozen(generator):
         for seeds in ctx.track(batches, "reading features"):
@@ -123,11 +128,21 @@ def collect_points(
             chosen = torch.stack([_pixels(ctx.seed, row // per_image + i, per_image, size) for i in range(len(seeds))])
             found = features_at(batch.features, layers, chosen.to(generator.device), size).flatten(0, 1)
             _check_finite(found, specs)
+            if means is not None:
+                means.add(batch.features, layers, row // per_image)
             x[row : row + len(found)] = found.to(x.dtype).to(x.device)
             pixel[row : row + len(found)] = chosen.flatten()
             row += len(found)
     image = torch.arange(num_images).repeat_interleave(per_image)
-    return Points(x=x, image=image, pixel=pixel, size=size, layers=layers)
+    position = None if means is None else position_directions(means.halves(), axes, config.position_rank)
+    if position is not None:
+        project_out(x, position)
+    return Points(x=x, image=image, pixel=pixel, size=size, layers=layers, position=position)
+
+
+def mirrored_axes(info: GeneratorInfo, config: FeatureConfig) -> str:
+    """Axes by which position is taken out of the features: "", "x", "y" or "xy"."""
+    return info.mirrored if config.mirrored == "auto" else config.mirrored.replace("none", "")
 
 
 def map_size(info: GeneratorInfo, resolution: int) -> tuple[int, int]:

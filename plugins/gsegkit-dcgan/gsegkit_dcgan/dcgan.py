@@ -40,6 +40,7 @@ class DCGAN(TrainableGenerator):
         super().__init__(config)
         self.licence = ""
         self.fit_rule: str = config.fit
+        self.mirrored = ""
         if config.weights == NONE:
             self.set_network(config.new_arch())
         else:
@@ -78,15 +79,22 @@ class DCGAN(TrainableGenerator):
             edit_points=self.taps.names,
             licence=self.licence,
             fit_rule=self.fit_rule,
+            mirrored=self.mirrored,
         )
 
     def facts(self) -> dict[str, Any]:
-        """Shape of the network, licence of its weights, and how its photographs were fitted."""
-        return {"arch": self.arch.model_dump(mode="json"), "licence": self.licence, "fit_rule": self.fit_rule}
+        """Shape of the network, licence of its weights, and how its photographs were fitted and mirrored."""
+        return {
+            "arch": self.arch.model_dump(mode="json"),
+            "licence": self.licence,
+            "fit_rule": self.fit_rule,
+            "mirrored": self.mirrored,
+        }
 
     def restore(self, facts: Mapping[str, Any]) -> None:
         """Rebuild the network that `facts()` described."""
         self.licence, self.fit_rule = str(facts["licence"]), str(facts.get("fit_rule", self.config.fit))
+        self.mirrored = str(facts.get("mirrored", ""))
         self.set_network(DCGANArch(**facts["arch"]))
 
     # ---- samples -------------------------------------------------------------------------------------------------
@@ -123,6 +131,7 @@ class DCGAN(TrainableGenerator):
     def fit(self, images: UnlabelledImages, ctx: RunContext, *, segmenter: Segmenter | None = None) -> None:
         """Train a new network of the options' shape from random weights on `images`, fitted by `config.fit`."""
         self.licence, self.fit_rule = "", self.config.fit
+        self.mirrored = self.config.mirror.replace("none", "")
         self.set_network(self.config.new_arch())
         state = train(self.config, images, ctx, self.device)
         load_state(self, state, "the training")

@@ -35,7 +35,7 @@ class FamilyGenerator(Generator):
         super().__init__(config)
         wanted = config.wanted_weights()
         if wanted == NONE:
-            self.licence, self.fit_rule = "", self._default_fit()
+            self.licence, self.fit_rule, self.mirrored = "", self._default_fit(), ""
             self.set_network(self._arch_of_options())
         else:
             load_weights(self, self.name, wanted)
@@ -63,12 +63,18 @@ class FamilyGenerator(Generator):
         self.__dict__["_synthesis"] = torch.compile(network.synthesis) if self.config.compile else network.synthesis
 
     def facts(self) -> dict[str, Any]:
-        """Shape of the network, licence of its weights, and how its photographs were fitted."""
-        return {"arch": self.arch.model_dump(mode="json"), "licence": self.licence, "fit_rule": self.fit_rule}
+        """Shape of the network, licence of its weights, and how its photographs were fitted and mirrored."""
+        return {
+            "arch": self.arch.model_dump(mode="json"),
+            "licence": self.licence,
+            "fit_rule": self.fit_rule,
+            "mirrored": self.mirrored,
+        }
 
     def restore(self, facts: Mapping[str, Any]) -> None:
         """Rebuild the network that `facts()` described."""
         self.licence, self.fit_rule = str(facts["licence"]), str(facts.get("fit_rule", self._default_fit()))
+        self.mirrored = str(facts.get("mirrored", ""))
         self.set_network(self.arch_class(**facts["arch"]))
 
     def _arch_of_options(self) -> Arch:
@@ -100,6 +106,7 @@ class FamilyGenerator(Generator):
             edit_points=self.taps.names,
             licence=self.licence,
             fit_rule=self.fit_rule,
+            mirrored=self.mirrored,
         )
 
     def _latent_shape(self) -> tuple[int, ...]:

@@ -51,6 +51,7 @@ class StyleGAN2(FamilyGenerator, TrainableGenerator):
         bank = ImageBank(images, size, options.fit, ctx, device=self.device, num_classes=arch.num_classes)
         reals = RealImages(bank, options.batch_size, options.mirror, ctx.seed)
         self.licence, self.fit_rule = "", options.fit
+        self.mirrored = options.mirror.replace("none", "")
         trainer = StyleGAN2Trainer(self.network, options, reals, ctx)
         trainer.run()
         self.info = self._info()

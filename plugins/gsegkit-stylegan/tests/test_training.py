@@ -378,6 +378,7 @@ def test_grids_metrics_and_facts(images, tmp_path):
     row = read_metrics(tmp_path / "metrics.jsonl")[-1]
     assert {"loss_G", "loss_D", "ada_p", "ada_rt", "images_per_second", "resolution"} <= set(row)
     assert generator.info.fit_rule == "pad"
+    assert generator.info.mirrored == "xy"
     assert generator.network.mapping.w_avg.abs().sum() > 0
 
 

@@ -1,6 +1,7 @@
 """The zoo's files: complete, unchanged, small, and with a card that says where they come from."""
 
 import json
+import re
 
 import pytest
 from gsegkit_zoo import gsegkit_components
@@ -40,6 +41,14 @@ def test_the_card_is_complete(folder):
     assert card.keys() >= CARD
     assert all(str(card[key]) for key in CARD)
     assert card["images_shown"] > 10_000
+
+
+def test_entries_say_how_their_photographs_were_mirrored(folder):
+    """The generator, the card, and the command that the card gives."""
+    card = json.loads((folder / "card.json").read_text())
+    generator = installed().build("generator", "stylegan2", {"weights": folder.name})
+    assert generator.info.mirrored == card["mirrored"]
+    assert card["mirrored"] in re.findall(r"gen\.mirror=(\w+)", card["command"])
 
 
 def test_every_entry_has_its_folder():

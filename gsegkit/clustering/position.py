@@ -1,0 +1,82 @@
+"""Position out of the features, by symmetry.
+
+A generator's features tell where a pixel is (a learned constant, padding), so that clusters of pixels cut one part
+into top, left and right pieces. Where its training photographs were mirrored at random, a place and its mirror place
+show the same content on average. So the mean feature of a place minus that of its mirror place is position and nothing
+else; the directions that these differences span are projected out of the features.
+
+The means are noisy, so they are taken over two disjoint halves of the images. With differences d1 and d2 of the halves,
+[places, D], the symmetric part of d1^T d2 has position in expectation and noise of either sign: eigenvalues above the
+size of the most negative one stand out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+GRID = 16  # places along each side of the image
+AXES = {"x": 1, "y": 0}  # axis name -> dimension of a [GRID, GRID, D] table that it flips
+BLOCK = 1 << 24  # numbers in the largest temporary of a pass over the points
+
+
+class PlaceMeans:
+    """Mean features of a grid of places, over the even and over the odd images.
+
+    Attributes:
+        sums: [2, GRID, GRID, D] float64, counts: images in each half.
+    """
+
+    def __init__(self, dim: int, device: torch.device) -> None:
+        self.sums = torch.zeros(2, GRID, GRID, dim, dtype=torch.float64, device=device)
+        self.counts = [0, 0]
+
+    def add(self, maps: Mapping[str, Tensor], layers: Iterable[str], first: int) -> None:
+        """Add images of feature maps ([N, C, h, w] by name); `first` is the number of the first image."""
+        pooled = torch.cat([F.adaptive_avg_pool2d(maps[name].float(), GRID) for name in layers], dim=1)
+        for half in (0, 1):
+            own = pooled[(half + first) % 2 :: 2]
+            self.sums[half] += own.sum(dim=0, dtype=torch.float64).permute(1, 2, 0)
+            self.counts[half] += len(own)
+
+    def halves(self) -> Tensor:
+        """The means of both halves, [2, GRID, GRID, D] float64; a half without images has zeros."""
+        return self.sums / torch.tensor(self.counts, device=self.sums.device).clamp(min=1).view(2, 1, 1, 1)
+
+
+def position_directions(halves: Tensor, axes: str, rank: int | None = None) -> Tensor:
+    """Directions of the features along which they tell position.
+
+    Args:
+        halves: [2, G, G, D], mean features of a grid of places, over two disjoint halves of the images.
+        axes: along which the training photographs were mirrored: "x", "y" or "xy".
+        rank: how many directions, strongest first; None = those that stand out of the means' noise.
+
+    Returns:
+        [D, r] float32 with orthonormal columns; r = 0 when nothing stands out.
+    """
+    one, two = (_differences(half.double(), axes) for half in halves)
+    agreed = one.T @ two
+    strength, directions = torch.linalg.eigh((agreed + agreed.T) / 2)  # rising
+    if rank is None:
+        rank = int((strength > -strength.min().clamp(max=0)).sum())
+    return directions.flip(1)[:, :rank].float()
+
+
+def project_out(x: Tensor, directions: Tensor) -> None:
+    """Remove the components of [N, D] points along orthonormal columns [D, r], in place and in blocks."""
+    for block in torch.split(x, max(1, BLOCK // x.shape[1])):
+        block.sub_(((block.float() @ directions) @ directions.T).to(block.dtype))
+
+
+def fold(weight: Tensor, directions: Tensor) -> Tensor:
+    """Classifiers [R, D] of projected points as classifiers of the points as they are: (P x) w = x (P w)."""
+    return weight - (weight @ directions) @ directions.T
+
+
+def _differences(means: Tensor, axes: str) -> Tensor:
+    """Mean of each place minus that of its mirror place, for each axis: [places, D]."""
+    return torch.cat([(means - means.flip(AXES[axis])).flatten(0, 1) for axis in axes])
