@@ -29,6 +29,9 @@ def main() -> int:
     one.add_argument("--device", default="cpu")
     one.add_argument("--tiny", action="store_true", help="three steps of everything, to see that it works")
     one.add_argument("--dirty", action="store_true", help="accept uncommitted code; the result says so")
+    one.add_argument(
+        "-o", "--option", action="append", default=[], metavar="KEY=VALUE", help="another option; wants --out"
+    )
     pages = verbs.add_parser("render", help="put the results' numbers into the pages")
     pages.add_argument("--check", action="store_true", help="only say which pages are stale")
     part = verbs.add_parser("part", help=argparse.SUPPRESS)  # a protocol's own process, see Lab.process
@@ -59,8 +62,11 @@ def _state(name: str) -> str:
 def _run(options: argparse.Namespace) -> int:
     good = True
     for name in options.names:
+        recipe = read_recipe(RECIPES / f"{name}.toml").with_options(options.option)
+        if options.option and options.out is None:
+            raise GsegkitError("with other options it is not the recipe's result", "give a folder with --out")
         result = run(
-            read_recipe(RECIPES / f"{name}.toml"), work=options.work, out=options.out, device=options.device,
+            recipe, work=options.work, out=options.out, device=options.device,
             tiny=options.tiny, dirty=options.dirty,
         )  # fmt: skip
         print(f"{name}: {result.verdict}, {result.seconds:g} s")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from benchmarks.paths import look_up
 from gsegkit.errors import GsegkitError
@@ -70,12 +70,37 @@ class Recipe(BaseModel):
     data: list[str] = []
     minutes: float | None = None
     expected: list[Expected] = []
+    _given: tuple[str, ...] = PrivateAttr(())  # options that were given by hand, for the result's command
 
     @model_validator(mode="after")
     def _one_way(self) -> Recipe:
         if (self.protocol is None) == (not self.command):
             raise ValueError("give either 'protocol' or 'command'")
         return self
+
+    def with_options(self, given: Sequence[str]) -> Recipe:
+        """The recipe with other options, each KEY=VALUE; VALUE as in TOML, or a plain word.
+
+        Raises:
+            GsegkitError: no "=".
+        """
+        found = {}
+        for text in given:
+            key, equals, value = text.partition("=")
+            if not equals:
+                raise GsegkitError(f"'{text}' is not an option", "write KEY=VALUE")
+            try:
+                found[key] = tomllib.loads(f"value = {value}")["value"]
+            except tomllib.TOMLDecodeError:
+                found[key] = value
+        changed = self.model_copy(update={"options": {**self.options, **found}})
+        changed._given = tuple(given)
+        return changed
+
+    def words(self) -> list[str]:
+        """The command line that measures it."""
+        given = [word for text in self._given for word in ("-o", text)]
+        return self.command or ["python", "-m", "benchmarks", "run", self.name, *given]
 
     def function(self) -> Callable[..., dict[str, Any]]:
         """The protocol, after a look at whether it takes these options."""

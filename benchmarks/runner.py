@@ -67,9 +67,8 @@ def run(
 
 
 def _described(recipe: Recipe) -> dict[str, Any]:
-    words = recipe.command or ["python", "-m", "benchmarks", "run", recipe.name]
     facts = recipe.model_dump(include={"what", "protocol", "options", "seeds", "threads", "data"})
-    return {"recipe": recipe.name, "command": shlex.join(words), **facts}
+    return {"recipe": recipe.name, "command": shlex.join(recipe.words()), **facts}
 
 
 def _values(recipe: Recipe, work: Path, device: str, tiny: bool) -> dict[str, Any]:
