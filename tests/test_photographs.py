@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_trivial_methods_find_painted_cells(table, name, foreground, miou):
 
 
 def test_two_means_takes_the_side_that_is_off_the_border(cells):
-    found = trivial.two_means(cells, 0)(cells.pixels[:3])
+    found = trivial.two_means(cells, [], 0)(cells.pixels[:3])
     nucleus = (cells.masks[:3] == 2).float()
     assert ((found[:, 1] > 0.5).float() * nucleus).sum() / nucleus.sum() > 0.95
     assert found[:, 1, 0].mean() < 0.1
@@ -79,7 +80,7 @@ def test_two_means_takes_the_side_that_is_off_the_border(cells):
 def test_a_class_that_no_labelled_image_has_never_wins(cells):
     masks = cells.masks.clone()
     masks[masks == 1] = 0
-    predict = trivial.few_labels(MemoryDataset(cells.pixels, masks, cells.classes), 0)
+    predict = trivial.few_labels(MemoryDataset(cells.pixels, masks, cells.classes), [], 0)
     assert set(predict(cells.pixels[:2]).argmax(dim=1).unique().tolist()) == {0, 2}
 
 
@@ -87,7 +88,7 @@ def test_the_rectangle_of_grabcut_is_chosen_on_labelled_images_only(cells, monke
     seen = []
     plain = trivial.grabcut_mask
     monkeypatch.setattr(trivial, "grabcut_mask", lambda p, inset, seed: seen.append(inset) or plain(p, inset, seed))
-    predict = trivial.grabcut(photographs.Subset(cells, [0, 1]), 0)
+    predict = trivial.grabcut(photographs.Subset(cells, [0, 1]), [], 0)
     assert seen == [inset for inset in trivial.INSETS for _ in range(2)]
     predict(cells.pixels[5:6])
     assert len(seen) == 7
@@ -104,12 +105,12 @@ def test_labelled_images_are_not_scored(cells):
 def test_every_image_is_scored_once_by_a_ceiling_that_did_not_see_it(table, cells):
     learned = []
 
-    def fit(labelled, seed):
+    def fit(labelled, photographs, seed):
         learned.append(set(labelled.indices))
         return lambda pixels: torch.full((len(pixels), 3, SIDE, SIDE), 1 / 3)
 
     row = photographs.Row("all", fit, photographs.ALL, parts=True)
-    scored = [set(test.indices) for _, test in table.folds(row, 1)]
+    scored = [set(test.indices) for _, test in table.folds(row, *photographs.split(cells, 4, 8, 1), 1)]
     assert not scored[0] & scored[1]
     assert len(scored[0] | scored[1]) == 8
     assert all(not learn & test and len(learn) == 8 for learn, test in zip(learned, scored, strict=True))
@@ -127,10 +128,16 @@ def test_scores_by_hand():
 
 
 def test_lines_have_mean_and_spread(table):
-    (line,) = table.lines(ROWS["Otsu"])
+    line = table.line(ROWS["Otsu"])["alone"]
     each = [line["seeds"][s]["foreground"] for s in ("1", "2")]
     assert line["mean"]["foreground"] == pytest.approx(np.mean(each), abs=1e-4)
     assert line["std"]["foreground"] == pytest.approx(np.std(each, ddof=1), abs=1e-4)
+
+
+def test_kept_predictions_are_used_again(table, monkeypatch):
+    first = table.seed(ROWS["two-means in Lab"], 1)["alone"]
+    monkeypatch.setattr(trivial, "binary", None)  # it cannot predict any more
+    assert table.seed(ROWS["two-means in Lab"], 1)["alone"] == {**first, "colour_seconds": ANY}
 
 
 def test_colours_of_grey_photographs_are_gone(cells):

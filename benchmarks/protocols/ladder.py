@@ -26,10 +26,10 @@ from benchmarks.protocols.common import Lab, say
 from benchmarks.protocols.photographs import (
     LABELLED,
     SCORED,
+    Predictions,
     Refine,
     annotated,
     colour_step,
-    counted,
     matched,
     our_run,
     scores,
@@ -87,7 +87,7 @@ class Climb:
         self.key = stage_key(data, options, samples, seed, lab.tiny)
         self.classes = annotations.classes
         self.few, self.others = split(annotations, LABELLED, 5 if lab.tiny else SCORED, seed)
-        self.teacher = trivial.few_labels(self.few, seed)
+        self.teacher = trivial.few_labels(self.few, [], seed)
         folder = our_run(lab, options, seed)
         self.segmenter = Predictor(api.load(folder))
         self.generator: Generator = api.load(folder, "generator")
@@ -112,7 +112,7 @@ class Climb:
 
     def score(self, predict: Predict, refine: Refine | None = None) -> dict[str, Any]:
         """On the photographs whose labels nobody saw."""
-        return scores(counted(predict, self.others, [refine]).tables[0], self.classes)
+        return scores(Predictions.make(predict, self.others).counts(refine)[0], self.classes)
 
     def kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """A rung, from the work folder if it was finished before."""
@@ -125,7 +125,7 @@ class Climb:
 
     def student(self, learn: LabelledDataset) -> Predict:
         """Our U-Net, trained on these pairs."""
-        return trivial.supervised_unet(learn, self.seed, 3 if self.lab.tiny else STEPS)
+        return trivial.supervised_unet(learn, [], self.seed, 3 if self.lab.tiny else STEPS)
 
     def photographs(self, name: str) -> Tensor:
         """Unlabelled photographs at the generator's size, [N, 3, H, W] uint8, drawn by the seed."""
@@ -195,7 +195,8 @@ class Climb:
 
         def oracle() -> dict[str, Any]:
             steps = [colour_step(refine, {option: weight}) if weight else None for weight in WEIGHTS]
-            each = counted(self.ours, self.others, steps).tables
+            predictions = Predictions.make(self.ours, self.others)
+            each = [predictions.counts(step)[0] for step in steps]
             quality = np.stack([_miou(tables) for tables in each])  # [W, n]
             best = np.stack([each[w][i] for i, w in enumerate(quality.argmax(axis=0))])
             return scores(best, self.classes)

@@ -20,11 +20,12 @@ import numpy as np
 import torch
 from gsegkit_eval.scores import class_ious, mean_defined, number, two_segments
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.protocols import lite, trivial
 from benchmarks.protocols.common import Lab, say, weights_folder
-from benchmarks.protocols.trivial import Fit
+from benchmarks.protocols.trivial import Fit, Photographs
 from gsegkit import api
 from gsegkit.classes.greedy import contingency, greedy_targets
 from gsegkit.dataset import LabelledDataset, Sample, Subset
@@ -33,7 +34,6 @@ from gsegkit.images import luma
 from gsegkit.interfaces import Predict, Predictor, Refiner
 from gsegkit.plugins import installed
 from gsegkit.rundir import stage_key
-from gsegkit.storage import atomic_write_json, read_json
 from gsegkit.types import LabelledBatch
 
 LABELLED = 20  # images whose labels may be used
@@ -65,6 +65,7 @@ class Row:
         labels: what the labels of the drawn images are used for.
         parts: finds parts; otherwise only the foreground is scored.
         ours: of this project.
+        first_seed_only: slow, and only there to compare with.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Row:
     labels: str = "none"
     parts: bool = False
     ours: bool = False
+    first_seed_only: bool = False
 
 
 #: Without us.
@@ -83,7 +85,6 @@ ROWS = (
     Row("colour k-means, 24", trivial.colour_kmeans, MATCHING, parts=True),
     Row("feature k-means, 24", trivial.feature_kmeans, MATCHING, parts=True),
     Row("logistic regression on features", trivial.few_labels, LEARNING, parts=True),
-    Row("U-Net", trivial.supervised_unet, LEARNING, parts=True),
 )
 
 
@@ -174,28 +175,35 @@ def colour_step(name: str, options: dict[str, Any] | None = None) -> Refine:
 
 
 @dataclass(frozen=True)
-class Counted:
-    """Counts [n, K, K'] after each refinement, and CPU seconds a photograph of prediction and of each refinement."""
+class Predictions:
+    """Probabilities of scored photographs.
 
-    tables: list[Tables]
+    Attributes:
+        data: the photographs.
+        probs: [K, H, W] each.
+        seconds: CPU seconds a photograph.
+    """
+
+    data: LabelledDataset
+    probs: list[Tensor]
     seconds: float
-    refining: list[float]
 
-
-def counted(predict: Predict, data: LabelledDataset, refines: Sequence[Refine | None]) -> Counted:
-    """Predict every image once, and apply each refinement (None = none) to that."""
-    tables: list[list[Any]] = [[] for _ in refines]
-    seconds, refining = 0.0, [0.0 for _ in refines]
-    for sample in data:
+    @staticmethod
+    def make(predict: Predict, data: LabelledDataset) -> Predictions:
+        """Predict one photograph after another."""
         began = time.process_time()
-        probs = predict(sample.pixels[None])
-        seconds += time.process_time() - began
-        for i, refine in enumerate(refines):
+        probs = [predict(sample.pixels[None])[0] for sample in data]
+        return Predictions(data, probs, (time.process_time() - began) / len(data))
+
+    def counts(self, refine: Refine | None = None) -> tuple[Tables, float]:
+        """Pixels by true and predicted class, [n, K, K'], and CPU seconds a photograph of the refinement."""
+        tables, seconds = [], 0.0
+        for sample, probs in zip(self.data, self.probs, strict=True):
             began = time.process_time()
-            labels = (refine(sample.pixels[None], probs) if refine else probs)[0].argmax(dim=0)
-            refining[i] += time.process_time() - began
-            tables[i].append(contingency(sample.mask, labels, len(data.classes), probs.shape[1]))
-    return Counted([np.stack(t) for t in tables], seconds / len(data), [s / len(data) for s in refining])
+            labels = (refine(sample.pixels[None], probs[None])[0] if refine else probs).argmax(dim=0)
+            seconds += time.process_time() - began
+            tables.append(contingency(sample.mask, labels, len(self.data.classes), len(probs)))
+        return np.stack(tables), seconds / len(self.probs)
 
 
 def scores(tables: Tables, classes: Sequence[str], parts: bool = True) -> dict[str, Any]:
@@ -227,7 +235,7 @@ class Setting:
     """What all rows of a table share.
 
     Attributes:
-        lab: where kept scores lie.
+        lab: where predictions are kept.
         data: name of the set, see `annotated`.
         annotations: all of its images.
         refine: refiner that brings in the photograph's own colours; "" = none.
@@ -241,47 +249,59 @@ class Setting:
     labelled: int
     scored: int
 
-    def lines(self, row: Row) -> list[dict[str, Any]]:
-        """A row's lines over the seeds: without, and with the colours."""
-        each = [self.seed(row, seed) for seed in self.lab.seeds]
-        lines = []
-        for how in each[0]:
-            numbers = [found[how] for found in each]
-            head = {"name": row.name, "how": how, "labels": row.labels, **over_seeds(numbers)}
-            lines.append({**head, "seeds": dict(zip(map(str, self.lab.seeds), numbers, strict=True))})
-        return lines
+    def line(self, row: Row) -> dict[str, Any]:
+        """A row over the seeds: "alone", and with "colours"."""
+        seeds = self.lab.seeds[:1] if row.first_seed_only else self.lab.seeds
+        each = {str(seed): self.seed(row, seed) for seed in seeds}
+        found: dict[str, Any] = {"name": row.name, "labels": row.labels, "ours": row.ours}
+        for how in next(iter(each.values())):
+            found[how] = {**over_seeds([numbers[how] for numbers in each.values()]),
+                          "seeds": {seed: numbers[how] for seed, numbers in each.items()}}  # fmt: skip
+        return found
 
     def seed(self, row: Row, seed: int) -> dict[str, dict[str, Any]]:
-        """Scores "alone" and with "colours" for one seed. Kept in the work folder; of ours its run is."""
-        key = stage_key(self.data, row.name, self.refine, self.labelled, self.scored, seed, self.lab.tiny, _code())
-        path = self.lab.work / "scores" / f"{key}.json"
-        if path.exists() and not row.ours:
-            return dict(read_json(path))
+        """Scores "alone" and with "colours" for one seed."""
+        predictions = self.predictions(row, seed)
         steps: dict[str, Refine | None] = {"alone": None}
         if self.refine:
             steps["colours"] = colour_step(self.refine)
-        runs = [counted(predict, test, list(steps.values())) for predict, test in self.folds(row, seed)]
         found = {}
-        for i, how in enumerate(steps):
-            tables = np.concatenate([run.tables[i] for run in runs])
-            found[how] = scores(tables, self.annotations.classes, row.parts) | {
-                "seconds": round(statistics.mean(run.seconds for run in runs), 4),
-                "colour_seconds": round(statistics.mean(run.refining[i] for run in runs), 4),
-            }
+        for how, refine in steps.items():
+            tables, seconds = predictions.counts(refine)
+            found[how] = scores(tables, self.annotations.classes, row.parts)
+            found[how] |= {"seconds": round(predictions.seconds, 4), "colour_seconds": round(seconds, 4)}
             shown = {k: round(v, 3) for k, v in found[how].items() if k in SINGLE and v is not None}
             say(f"{self.data} / {row.name} / {how} / seed {seed}: {shown}")
-        atomic_write_json(path, found)
         return found
 
-    def folds(self, row: Row, seed: int) -> Iterator[tuple[Predict, LabelledDataset]]:
-        """Predictors with the images that each is scored on."""
+    def predictions(self, row: Row, seed: int) -> Predictions:
+        """Of all scored photographs; kept in the work folder. Of ours the run is kept, see `our_run`."""
+        key = stage_key(self.data, row.name, self.labelled, self.scored, seed, self.lab.tiny, _code())
+        path = self.lab.work / "probabilities" / f"{key}.safetensors"
         few, others = split(self.annotations, self.labelled, self.scored, seed)
+        if path.exists() and not row.ours:
+            stored = load_file(path)
+            return Predictions(others, [stored[str(i)].float() for i in others.indices], float(stored["seconds"]))
+        probs, seconds = {}, []
+        for predict, test in self.folds(row, few, others, seed):
+            made = Predictions.make(predict, test)
+            probs |= dict(zip(test.indices, made.probs, strict=True))
+            seconds.append(made.seconds)
+        kept = {str(i): p.half().contiguous() for i, p in probs.items()}  # a tenth of a megabyte each
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({**kept, "seconds": torch.tensor(statistics.mean(seconds))}, path)
+        return Predictions(others, [probs[i] for i in others.indices], statistics.mean(seconds))
+
+    def folds(self, row: Row, few: Subset, others: Subset, seed: int) -> Iterator[tuple[Predict, Subset]]:
+        """Predictors with the images that each is scored on."""
+        photographs = [sample.pixels for part in (few, others) for sample in part]
         if row.labels == ALL:
             halves = [others.indices[start::2] for start in (0, 1)]
             for learn, test in (halves, halves[::-1]):
-                yield row.fit(Subset(self.annotations, few.indices + learn), seed), Subset(self.annotations, test)
+                learned = row.fit(Subset(self.annotations, few.indices + learn), photographs, seed)
+                yield learned, Subset(self.annotations, test)
             return
-        predict = row.fit(few, seed)
+        predict = row.fit(few, photographs, seed)
         yield matched(predict, few, len(few.classes)) if row.labels == MATCHING else predict, others
 
 
@@ -306,7 +326,8 @@ def _code() -> str:
 
 def compare(
     lab: Lab, data: str, weights: str = "", photos: str = "", refine: str = "colours", labelled: int = LABELLED,
-    scored: int = SCORED, ours: bool = True, stored: bool = False, options: list[str] | None = None,
+    scored: int = SCORED, ours: bool = True, ceiling: bool = True, stored: bool = False,
+    options: list[str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Every row on one set over the lab's seeds.
 
@@ -319,24 +340,24 @@ def compare(
         labelled: number of images whose labels may be used.
         scored: most images scored.
         ours: with our rows, a run of `gsegkit run` for each seed.
+        ceiling: with a U-Net that learned the labels of the other half of the scored images too.
         stored: see `weights`.
         options: of our run, as after `-o`.
     """
     setting = Setting(lab, data, annotated(lab, data), refine, labelled, 5 if lab.tiny else scored)
-    rows = [*ROWS, Row("U-Net, labels of all", functools.partial(_unet, lab), ALL, parts=True)]
+    unet = functools.partial(trivial.supervised_unet, steps=3 if lab.tiny else trivial.STEPS)
+    rows = [*ROWS, Row("U-Net, 20 labels", unet, LEARNING, parts=True)]
+    if ceiling:
+        rows.append(Row("U-Net, labels of all", unet, ALL, parts=True, first_seed_only=True))
     if ours:
         chosen = [f"gen.weights={weights_folder(weights) if stored else weights}"] if weights else []
         rows += own_rows(lab, photos, [*chosen, *(options or [])])
-    found = [line for row in rows for line in setting.lines(row)]
+    found = [setting.line(row) for row in rows]
     few, others = split(setting.annotations, labelled, setting.scored, 0)
     return {
         "set": data, "classes": list(setting.annotations.classes), "images": len(setting.annotations),
         "labelled": len(few), "scored": len(others), "refine": refine, "rows": found,
     }  # fmt: skip
-
-
-def _unet(lab: Lab, labelled: LabelledDataset, seed: int) -> Predict:
-    return trivial.supervised_unet(labelled, seed, 3 if lab.tiny else trivial.STEPS)
 
 
 def our_run(lab: Lab, options: list[str], seed: int, photos: str = "") -> Path:
@@ -357,7 +378,7 @@ def our_run(lab: Lab, options: list[str], seed: int, photos: str = "") -> Path:
 def own_rows(lab: Lab, photos: str, options: list[str]) -> list[Row]:
     """Ours: a run of each seed, and the same run after training itself on unlabelled photographs."""
 
-    def fit(photos: str, labelled: LabelledDataset, seed: int) -> Predict:
+    def fit(photos: str, labelled: LabelledDataset, photographs: Photographs, seed: int) -> Predict:
         return Predictor(api.load(our_run(lab, options, seed, photos)))
 
     found = [Row("ours", functools.partial(fit, ""), MATCHING, parts=True, ours=True)]

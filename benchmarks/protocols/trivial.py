@@ -1,6 +1,6 @@
-"""What one would do without us: each a function that fits on a few labelled photographs and returns a predictor.
+"""What one would do without us: each a function that fits on a user's photographs and returns a predictor.
 
-A method is `fit(labelled, seed) -> predict`. Methods that need no labels look at the photographs only, or at nothing.
+A method is `fit(labelled, photographs, seed) -> predict`: a few labelled photographs, and all of them without labels.
 `predict` gives probabilities of 2 classes (background, foreground), of the K true classes, or of unnamed clusters,
 which the protocol matches like ours.
 """
@@ -8,7 +8,7 @@ which the protocol matches like ours.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -31,16 +31,19 @@ from gsegkit.interfaces import Predict, Predictor
 from gsegkit.plugins import installed
 from gsegkit.types import IGNORE
 
-#: A method: labelled photographs and a seed -> [N, 3, H, W] uint8 to probabilities [N, K, H, W] float32.
-Fit = Callable[[LabelledDataset, int], Predict]
+#: Photographs without labels, [3, H, W] uint8 each; sizes may differ.
+Photographs = Sequence[Tensor]
+#: A method: labelled photographs, all photographs, seed -> [N, 3, H, W] uint8 to probabilities [N, K, H, W] float32.
+Fit = Callable[[LabelledDataset, Photographs, int], Predict]
 Mask = NDArray[np.bool_]
 
 CLUSTERS = 24  # of both k-means
-PIXELS = 500  # per photograph that few_labels and the k-means learn from
+PIXELS = 500  # of a photograph that learning from features looks at
+COLOURS = 2000  # of a photograph that colour_kmeans looks at
 INVERSE_PENALTY = 0.1  # C of the logistic regression
 INSETS = (0.02, 0.05, 0.10)  # of GrabCut's first rectangle, as a share of the side
 ROUNDS = 5  # of GrabCut
-STEPS = 200  # of the supervised U-Net
+STEPS = 120  # of the supervised U-Net
 LONGEST = 64  # pixels of the longer side at which it is trained
 
 
@@ -69,7 +72,7 @@ def lab(pixels: Tensor) -> Tensor:
 # ---- the foreground ------------------------------------------------------------------------------------------------
 
 
-def centre_prior(labelled: LabelledDataset, seed: int) -> Predict:
+def centre_prior(labelled: LabelledDataset, photographs: Photographs, seed: int) -> Predict:
     """One constant mask: where more than half of the labelled masks have foreground."""
     prior = CentrePrior()
     for sample in labelled:
@@ -77,12 +80,12 @@ def centre_prior(labelled: LabelledDataset, seed: int) -> Predict:
     return each(lambda pixels: binary(prior.mask((pixels.shape[1], pixels.shape[2]))))
 
 
-def otsu(labelled: LabelledDataset, seed: int) -> Predict:
+def otsu(labelled: LabelledDataset, photographs: Photographs, seed: int) -> Predict:
     """Otsu's threshold on the grey values, border rule."""
     return each(lambda pixels: binary(otsu_foreground(pixels)))
 
 
-def two_means(labelled: LabelledDataset, seed: int) -> Predict:
+def two_means(labelled: LabelledDataset, photographs: Photographs, seed: int) -> Predict:
     """Two clusters of each photograph's colours in Lab, border rule."""
 
     def one(pixels: Tensor) -> Tensor:
@@ -93,7 +96,7 @@ def two_means(labelled: LabelledDataset, seed: int) -> Predict:
     return each(one)
 
 
-def grabcut(labelled: LabelledDataset, seed: int) -> Predict:
+def grabcut(labelled: LabelledDataset, photographs: Photographs, seed: int) -> Predict:
     """GrabCut (Rother et al. 2004) from a rectangle; its inset is the best one on the labelled photographs."""
 
     def score(inset: float) -> float:
@@ -123,14 +126,14 @@ def _iou(found: Mask, sample: Sample) -> float:
 # ---- parts, unnamed ------------------------------------------------------------------------------------------------
 
 
-def colour_kmeans(labelled: LabelledDataset, seed: int) -> Predict:
-    """24 clusters of colours in Lab over all photographs that are given; their labels are not looked at."""
+def colour_kmeans(labelled: LabelledDataset, photographs: Photographs, seed: int) -> Predict:
+    """24 clusters of colours in Lab, over all photographs."""
     draw = np.random.default_rng(seed)
     points = []
-    for sample in labelled:
-        colours = lab(sample.pixels).flatten(1).T.numpy()
-        points.append(colours[draw.choice(len(colours), min(4 * PIXELS, len(colours)), replace=False)])
-    fitted = KMeans(CLUSTERS, n_init=3, random_state=seed).fit(np.concatenate(points))
+    for pixels in photographs:
+        colours = lab(pixels).flatten(1).T.numpy()
+        points.append(colours[draw.choice(len(colours), min(COLOURS, len(colours)), replace=False)])
+    fitted = KMeans(CLUSTERS, n_init=1, random_state=seed).fit(np.concatenate(points))
 
     def one(pixels: Tensor) -> Tensor:
         labels = torch.from_numpy(fitted.predict(lab(pixels).flatten(1).T.numpy())).long()
@@ -139,11 +142,13 @@ def colour_kmeans(labelled: LabelledDataset, seed: int) -> Predict:
     return each(one)
 
 
-def feature_kmeans(labelled: LabelledDataset, seed: int) -> Predict:
-    """24 clusters of standardised EfficientNet-Lite0 features; no label of ours, but ImageNet's."""
+def feature_kmeans(labelled: LabelledDataset, photographs: Photographs, seed: int) -> Predict:
+    """24 clusters of standardised EfficientNet-Lite0 features, over all photographs; ImageNet's labels made them."""
     draw = np.random.default_rng(seed)
-    scaler, points = StandardScaler(), np.concatenate([_drawn(sample, draw)[0] for sample in labelled])
-    fitted = KMeans(CLUSTERS, n_init=3, random_state=seed).fit(scaler.fit_transform(points))
+    everywhere = [torch.zeros(pixels.shape[1:], dtype=torch.uint8) for pixels in photographs]
+    drawn = [_drawn(pixels, mask, draw)[0] for pixels, mask in zip(photographs, everywhere, strict=True)]
+    scaler, points = StandardScaler(), np.concatenate(drawn)
+    fitted = KMeans(CLUSTERS, n_init=1, random_state=seed).fit(scaler.fit_transform(points))
 
     def one(pixels: Tensor) -> Tensor:
         maps = lite.features(pixels[None])
@@ -159,10 +164,10 @@ def feature_kmeans(labelled: LabelledDataset, seed: int) -> Predict:
 # ---- parts, from labels --------------------------------------------------------------------------------------------
 
 
-def few_labels(labelled: LabelledDataset, seed: int) -> Predict:
+def few_labels(labelled: LabelledDataset, photographs: Photographs, seed: int) -> Predict:
     """Logistic regression on standardised EfficientNet-Lite0 features, 500 pixels a photograph."""
     draw = np.random.default_rng(seed)
-    drawn = [_drawn(sample, draw) for sample in labelled]
+    drawn = [_drawn(sample.pixels, sample.mask, draw) for sample in labelled]
     points, truth = np.concatenate([p for p, _ in drawn]), np.concatenate([t for _, t in drawn])
     scaler = StandardScaler().fit(points)
     fitted = LogisticRegression(C=INVERSE_PENALTY, max_iter=300).fit(scaler.transform(points), truth)
@@ -180,15 +185,15 @@ def few_labels(labelled: LabelledDataset, seed: int) -> Predict:
     return each(one)
 
 
-def _drawn(sample: Sample, draw: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Features and labels of some labelled pixels: [M, 176] and [M]."""
-    rows, columns = np.nonzero(sample.mask.numpy() != IGNORE)
+def _drawn(pixels: Tensor, mask: Tensor, draw: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Features and labels of some labelled pixels of a photograph: [M, 176] and [M]."""
+    rows, columns = np.nonzero(mask.numpy() != IGNORE)
     chosen = draw.choice(len(rows), min(PIXELS, len(rows)), replace=False)
     rows, columns = rows[chosen], columns[chosen]
-    height, width = sample.mask.shape
+    height, width = mask.shape
     places = np.stack([(columns + 0.5) / width, (rows + 0.5) / height], axis=1) * 2 - 1
-    points = lite.at(lite.features(sample.pixels[None]), torch.from_numpy(places).float())
-    return points.numpy(), sample.mask.numpy()[rows, columns]
+    points = lite.at(lite.features(pixels[None]), torch.from_numpy(places).float())
+    return points.numpy(), mask.numpy()[rows, columns]
 
 
 def _plain(scaler: StandardScaler, fitted: LogisticRegression, num_classes: int) -> tuple[Tensor, Tensor]:
@@ -202,7 +207,7 @@ def _plain(scaler: StandardScaler, fitted: LogisticRegression, num_classes: int)
     return torch.from_numpy(all_slopes).float(), torch.from_numpy(all_offsets).float()
 
 
-def supervised_unet(labelled: LabelledDataset, seed: int, steps: int = STEPS) -> Predict:
+def supervised_unet(labelled: LabelledDataset, photographs: Photographs, seed: int, steps: int = STEPS) -> Predict:
     """Our own U-Net, trained with the labels; photographs squashed to one size."""
     learn = squashed(labelled)
     segmenter = installed().build("segmenter", "unet", {"steps": steps, "val_fraction": 0.0})
