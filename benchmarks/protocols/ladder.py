@@ -52,7 +52,7 @@ WEIGHTS = (0.0, 0.3, 0.6, 1.0, 1.5)  # of the colours that the oracle chooses fr
 
 def ladder(
     lab: Lab, data: str, photos: str, weights: str = "", refine: str = "colours", weight_option: str = "weight",
-    samples: int = 1000, levels: list[int] | None = None, options: list[str] | None = None,
+    samples: int = 600, levels: list[int] | None = None, options: list[str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The rungs for each seed, and the clusters' best merges.
 
@@ -141,52 +141,46 @@ class Climb:
 
     def pictures(self) -> tuple[Tensor, Tensor]:
         """Generated pictures, and our clusters on them, merged as the teacher sees them."""
-        pixels, clusters = self.generated(self.samples, "dataset", self.cut)
-        targets = greedy_targets(self.tables(pixels, clusters, self.cut))
-        return pixels, torch.tensor(targets, dtype=torch.uint8)[clusters]
+        pixels, found = self.generated(self.samples, "dataset", [self.cut])
+        targets = greedy_targets(self.tables(self.by_teacher(pixels).masks, found[self.cut], self.cut))
+        return pixels, torch.tensor(targets, dtype=torch.uint8)[found[self.cut]]
 
-    def generated(self, count: int, purpose: str, cut: int) -> tuple[Tensor, Tensor]:
-        """Pictures [N, 3, H, W] uint8 and their clusters at a cut [N, H, W] int64."""
-        if self.extractor.levels:
-            self.extractor.cut(cut)
-        pixels, clusters = [], []
+    def generated(self, count: int, purpose: str, cuts: list[int]) -> tuple[Tensor, dict[int, Tensor]]:
+        """Pictures [N, 3, H, W] uint8, and for each cut their clusters [N, H, W] int64."""
+        pixels: list[Tensor] = []
+        found: dict[int, list[Tensor]] = {cut: [] for cut in cuts}
         for seeds in sample_seeds(self.seed, purpose, 0, count).split(BATCH):
             batch = self.generator.sample(seeds, features=self.extractor.features(self.generator.info))
             pixels.append(to_pixels(batch.images))
-            clusters.append(self.extractor.extract(batch, self.generator).probs.argmax(dim=1))
-        return torch.cat(pixels), torch.cat(clusters)
+            for cut in cuts:
+                if self.extractor.levels:
+                    self.extractor.cut(cut)
+                found[cut].append(self.extractor.extract(batch, self.generator).probs.argmax(dim=1))
+        return torch.cat(pixels), {cut: torch.cat(parts) for cut, parts in found.items()}
 
-    def tables(self, pixels: Tensor, found: Tensor, count: int) -> Any:
+    def tables(self, taught: Tensor, found: Tensor, count: int) -> Any:
         """Counts by (picture, teacher's class, found class)."""
-        taught = self.by_teacher(pixels)
-        rows = [contingency(t, f, len(self.classes), count) for t, f in zip(taught.masks, found, strict=True)]
+        rows = [contingency(t, f, len(self.classes), count) for t, f in zip(taught, found, strict=True)]
         return np.stack(rows)
 
     # ---- clusters: scores on generated pictures ----------------------------------------------------------------------
 
     def clusters(self, levels: list[int]) -> dict[str, Any]:
         """The best merge at each level against the teacher, and our segmenter's agreement with its own pairs."""
-        count = self.samples // 5
-        lines = []
-        for level in sorted({*(k for k in levels if k in self.extractor.levels), self.cut}):
-            pixels, found = self.generated(count, "validation", level)
-            counts = self.tables(pixels, found, level)
-            lines.append({"clusters": level, **self.agreement(counts, greedy_targets(counts))})
-        pixels, found = self.generated(count, "validation", self.cut)
-        targets = torch.tensor(greedy_targets(self.tables(pixels, found, self.cut)))
+        cuts = sorted({*(k for k in levels if k in self.extractor.levels), self.cut})
+        pixels, found = self.generated(max(2, self.samples // 5), "validation", cuts)
+        taught, lines, targets = self.by_teacher(pixels).masks, [], {}
+        for cut in cuts:
+            counts = self.tables(taught, found[cut], cut)
+            targets[cut] = torch.tensor(greedy_targets(counts), dtype=torch.uint8)
+            lines.append({"clusters": cut, **self.agreement(taught, targets[cut][found[cut]])})
         said = torch.cat([self.segmenter(part).argmax(dim=1) for part in pixels.split(BATCH)])
-        own = [
-            contingency(targets[f].to(torch.uint8), targets[s], len(self.classes), len(self.classes))
-            for f, s in zip(found, said, strict=True)
-        ]
-        return {"best merges": lines, "segmenter against its own pairs": scores(np.stack(own), self.classes)}
+        own = self.agreement(targets[self.cut][found[self.cut]], targets[self.cut][said])
+        return {"best merges": lines, "segmenter against its own pairs": own}
 
-    def agreement(self, counts: Any, targets: tuple[int, ...]) -> dict[str, Any]:
-        """Scores of merged clusters against the teacher."""
-        merged = np.zeros((len(counts), len(self.classes), len(self.classes)), dtype=np.int64)
-        for cluster, target in enumerate(targets):
-            merged[:, :, target] += counts[:, :, cluster]
-        return scores(merged, self.classes)
+    def agreement(self, truth: Tensor, found: Tensor) -> dict[str, Any]:
+        """Scores of classes [N, H, W] against what is taken for true."""
+        return scores(self.tables(truth, found, len(self.classes)), self.classes)
 
     # ---- colours -----------------------------------------------------------------------------------------------------
 
