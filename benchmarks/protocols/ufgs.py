@@ -76,7 +76,7 @@ def halves(data: LabelledDataset) -> tuple[MemoryDataset, MemoryDataset]:
 
 
 def fine(
-    lab: Lab, data: str, train: str = "", weights: str = "", stored: bool = False, extractor: str = "klish",
+    lab: Lab, data: str, weights: str, train: str = "", stored: bool = False, extractor: str = "klish",
     options: list[str] | None = None, ceiling_steps: int = 600,
 ) -> dict[str, Any]:  # fmt: skip
     """A run of `gsegkit run` for each seed, and the marks beside it.
@@ -84,7 +84,7 @@ def fine(
     `weights`: of the StyleGAN2, in the zoo or (`stored`) a folder beside the data sets.
     """
     given = [*(options or []), f"eval.num_match_images={MATCH_IMAGES}"]
-    given += [f"gen.weights={weights_folder(weights) if stored else weights}"] if weights else []
+    given.append(f"gen.weights={weights_folder(weights) if stored else weights}")
     annotated = lab.labelled(data)
     rows = [_row(lab, data, extractor, given, seed) for seed in lab.seeds]
     return {
