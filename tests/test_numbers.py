@@ -22,7 +22,7 @@ PAGES = render.pages()
 #: Recipes that cannot run here: a script on a GPU made the folders of the first; the second's weights are not distributed.
 UNRUN = ("generators-cuda", "ufgs-wbc")
 #: Results whose commit a rebase removed: to be measured again, and then to be taken out of here.
-LOST = {"clusters-toy", "kmeans-backends"}
+LOST = {"kmeans-backends"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
