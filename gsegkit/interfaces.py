@@ -10,7 +10,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,15 +115,7 @@ class Generator(ModulePart):
         """Images of the given identities, without gradients; [N] int64 in, a batch with its seeds out."""
         with torch.no_grad():
             batch = self.synthesize(self.latents(seeds), self.labels(seeds), features=features)
-        return GeneratedBatch(
-            images=batch.images,
-            latents=batch.latents,
-            labels=batch.labels,
-            seeds=seeds,
-            features=batch.features,
-            probs=batch.probs,
-            layers=batch.layers,
-        )
+        return replace(batch, seeds=seeds)
 
     def truth(self, batch: GeneratedBatch) -> Tensor:
         """Exact masks of a batch, [N, H, W] uint8; only with capability `truth`."""

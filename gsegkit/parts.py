@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 STATE_FILE = "state.safetensors"
 COMPONENT_FILE = "component.json"
 CARD_FILE = "card.json"  # of weights that were imported, or ship with a plugin: where they come from
-PLAN_NAMES = {"generator": "gen", "segmenter": "seg"}  # kind -> its name in a run's config.json, where that differs
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def find_part(folder: str | Path, kind: str) -> PartRecord:
         return record
     plan = _plan(folder)
     if kind == "generator" and plan and not plan.get("train_generator"):
-        return _of_plan(folder, plan, kind)
+        return _generator_of_plan(folder, plan["gen"])
     last = last_round(folder, kind, COMPONENT_FILE, int(plan.get("rounds", 1)) if plan else None)
     if last is None:
         what = f"holds no trained {kind}" if folder.exists() else "does not exist"
@@ -148,12 +147,11 @@ def _plan(folder: Path) -> dict[str, Any]:
     return plan if whole else {}
 
 
-def _of_plan(folder: Path, plan: Mapping[str, Any], kind: str) -> PartRecord:
-    spec = plan[PLAN_NAMES.get(kind, kind)]
+def _generator_of_plan(folder: Path, spec: Mapping[str, Any]) -> PartRecord:
     name, options = spec.get("name"), spec.get("options", {})
     if not isinstance(name, str) or not isinstance(options, dict):
-        raise ArtifactError(f"'{folder / CONFIG_FILE}' names no {kind}", "it was changed; make the run again")
-    return PartRecord(folder, None, kind, name, options)
+        raise ArtifactError(f"'{folder / CONFIG_FILE}' names no generator", "it was changed; make the run again")
+    return PartRecord(folder, None, "generator", name, options)
 
 
 def _read_record(folder: Path) -> PartRecord:

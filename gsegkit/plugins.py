@@ -48,6 +48,7 @@ KINDS: dict[str, str] = {
     "samples": "photographs that ship with a plugin, to try a segmenter on",
 }
 KIND_ALIASES = {"gen": "generator", "refine": "refiner", "seg": "segmenter", "eval": "evaluator"}
+SHORT_KINDS = {kind: short for short, kind in KIND_ALIASES.items()}
 
 hookspec = pluggy.HookspecMarker("gsegkit")
 hookimpl = pluggy.HookimplMarker("gsegkit")

@@ -16,7 +16,7 @@ from gsegkit.cli.option_table import option_table
 from gsegkit.cli.options import AsJson, console, print_json
 from gsegkit.cli.terminal import make_table, size
 from gsegkit.errors import GsegkitError
-from gsegkit.plugins import KIND_ALIASES, KINDS, KNOWN_PLUGINS, Entry, Registry, installed
+from gsegkit.plugins import KIND_ALIASES, KINDS, KNOWN_PLUGINS, SHORT_KINDS, Entry, Registry, installed
 from gsegkit.rundir import environment
 
 PACKAGES = ("torch", "torchvision", "timm", "segmentation_models_pytorch", "kornia", "faiss", "sklearn", "onnxruntime")
@@ -86,7 +86,7 @@ def show(
         for option in options:
             table.add_row(option.name, option.type, option.default, option.help)
         console.print(table)
-        prefix = {v: k for k, v in KIND_ALIASES.items()}.get(component.kind, component.kind)
+        prefix = SHORT_KINDS.get(component.kind, component.kind)
         prefix = f"refine.{component.name}" if component.kind == "refiner" else prefix
         console.print(f"set one with -o {prefix}.{options[0].name}=VALUE")
 

@@ -15,7 +15,7 @@ from gsegkit.cli.terminal import make_console, make_progress
 from gsegkit.config import parse_assignments
 from gsegkit.engine.plan import Plan, renew
 from gsegkit.errors import ConfigError
-from gsegkit.plugins import KIND_ALIASES, installed
+from gsegkit.plugins import SHORT_KINDS, installed
 from gsegkit.rundir import CONFIG_FILE
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def only(assignments: list[str] | None, *parts: str) -> list[dict[str, Any]]:
     """Options of the parts that a command has, one dictionary each."""
     found: dict[str, dict[str, Any]] = {part: {} for part in parts}
     for name, values in parse_assignments(assignments or []).items():
-        part = {alias: short for short, alias in KIND_ALIASES.items()}.get(name, name)
+        part = SHORT_KINDS.get(name, name)
         if part not in found:
             raise ConfigError(f"option '{name}.{next(iter(values))}' does not belong here", f"write -o {parts[0]}.…")
         found[part].update(values)

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from gsegkit.classes.class_map import ClassMap, as_class_map
 from gsegkit.config import Config, build_config, current_names, parse_assignments
 from gsegkit.errors import ConfigError, PluginConflictError, PluginLoadError, UnknownPluginError
-from gsegkit.plugins import Registry
+from gsegkit.plugins import SHORT_KINDS, Registry
 from gsegkit.rundir import RunFolder, stage_key
 
 
@@ -39,7 +39,6 @@ PART_KINDS = {
     "data_reader": "dataset",
 }
 MAX_SHOWN = 80  # characters of a value in a list of differences
-_LONG_NAMES = {"generator": "gen", "segmenter": "seg", "evaluator": "eval", "refiner": "refine"}
 
 
 class Plan(Config):
@@ -74,7 +73,7 @@ class Plan(Config):
         values: dict[str, Any] = {name: _field(name, value) for name, value in base.items()}
         values.update({name: _field(name, value) for name, value in fields.items() if value is not None})
         for part, options in parse_assignments(assignments).items():
-            _assign(values, _LONG_NAMES.get(part, part), options)
+            _assign(values, SHORT_KINDS.get(part, part), options)
         return build_config(cls, values, where="run")
 
     @classmethod

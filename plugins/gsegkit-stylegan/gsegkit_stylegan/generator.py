@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +17,7 @@ from gsegkit.taps import Taps
 from gsegkit.types import FeatureSpec, GeneratedBatch, GeneratorInfo
 from gsegkit.weights import NONE, load_weights
 from gsegkit_stylegan.config import Arch, SampleOptions
-from gsegkit_stylegan.networks.stylegan2 import NoiseSource, stored_noise
+from gsegkit_stylegan.networks.stylegan2 import NoiseSource, stored_noise, truncate
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 RANDOM_SEED = 0  # of networks without weights: the same options, the same network
@@ -149,7 +150,7 @@ class FamilyGenerator(Generator):
         """See `Generator.sample`; with noise=seed each sample has noise of its own."""
         with torch.no_grad():
             batch = self._make(self.latents(seeds), self.labels(seeds), features, None, self._noise(seeds))
-        return GeneratedBatch(batch.images, batch.latents, batch.labels, seeds, batch.features)
+        return replace(batch, seeds=seeds)
 
     def _make(
         self,
@@ -192,3 +193,13 @@ class FamilyGenerator(Generator):
             return lambda layer, r: torch.zeros(1, 1, r, r, device=device)
         assert seeds is not None
         return lambda layer, r: normals(seeds, (1, r, r), f"noise {layer}").to(device)
+
+
+class StyleGenerator(FamilyGenerator):
+    """What both StyleGANs share: a mapping network, so that latents may be z, w or w+, and truncation."""
+
+    def layer_inputs(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """[N, num_ws, w_dim]: mapped, one per layer, truncated."""
+        w = self.network.mapping(latents, labels) if self.config.space == "z" else latents
+        ws = w if self.config.space == "w+" else self.network.broadcast(w)
+        return truncate(ws, self.network.mapping.w_avg, self.config.psi, self.config.cutoff)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.interfaces import Segmenter, TrainableGenerator
 from gsegkit.training import ImageBank
 from gsegkit_stylegan.config import StyleGAN2Arch, StyleGAN2Config
-from gsegkit_stylegan.generator import FamilyGenerator
-from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network, truncate
+from gsegkit_stylegan.generator import StyleGenerator
+from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
 from gsegkit_stylegan.training.photographs import RealImages
 from gsegkit_stylegan.training.stylegan2 import StyleGAN2Trainer
 
 
-class StyleGAN2(FamilyGenerator, TrainableGenerator):
+class StyleGAN2(StyleGenerator, TrainableGenerator):
     """StyleGAN2 and StyleGAN2-ADA.
 
     Example:
@@ -33,12 +31,6 @@ class StyleGAN2(FamilyGenerator, TrainableGenerator):
     def build(self, arch: StyleGAN2Arch) -> StyleGAN2Network:
         """See `FamilyGenerator.build`."""
         return StyleGAN2Network(arch)
-
-    def layer_inputs(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """[N, num_ws, w_dim]: mapped, one per layer, truncated."""
-        w = self.network.mapping(latents, labels) if self.config.space == "z" else latents
-        ws = w if self.config.space == "w+" else self.network.broadcast(w)
-        return truncate(ws, self.network.mapping.w_avg, self.config.psi, self.config.cutoff)
 
     def fit(self, images: UnlabelledImages, ctx: RunContext, *, segmenter: Segmenter | None = None) -> None:
         """Train a new network of this shape from random weights on `images`; they are fitted by `config.fit`.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gsegkit.taps import TapPoint
 from gsegkit_stylegan.config import StyleGANArch
 from gsegkit_stylegan.networks.layers import SLOPE, SQRT2, Conv, Dense, blur, filter_2d, normalize
-from gsegkit_stylegan.networks.stylegan2 import NoiseSource, named_taps, stored_noise
+from gsegkit_stylegan.networks.stylegan2 import NoiseSource, StyleNetwork, named_taps, stored_noise
 
 EPS = 1e-8
 BLUR = (1, 2, 1)
@@ -146,19 +146,12 @@ class Synthesis(nn.Module):
         return getattr(self, f"b{self.arch.resolution}").torgb(x.float())
 
 
-class StyleGANNetwork(nn.Module):
-    """Mapping and synthesis."""
+class StyleGANNetwork(StyleNetwork):
+    """StyleGAN v1."""
+
+    mapping: Mapping
+    synthesis: Synthesis
 
     def __init__(self, arch: StyleGANArch) -> None:
-        super().__init__()
+        super().__init__(arch.num_ws, Mapping(arch), Synthesis(arch))
         self.arch = arch
-        self.mapping = Mapping(arch)
-        self.synthesis = Synthesis(arch)
-
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """[N, z_dim] -> images with the stored noise, no truncation."""
-        return self.synthesis(self.broadcast(self.mapping(z, labels)))
-
-    def broadcast(self, w: Tensor) -> Tensor:
-        """[N, w_dim] -> [N, num_ws, w_dim]."""
-        return w[:, None].expand(-1, self.arch.num_ws, -1)

@@ -236,22 +236,34 @@ def named_taps(synthesis: nn.Module, places: tuple[str, ...]) -> dict[str, TapPo
     }
 
 
-class StyleGAN2Network(nn.Module):
-    """Mapping and synthesis; `state_dict()` is NVIDIA's without the resample filters."""
+class StyleNetwork(nn.Module):
+    """Mapping and synthesis of either StyleGAN: f makes one w of each z, g takes one a layer."""
 
-    def __init__(self, arch: StyleGAN2Arch) -> None:
+    def __init__(self, num_ws: int, mapping: nn.Module, synthesis: nn.Module) -> None:
         super().__init__()
-        self.arch = arch
-        self.mapping = Mapping(arch)
-        self.synthesis = Synthesis(arch)
+        self.num_ws = num_ws
+        self.mapping = mapping
+        self.synthesis = synthesis
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """[N, z_dim] -> images with the stored noise, no truncation."""
-        return self.synthesis(self.broadcast(self.mapping(z, labels)))
+        images: Tensor = self.synthesis(self.broadcast(self.mapping(z, labels)))
+        return images
 
     def broadcast(self, w: Tensor) -> Tensor:
         """[N, w_dim] -> [N, num_ws, w_dim]."""
-        return w[:, None].expand(-1, self.arch.num_ws, -1)
+        return w[:, None].expand(-1, self.num_ws, -1)
+
+
+class StyleGAN2Network(StyleNetwork):
+    """StyleGAN2; `state_dict()` is NVIDIA's without the resample filters."""
+
+    mapping: Mapping
+    synthesis: Synthesis
+
+    def __init__(self, arch: StyleGAN2Arch) -> None:
+        super().__init__(arch.num_ws, Mapping(arch), Synthesis(arch))
+        self.arch = arch
 
 
 def truncate(ws: Tensor, w_avg: Tensor, psi: float, cutoff: int | None) -> Tensor:
