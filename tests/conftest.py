@@ -53,6 +53,25 @@ def plan() -> Plan:
     )
 
 
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command in this process; returns (exit code, standard output, standard error)."""
+
+    from gsegkit.cli.main import main
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["gsegkit", *map(str, args)])
+        try:
+            main()
+            code = 0
+        except SystemExit as leaving:
+            code = leaving.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
 @pytest.fixture(autouse=True)
 def _one_thread():
     """Bit equality is promised for a fixed number of threads."""

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from gsegkit.cli import main as cli
 from gsegkit.cli.terminal import make_console, make_table, show_error, show_message
 from gsegkit.images import write_png
 from gsegkit.progress import duration
@@ -21,23 +20,6 @@ pytest.importorskip("gsegkit_datasets")
 TOY = ["--gen", "toy", "--extractor", "native", "--seg", "unet", "-o", "gen.size=32", "--device", "cpu"]
 TINY = [*TOY, "--samples", "48", "-o", "seg.steps=6", "-o", "seg.batch_size=8"]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command in this process; returns (exit code, standard output, standard error)."""
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["gsegkit", *map(str, args)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

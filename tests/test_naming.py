@@ -607,10 +607,8 @@ def test_evaluating_with_another_fits_names(finished, annotated, full_session, t
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, full_session):
-    """Run the command in this process with the tests' own parts; (exit code, standard output, standard error)."""
-    import sys
-
+def call(monkeypatch, call, full_session):
+    """The command with the tests' own parts."""
     from gsegkit.cli import main as cli
     from gsegkit.cli import options as common
     from gsegkit.cli import work
@@ -618,17 +616,7 @@ def call(monkeypatch, capsys, full_session):
     for module in (cli, common, work):
         monkeypatch.setattr(module, "installed", lambda: full_session.registry)
 
-    def command(*args):
-        monkeypatch.setattr(sys, "argv", ["gsegkit", *map(str, args)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return command
+    return call
 
 
 def test_the_whole_way_on_the_command_line(call, finished, annotated, tmp_path):

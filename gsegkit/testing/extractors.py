@@ -13,7 +13,7 @@ from gsegkit.builtin.config import ToyConfig
 from gsegkit.builtin.toy import Toy
 from gsegkit.config import build_config
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.errors import CapabilityError, ConfigError, ContractError, InterruptedRunError
+from gsegkit.errors import CapabilityError, ConfigError, ContractError
 from gsegkit.interfaces import Generator, Level, MaskExtractor
 from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import installed
@@ -39,21 +39,13 @@ def _fit(
     smoke: bool = True,
     stop: bool = False,
 ) -> MaskExtractor:
-    """Fit; with `stop`, interrupt after the first step and fit a fresh part in the same folder."""
+    """Fit in a new folder; see `Subject.fit`."""
     with fixtures.context(seed, smoke) as ctx:
         images: UnlabelledImages | None = None
         if "images" in subject.inputs:
             images = fixtures.photographs(ctx.folder / "pictures", generator.info.height, generator.info.width)
-        own = ctx.stage("extractor")
-        if stop:
-            own.stop.set()
-            try:
-                subject.call("fit", part.fit, generator, own, images=images)
-            except InterruptedRunError:
-                part = subject.make()
-            own.stop.clear()
-        subject.call("fit", part.fit, generator, own, images=images)
-    return part.eval()
+        fitted: MaskExtractor = subject.fit(part, generator, ctx.stage("extractor"), stop=stop, images=images)
+    return fitted.eval()
 
 
 @functools.lru_cache(maxsize=1)

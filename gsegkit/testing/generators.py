@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gsegkit.errors import CapabilityError, ContractError, InterruptedRunError
+from gsegkit.errors import CapabilityError, ContractError
 from gsegkit.interfaces import Generator, TrainableGenerator
 from gsegkit.parts import load_part, save_part
 from gsegkit.testing import fixtures
@@ -266,16 +266,8 @@ def _fit(subject: Subject, seed: int = 7, stop_first: bool = False) -> Generator
     with fixtures.context(seed) as ctx:
         first: TrainableGenerator = subject.make()
         images = fixtures.photographs(ctx.folder / "pictures", first.info.height, first.info.width)
-        own = ctx.stage("generator")
-        if stop_first:
-            own.stop.set()
-            try:
-                subject.call("fit", first.fit, images, own)
-            except InterruptedRunError:
-                first = subject.make()
-            own.stop.clear()
-        subject.call("fit", first.fit, images, own)
-    return first
+        fitted: Generator = subject.fit(first, images, ctx.stage("generator"), stop=stop_first)
+    return fitted
 
 
 def check_training(subject: Subject) -> None:

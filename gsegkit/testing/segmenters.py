@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from gsegkit.dataset import LabelledDataset, MemoryDataset
-from gsegkit.errors import InterruptedRunError
 from gsegkit.images import FIT_RULES
 from gsegkit.interfaces import Segmenter
 from gsegkit.parts import load_part, save_part
@@ -25,17 +24,9 @@ def _fit(
     val: LabelledDataset | None = None,
     stop: bool = False,
 ) -> Segmenter:
-    """Fit; with `stop`, interrupt after the first step and fit a fresh part in the same folder."""
-    part: Segmenter = subject.make()
+    """Fit in a new folder; see `Subject.fit`."""
     with fixtures.context() as ctx:
-        if stop:
-            ctx.stop.set()
-            try:
-                subject.call("fit", part.fit, dataset, ctx, val=val)
-            except InterruptedRunError:
-                part = subject.make()
-            ctx.stop.clear()
-        subject.call("fit", part.fit, dataset, ctx, val=val)
+        part: Segmenter = subject.fit(subject.make(), dataset, ctx, stop=stop, val=val)
     return part.eval()
 
 

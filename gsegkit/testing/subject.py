@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from gsegkit.config import Config, build_config
+from gsegkit.context import RunContext
 from gsegkit.errors import GsegkitError, InterruptedRunError, MissingDependencyError
 from gsegkit.plugins import Entry
 from gsegkit.testing.settings import KitSettings
@@ -126,6 +127,22 @@ class Subject:
             self.fail(method, f"raised {type(error).__name__}: {error}", error)
         except Exception as error:
             self.fail(method, f"raised {type(error).__name__}: {_first_line(error)}", error)
+
+    def fit(self, part: Any, given: Any, ctx: RunContext, *, stop: bool = False, **options: Any) -> Any:
+        """`part.fit(given, ctx, **options)`; with `stop`, interrupted after the first step and continued by a new part.
+
+        Returns:
+            The part that ended its fit.
+        """
+        if stop:
+            ctx.stop.set()
+            try:
+                self.call("fit", part.fit, given, ctx, **options)
+            except InterruptedRunError:
+                part = self.make()
+            ctx.stop.clear()
+        self.call("fit", part.fit, given, ctx, **options)
+        return part
 
     def refuses(
         self, method: str, errors: tuple[type[GsegkitError], ...], what: str, function: Callable[[], Any]
