@@ -326,7 +326,7 @@ def _code() -> str:
 
 def compare(
     lab: Lab, data: str, weights: str = "", photos: str = "", refine: str = "colours", labelled: int = LABELLED,
-    scored: int = SCORED, ours: bool = True, ceiling: bool = True, stored: bool = False,
+    scored: int = SCORED, ours: bool = True, unets: bool = True, stored: bool = False,
     options: list[str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Every row on one set over the lab's seeds.
@@ -340,15 +340,12 @@ def compare(
         labelled: number of images whose labels may be used.
         scored: most images scored.
         ours: with our rows, a run of `gsegkit run` for each seed.
-        ceiling: with a U-Net that learned the labels of the other half of the scored images too.
+        unets: with U-Nets that learned the labels; the slowest rows.
         stored: see `weights`.
         options: of our run, as after `-o`.
     """
     setting = Setting(lab, data, annotated(lab, data), refine, labelled, 5 if lab.tiny else scored)
-    unet = functools.partial(trivial.supervised_unet, steps=3 if lab.tiny else trivial.STEPS)
-    rows = [*ROWS, Row("U-Net, 20 labels", unet, LEARNING, parts=True)]
-    if ceiling:
-        rows.append(Row("U-Net, labels of all", unet, ALL, parts=True, first_seed_only=True))
+    rows = [*ROWS, *(unet_rows(lab) if unets else ())]
     if ours:
         chosen = [f"gen.weights={weights_folder(weights) if stored else weights}"] if weights else []
         rows += own_rows(lab, photos, [*chosen, *(options or [])])
@@ -358,6 +355,13 @@ def compare(
         "set": data, "classes": list(setting.annotations.classes), "images": len(setting.annotations),
         "labelled": len(few), "scored": len(others), "refine": refine, "rows": found,
     }  # fmt: skip
+
+
+def unet_rows(lab: Lab) -> list[Row]:
+    """Our U-Net with labels: of the drawn images, and of the other half of the scored images too."""
+    fit = functools.partial(trivial.supervised_unet, steps=3 if lab.tiny else trivial.STEPS)
+    ceiling = Row("U-Net, labels of all", fit, ALL, parts=True, first_seed_only=True)
+    return [Row("U-Net, 20 labels", fit, LEARNING, parts=True), ceiling]
 
 
 def our_run(lab: Lab, options: list[str], seed: int, photos: str = "") -> Path:
