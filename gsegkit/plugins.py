@@ -405,7 +405,7 @@ _FIRST_PARTY: dict[str, dict[str, str]] = {
     "gsegkit-klish": {"extractor": "klish"},
     "gsegkit-labels4free": {"extractor": "labels4free"},
     "gsegkit-layered": {"generator": "layered perturbgan"},
-    "gsegkit-refine": {"refiner": "area components change confidence holes guided voynov"},
+    "gsegkit-refine": {"refiner": "area components change confidence holes guided colours voynov"},
     "gsegkit-smp": {
         "segmenter": "unet unetplusplus manet linknet fpn pspnet deeplabv3 deeplabv3plus pan upernet segformer dpt"
     },

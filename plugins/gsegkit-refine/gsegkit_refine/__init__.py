@@ -1,4 +1,4 @@
-"""Refiners for gsegkit: area, components, change, confidence, holes, guided, voynov."""
+"""Refiners for gsegkit: area, components, change, confidence, holes, guided, colours, voynov."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ _SUMMARIES = {
     "confidence": ("Confidence", "uncertain pixels become 255 (ignore)"),
     "holes": ("Holes", "fills small holes in the foreground"),
     "guided": ("Guided", "snaps mask borders to the picture's edges (guided filter)"),
+    "colours": ("Colours", "sharpens masks by the colours that each class has in this one picture (EM)"),
     "voynov": ("Voynov", "the papers' refinement in one: small pieces, large masks, unimodal pictures"),
 }
 _PAPERS = {
     "change": "Voynov et al. 2021, arXiv:2006.04988 (histogram rule)",
     "guided": "He et al. 2010, Guided Image Filtering",
+    "colours": "Rother et al. 2004, GrabCut, with K classes, a semantic prior and EM",
     "voynov": "Voynov et al. 2021, arXiv:2006.04988; Melas-Kyriazi et al. 2022, arXiv:2105.08127",
 }
-_MODULES = {"components": ("scipy",), "holes": ("scipy",), "guided": ("kornia",), "voynov": ("scipy",)}
+_MODULES = {
+    "components": ("scipy",),
+    "holes": ("scipy",),
+    "guided": ("kornia",),
+    "colours": ("kornia",),
+    "voynov": ("scipy",),
+}
 
 
 @hookimpl

@@ -13,7 +13,7 @@ from gsegkit.types import LabelledBatch
 
 REGISTRY = Registry()
 REGISTRY.add(gsegkit_refine, "gsegkit-refine")
-NAMES = ("area", "components", "change", "confidence", "holes", "guided", "voynov")
+NAMES = ("area", "components", "change", "confidence", "holes", "guided", "colours", "voynov")
 
 
 def make(name, **options):
@@ -69,6 +69,8 @@ CASES = [
     ("holes", {"share": 0.3}),
     ("guided", {}),
     ("guided", {"colour": False, "radius": 2}),
+    ("colours", {}),
+    ("colours", {"components": 2, "side": 32}),
     ("voynov", {"max_area": 0.66}),
     ("voynov", {"profile": "strict", "max_area": 0.9, "min_contrast": 0.1}),
 ]

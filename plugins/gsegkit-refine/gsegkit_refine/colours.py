@@ -1,0 +1,269 @@
+"""Refiner `colours`: the photograph's own colours sharpen what a segmenter says.
+
+A segmenter that learned from generated pictures knows *what* is where, with blurred borders and a domain gap. The
+photograph knows where the borders are, and which colours this one picture's parts have today. So, for each picture
+alone, with pixels i, classes k, colours x_i in CIE Lab:
+
+    prior             pi_ik                                the segmenter's probabilities
+    colours of k      p_k(x) = sum_c a_kc N(x; mu_kc, S_kc)    a small mixture for each class
+    evidence          l_ik = log p_k(x_i) - log sum_j P_j p_j(x_i)     P_j: share of class j in the picture
+    responsibility    r_ik ~ (pi_ik + floor) exp(weight l_ik + b_k)
+
+GrabCut with K classes, a semantic prior in the place of the rectangle, and EM in the place of hard assignments:
+
+    r = pi; repeat: mixtures from r (M), r from mixtures (E), r smoothed along the picture's edges (S).
+
+**It does nothing where it has nothing to say.** Classes that share their colours have equal mixtures: l is 0, and r is
+the prior. The term b_k keeps a class's area within a factor of what the prior says: no class vanishes or floods.
+Mixtures are sums of phi(x) = (1, x, x x^T), so M and E are one matrix product each, closed form, without sampling.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from kornia.color import rgb_to_lab
+from torch import Tensor
+
+from gsegkit.interfaces import Refiner
+from gsegkit.types import IGNORE, LabelledBatch
+from gsegkit_refine.config import ColoursConfig
+from gsegkit_refine.guided import decided_probs
+
+MIN_PIXELS = 2.0  # of a class at the working size; fewer say nothing of its colours
+PRODUCTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))  # entries of x x^T
+TINY = 1e-8
+
+
+class Colours(Refiner):
+    """Multiplies the class probabilities with the likelihood of this picture's colours, and takes the best class again.
+
+    Where an earlier refiner changed a pixel, that decision is the prior there; 255 stays 255. The responsibilities
+    replace the probabilities, so that a later `confidence` sees them. The share of pixels that changed class is added
+    as the score `colours_changed`. Drops no picture.
+    """
+
+    config: ColoursConfig
+
+    def refine(self, batch: LabelledBatch) -> LabelledBatch:
+        """One row at a time, so that a row's result cannot depend on its batch."""
+        prior = decided_probs(batch)
+        rows = [sharpen(pixels, probs, self.config) for pixels, probs in zip(batch.pixels, prior, strict=True)]
+        probs = torch.stack(rows) if rows else prior
+        masks = torch.where(batch.masks == IGNORE, IGNORE, probs.argmax(dim=1)).to(torch.uint8)
+        changed = (masks != batch.masks).flatten(1).float().mean(dim=1)
+        return replace(batch, masks=masks, probs=probs).with_scores(colours_changed=changed)
+
+
+def sharpen(pixels: Tensor, prior: Tensor, config: ColoursConfig) -> Tensor:
+    """Responsibilities of one picture.
+
+    Args:
+        pixels: [3, H, W] uint8.
+        prior: [K, H, W] float32, sums to 1 over K.
+        config: see `ColoursConfig`.
+
+    Returns:
+        [K, H, W] float32, sums to 1 over K.
+    """
+    image = pixels.float() / 255
+    size = _working_size(prior.shape[-2], prior.shape[-1], config.side)
+    coarse = Picture.of(_shrunk(image, size), _shrunk(prior, size))
+    smooth = EdgeMean(coarse.colours.reshape(3, *size), config.radius)
+    r, mixtures = coarse.prior, None
+    for _ in range(config.rounds):
+        mixtures = Mixtures.fitted(r, coarse, config, mixtures)  # M
+        r = mixtures.responsibilities(coarse, config)  # E
+        for _ in range(config.passes):  # S
+            r = smooth(r)
+    r = r.reshape(-1, *size)
+    if size == tuple(prior.shape[-2:]) or mixtures is None:
+        return r
+    return _at_full_size(r, mixtures, image, prior, config)
+
+
+def _at_full_size(r: Tensor, mixtures: Mixtures, image: Tensor, prior: Tensor, config: ColoursConfig) -> Tensor:
+    """A last E at full size, where the smoothed r of the working size ([K, h, w]) joins the prior."""
+    size = (int(prior.shape[-2]), int(prior.shape[-1]))
+    fine = Picture.of(image, prior)
+    r = F.interpolate(r.unsqueeze(0), size, mode="bilinear", align_corners=False)[0].flatten(1)
+    r = mixtures.responsibilities(fine, config) * (r + config.floor)
+    return (r / r.sum(dim=0, keepdim=True)).reshape(-1, *size)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture at one size: M pixels, their colours, phi and prior.
+
+    Attributes:
+        colours: [3, M] CIE Lab.
+        phi: [10, M]: 1, x and the products of x.
+        prior: [K, M].
+    """
+
+    colours: Tensor
+    phi: Tensor
+    prior: Tensor
+
+    @staticmethod
+    def of(image: Tensor, prior: Tensor) -> Picture:
+        """From [3, H, W] in 0..1 and [K, H, W]."""
+        x = rgb_to_lab(image.unsqueeze(0))[0].flatten(1) - torch.tensor([[50.0], [0.0], [0.0]], device=image.device)
+        phi = torch.cat([torch.ones_like(x[:1]), x, torch.stack([x[a] * x[b] for a, b in PRODUCTS])])
+        return Picture(x, phi, prior.flatten(1))
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """The colours of every class in one picture: C Gaussians for each of K classes.
+
+    Attributes:
+        theta: [K C, 10], so that log(a_kc N(x; mu_kc, S_kc)) = theta phi(x).
+        split: [K, C, M], each pixel's shares of its class's components.
+        share: [K], each class's share of the picture (P).
+        bias: [K, 1], keeps the areas (b).
+        known: [K, 1] bool, whether a class has pixels enough to have colours.
+    """
+
+    theta: Tensor
+    split: Tensor
+    share: Tensor
+    bias: Tensor
+    known: Tensor
+
+    @staticmethod
+    def fitted(r: Tensor, picture: Picture, config: ColoursConfig, before: Mixtures | None) -> Mixtures:
+        """M: weighted means and covariances by the responsibilities [K, M]."""
+        classes, components = len(r), config.components
+        split = before.split if before else _first_split(r, picture, components, config.spread)
+        counts, means, covariances = _moments((r.unsqueeze(1) * split).flatten(0, 1), picture.phi, config.spread)
+        within = counts.reshape(classes, components)
+        within = (within / within.sum(dim=1, keepdim=True).clamp(min=TINY)).clamp(min=TINY).log()  # log a_kc
+        theta = _theta(means, covariances)
+        theta[:, 0] += within.flatten()
+        known = picture.prior.sum(dim=1, keepdim=True) >= MIN_PIXELS
+        mixtures = Mixtures(theta, split, r.mean(dim=1), theta.new_zeros(classes, 1), known)
+        if components > 1:
+            joint = (theta @ picture.phi).reshape(classes, components, -1)
+            mixtures = replace(mixtures, split=joint.softmax(dim=1))
+        return replace(mixtures, bias=mixtures._bias(picture, config))
+
+    def responsibilities(self, picture: Picture, config: ColoursConfig) -> Tensor:
+        """E: [K, M]."""
+        return (self._logits(picture, config) + self.bias).softmax(dim=0)
+
+    def _logits(self, picture: Picture, config: ColoursConfig) -> Tensor:
+        joint = (self.theta @ picture.phi).reshape(len(self.share), -1, picture.phi.shape[1])
+        likelihood = joint.logsumexp(dim=1) if joint.shape[1] > 1 else joint[:, 0]
+        whole = (likelihood + self.share.clamp(min=TINY).log().unsqueeze(1)).logsumexp(dim=0)
+        evidence = (likelihood - whole).clamp(min=-config.cap) * self.known
+        return (picture.prior + config.floor).log() + config.weight * evidence
+
+    def _bias(self, picture: Picture, config: ColoursConfig) -> Tensor:
+        """b: what brings each class's area back to within a factor `mass` of its area in the prior."""
+        logits, limit = self._logits(picture, config), math.log(config.mass)
+        wanted, bias = picture.prior.mean(dim=1).clamp(min=TINY).log(), torch.zeros_like(self.bias)
+        for _ in range(2):
+            growth = (logits + bias).softmax(dim=0).mean(dim=1).clamp(min=TINY).log() - wanted
+            bias = bias - (growth - growth.clamp(-limit, limit)).unsqueeze(1)
+        return bias
+
+
+def _moments(weights: Tensor, phi: Tensor, spread: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted counts [G], means [G, 3] and covariances [G, 3, 3] of colours; weights [G, M]."""
+    moments = weights @ phi.T
+    counts = moments[:, 0]
+    moments = moments / counts.clamp(min=TINY).unsqueeze(1)
+    means = moments[:, 1:4]
+    covariances = moments.new_zeros(len(weights), 3, 3)
+    for value, (a, b) in zip(moments[:, 4:].T, PRODUCTS, strict=True):
+        covariances[:, a, b] = covariances[:, b, a] = value
+    covariances = covariances - means.unsqueeze(2) * means.unsqueeze(1)
+    return counts, means, covariances + spread**2 * torch.eye(3, device=phi.device)
+
+
+def _theta(means: Tensor, covariances: Tensor) -> Tensor:
+    """Logarithm of N(x; mu, S) as a linear function of phi(x): [G, 10]."""
+    precisions = torch.linalg.inv(covariances)
+    linear = (precisions @ means.unsqueeze(2)).squeeze(2)
+    constant = -0.5 * ((means * linear).sum(dim=1) + torch.logdet(covariances) + 3 * math.log(2 * math.pi))
+    square = torch.stack([precisions[:, a, b] * (-0.5 if a == b else -1.0) for a, b in PRODUCTS], dim=1)
+    return torch.cat([constant.unsqueeze(1), linear, square], dim=1)
+
+
+def _first_split(r: Tensor, picture: Picture, components: int, spread: float) -> Tensor:
+    """Each class's colours cut along their longest axis, softly: [K, C, M]."""
+    if components == 1:
+        return torch.ones_like(r).unsqueeze(1)
+    _, means, covariances = _moments(r, picture.phi, spread)
+    variances, axes = torch.linalg.eigh(covariances)
+    axis = axes[:, :, -1]
+    along = axis @ picture.colours - (axis * means).sum(dim=1, keepdim=True)
+    along = along / variances[:, -1:].sqrt()  # in standard deviations
+    centres = torch.linspace(-1, 1, components, device=r.device).view(1, -1, 1)
+    return (-2 * (along.unsqueeze(1) - centres) ** 2).softmax(dim=1)
+
+
+class EdgeMean:
+    """S: the mean of a pixel's neighbourhood, in which pixels of another colour hardly count.
+
+    The weight of a neighbour is exp(-|x_i - x_j|^2 / 2 m) exp(-d^2 / 2 radius^2), m being the picture's mean squared
+    difference between neighbours (GrabCut's beta).
+    """
+
+    def __init__(self, colours: Tensor, radius: int) -> None:
+        """`colours`: [3, h, w]."""
+        self.size = (int(colours.shape[-2]), int(colours.shape[-1]))
+        shifts = [shift for shift in _half_window(radius) if _fits(shift, self.size)]
+        squares = [(a - b).square().sum(dim=0) for a, b in (_pairs(colours, shift) for shift in shifts)]
+        mean = torch.cat([s.flatten() for s in squares]).mean().clamp(min=1.0) if squares else torch.tensor(1.0)
+        self.weights = [
+            (shift, torch.exp(-s / (2 * mean)) * math.exp(-(shift[0] ** 2 + shift[1] ** 2) / (2 * radius**2)))
+            for shift, s in zip(shifts, squares, strict=True)
+        ]
+        self.total = 1 + self._neighbours(torch.ones_like(colours[:1]))
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """[K, h w] -> [K, h w]."""
+        planes = values.reshape(-1, *self.size)
+        return ((planes + self._neighbours(planes)) / self.total).flatten(1)
+
+    def _neighbours(self, planes: Tensor) -> Tensor:
+        found = torch.zeros_like(planes)
+        for shift, weight in self.weights:
+            (here, there), (to_here, to_there) = _pairs(planes, shift), _pairs(found, shift)
+            to_here += weight * there
+            to_there += weight * here
+        return found
+
+
+def _half_window(radius: int) -> Iterator[tuple[int, int]]:
+    """Half of the shifts within a square window; the other half are their opposites."""
+    return ((y, x) for y in range(radius + 1) for x in range(-radius, radius + 1) if y > 0 or x > 0)
+
+
+def _fits(shift: tuple[int, int], size: tuple[int, int]) -> bool:
+    return shift[0] < size[0] and abs(shift[1]) < size[1]
+
+
+def _pairs(planes: Tensor, shift: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Two views of [..., h, w] in which equal places lie `shift` apart."""
+    (y, x), (height, width) = shift, planes.shape[-2:]
+    if x >= 0:
+        return planes[..., : height - y, : width - x], planes[..., y:, x:]
+    return planes[..., : height - y, -x:], planes[..., y:, : width + x]
+
+
+def _working_size(height: int, width: int, side: int) -> tuple[int, int]:
+    scale = min(1.0, side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _shrunk(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(planes.shape[-2:]) == size:
+        return planes
+    return F.interpolate(planes.unsqueeze(0), size, mode="area")[0]
