@@ -22,6 +22,7 @@ from gsegkit.checkpoints import Checkpoint, CheckpointFile
 from gsegkit.config import Config
 from gsegkit.errors import CapabilityError, ConfigError
 from gsegkit.images import fit_pixels, to_images, unfit_logits
+from gsegkit.refining import Predictor, Refine
 from gsegkit.seeds import integers
 from gsegkit.tensors import state_hash
 from gsegkit.types import GeneratedBatch, GeneratorInfo, LabelledBatch, MaskBatch, Report
@@ -251,12 +252,14 @@ class Segmenter(ModulePart):
     def logits(self, images: Tensor) -> Tensor:
         """[N, 3, H, W] float32 in [-1, 1], any H and W (pads inside) -> [N, K, H, W] float32; differentiable."""
 
-    def probs(self, pixels: Tensor) -> Tensor:
+    def probs(self, pixels: Tensor, refine: Refine = ()) -> Tensor:
         """Class probabilities of photographs: [N, 3, H, W] uint8 -> [N, K, H, W] float32 at the same size.
 
         The photographs are fitted to the training size by `fit_rule`; the logits are brought back bilinearly, then
-        softmax is applied.
+        softmax is applied. `refine`: refiners that then act, such as "colours", by name or made with options.
         """
+        if refine:
+            return Predictor(self, refine)(pixels)
         training = self.training
         self.eval()
         with torch.no_grad():
@@ -267,21 +270,9 @@ class Segmenter(ModulePart):
         self.train(training)
         return logits.softmax(dim=1)
 
-    def predict(self, pixels: Tensor) -> Tensor:
-        """Masks of photographs: [N, 3, H, W] uint8 -> [N, H, W] uint8 class indices."""
-        return self.probs(pixels).argmax(dim=1).to(torch.uint8)
-
-
-class Predictor:
-    """A segmenter's `probs` as a plain callable that also knows the class names; what evaluators are given."""
-
-    def __init__(self, segmenter: Segmenter) -> None:
-        self.segmenter = segmenter
-        self.classes = segmenter.classes
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """See `Segmenter.probs`."""
-        return self.segmenter.probs(pixels)
+    def predict(self, pixels: Tensor, refine: Refine = ()) -> Tensor:
+        """Masks of photographs: [N, 3, H, W] uint8 -> [N, H, W] uint8 classes, 255 where a refiner of `refine` says."""
+        return Predictor(self, refine).label(pixels).masks
 
 
 class Evaluator(PlainPart, ABC):

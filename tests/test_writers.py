@@ -158,8 +158,8 @@ def test_stop_leaves_no_half_file(tmp_path):
         photo(tmp_path / "in" / f"{i}.png", height=5 + i)
     ctx = RunContext(tmp_path)
     segmenter = Threshold()
-    plain = segmenter.predict
-    segmenter.predict = lambda pixels: ctx.stop.set() or plain(pixels)
+    plain = segmenter.probs
+    segmenter.probs = lambda pixels: ctx.stop.set() or plain(pixels)
     with pytest.raises(InterruptedRunError):
         predict_files(segmenter, tmp_path / "in", tmp_path / "out", ("label", "coco"), ctx)
     left = [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()]

@@ -31,8 +31,9 @@ from benchmarks.protocols.common import CASES, Lab, say
 from gsegkit.clustering.extractor import ClusterExtractor
 from gsegkit.dataset import LabelledDataset, MemoryDataset
 from gsegkit.images import centre_crop, fit_pixels, to_pixels
-from gsegkit.interfaces import Generator, Predictor, Segmenter
+from gsegkit.interfaces import Generator, Segmenter
 from gsegkit.plugins import installed
+from gsegkit.refining import Predictor
 from gsegkit.seeds import child_seed, sample_seeds
 
 #: name in the results -> extractor and its options

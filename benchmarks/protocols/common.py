@@ -21,10 +21,11 @@ from gsegkit.engine.pipeline import state_hash
 from gsegkit.engine.shards import ShardDataset
 from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import GsegkitError
-from gsegkit.interfaces import Generator, MaskExtractor, Predictor, Segmenter
+from gsegkit.interfaces import Generator, MaskExtractor, Segmenter
 from gsegkit.parts import COMPONENT_FILE, load_part, save_part
 from gsegkit.plugins import installed
 from gsegkit.progress import Progress
+from gsegkit.refining import Predictor
 from gsegkit.rundir import stage_key
 from gsegkit.storage import atomic_write_json, read_json
 from gsegkit.testing.data import DATA_VARIABLE, data_root

@@ -35,9 +35,10 @@ from gsegkit.dataset import UnlabelledImages
 from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import GsegkitError
 from gsegkit.images import grid, resize_pixels, to_images, to_pixels
-from gsegkit.interfaces import Predictor, Segmenter
+from gsegkit.interfaces import Segmenter
 from gsegkit.parts import COMPONENT_FILE, load_part, save_part
 from gsegkit.plugins import installed
+from gsegkit.refining import Predictor
 from gsegkit.rundir import stage_key
 from gsegkit.seeds import sample_seeds
 from gsegkit.storage import atomic_write_json, read_json

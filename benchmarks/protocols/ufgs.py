@@ -22,8 +22,8 @@ from gsegkit.clustering.kmeans import TorchKMeans
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset
 from gsegkit.images import fit_pixels
-from gsegkit.interfaces import Predictor
 from gsegkit.plugins import installed
+from gsegkit.refining import Predictor
 from gsegkit.storage import read_json
 from gsegkit.types import IGNORE
 

@@ -22,7 +22,8 @@ from gsegkit.classes.named import check_fits, clusters_of
 from gsegkit.dataset import Subset
 from gsegkit.engine.plan import Plan
 from gsegkit.errors import ConfigError
-from gsegkit.interfaces import Generator, MaskExtractor, Predictor, Segmenter
+from gsegkit.interfaces import Generator, MaskExtractor, Segmenter
+from gsegkit.refining import Predictor
 from gsegkit.storage import atomic_write
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from gsegkit.engine import sources
 from gsegkit.engine.devices import pick_device
 from gsegkit.errors import ConfigError
 from gsegkit.exports.formats import DATASET_FORMATS, DEFAULT_PREDICTIONS, MODEL_FORMATS
-from gsegkit.interfaces import DatasetReader, Evaluator, Generator, GeneratorEvaluator, Predictor
+from gsegkit.interfaces import DatasetReader, Evaluator, Generator, GeneratorEvaluator
 from gsegkit.parts import COMPONENT_FILE, holds_parts
 from gsegkit.plugins import KIND_ALIASES
+from gsegkit.refining import Predictor, Refine, automatic, in_words
 from gsegkit.rundir import last_round
 from gsegkit.types import Report
 
@@ -41,12 +42,14 @@ def evaluate(
     evaluator: str = "masks",
     options: dict[str, Any] | None = None,
     reader_options: dict[str, Any] | None = None,
+    refine: Refine | None = None,
     device: str = "auto",
     session: Session | None = None,
 ) -> Report:
     """Score a trained segmenter on an annotated folder.
 
     Images whose labels helped to name its classes (`labels_used` of its class names) are left out, and a note says so.
+    Another note says which refiners acted on the predictions; `refine` is that of `predict`.
     """
     session = session or Session.default()
     if last_round(Path(run_folder), "extractor", COMPONENT_FILE) is not None:  # a segmenter of `train` has none
@@ -57,7 +60,8 @@ def evaluate(
     ctx = session.context(Path(run_folder), device)
     names = stored_class_map(run_folder)
     dataset, note = leave_out(open_labelled(data, session, reader_options), names.labels_used if names else ())
-    return with_note(scorer.evaluate(Predictor(segmenter), dataset, ctx), note)
+    predictor = Predictor(segmenter, automatic(session.registry) if refine is None else refine, session.registry)
+    return with_note(with_note(scorer.evaluate(predictor, dataset, ctx), note), in_words(predictor.refined_by))
 
 
 def evaluate_generator(
@@ -101,17 +105,32 @@ def predict(
     out: str | Path,
     *,
     formats: tuple[str, ...] = DEFAULT_PREDICTIONS,
+    refine: Refine | None = None,
     device: str = "auto",
     session: Session | None = None,
 ) -> Any:
-    """Segment a file, a folder or a glob of photographs; writes masks and overlays to `out`."""
+    """Segment a file, a folder or a glob of photographs; writes masks and overlays to `out`.
+
+    Args:
+        run_folder: a finished run, or a folder of `train`.
+        inputs: photographs.
+        out: folder for the predictions.
+        formats: see `gsegkit.exports.formats`.
+        refine: refiners that act on the predictions, by name or made with options, in order; () = none, the segmenter
+            alone; None = automatic: `colours` where it is installed.
+        device: where to compute.
+        session: see `run`.
+    """
     from gsegkit.exports.predictions import predict_files
 
     session = session or Session.default()
     segmenter = load(run_folder, "segmenter", session=session, device=device)
     names = stored_class_map(run_folder)
     palette = display_palette(names.colours(segmenter.classes) if names else None)
-    return predict_files(segmenter, inputs, Path(out), formats, session.context(Path(out), device), palette)
+    refiners = automatic(session.registry) if refine is None else refine
+    ctx = session.context(Path(out), device)
+    predictor = Predictor(segmenter, refiners, session.registry)
+    return predict_files(predictor, inputs, Path(out), formats, ctx, palette)
 
 
 def export(

@@ -16,6 +16,7 @@ from gsegkit.config import parse_assignments
 from gsegkit.engine.plan import Plan, renew
 from gsegkit.errors import ConfigError
 from gsegkit.plugins import SHORT_KINDS, installed
+from gsegkit.refining import chosen
 from gsegkit.rundir import CONFIG_FILE
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ def _part(option: str, kind: str, help: str) -> Any:
 
 Gen = Annotated[str | None, _part("--gen", "generator", "Generator, by name.")]
 Extractor = Annotated[str | None, _part("--extractor", "extractor", "Mask extractor.")]
+RefinePhotos = Annotated[
+    list[str] | None,
+    _part("--refine", "refiner", "Refiner of the predictions; repeat, order counts. Default: colours, if installed."),
+]
+NoRefine = Annotated[bool, typer.Option("--no-refine", help="No refiner acts: the segmenter alone.")]
 Refine = Annotated[list[str] | None, _part("--refine", "refiner", "Refiner; repeat, order counts.")]
 Classes = Annotated[
     Path | None, typer.Option("--classes", metavar="FILE", help="Names for the extractor's clusters; see gsegkit name.")
@@ -110,6 +116,19 @@ def only(assignments: list[str] | None, *parts: str) -> list[dict[str, Any]]:
             raise ConfigError(f"option '{name}.{next(iter(values))}' does not belong here", f"write -o {parts[0]}.…")
         found[part].update(values)
     return list(found.values())
+
+
+def refiners(names: list[str] | None, none: bool, options: dict[str, Any]) -> Any:
+    """The refiners of photographs as the verbs take them; `options` are those of `-o refine.NAME.OPTION=VALUE`."""
+    if none and (names or options):
+        raise ConfigError("--no-refine goes with no refiner", "omit --no-refine, or --refine and -o refine.…")
+    nested: dict[str, dict[str, Any]] = {}
+    for path, value in options.items():
+        name, dot, option = path.partition(".")
+        if not dot:
+            raise ConfigError(f"option 'refine.{path}' names no refiner's option", "write -o refine.NAME.OPTION=VALUE")
+        nested.setdefault(name, {})[option] = value
+    return () if none else chosen(names or None, nested, installed())
 
 
 def print_json(value: Any) -> None:

@@ -232,6 +232,8 @@ def evaluate(
         str | None, typer.Option("--match", help="greedy, hungarian, names, index or classes.yaml (of gsegkit match)")
     ] = None,
     evaluator: Annotated[str, typer.Option("--eval", metavar="NAME", help="Evaluator.")] = "masks",
+    refine: c.RefinePhotos = None,
+    no_refine: c.NoRefine = False,
     device: c.Device = None,
     option: c.Options = None,
     as_json: c.AsJson = False,
@@ -240,7 +242,7 @@ def evaluate(
     """Score the segmenter of a run on annotated photographs."""
     from gsegkit import api
 
-    options, reader = c.only(option, "eval", "data_reader")
+    options, reader, of_refiners = c.only(option, "eval", "data_reader", "refine")
     if match is not None:
         options["match"] = match
     report = api.evaluate(
@@ -249,6 +251,7 @@ def evaluate(
         evaluator=evaluator,
         options=options,
         reader_options=reader,
+        refine=c.refiners(refine, no_refine, of_refiners),
         device=device or "auto",
         session=c.session(quiet),
     )
@@ -289,14 +292,22 @@ def predict(
     format: Annotated[
         list[str] | None, typer.Option("--format", help=f"{', '.join(PREDICTION_FORMATS)}; repeat as needed.")
     ] = None,
+    refine: c.RefinePhotos = None,
+    no_refine: c.NoRefine = False,
     device: c.Device = None,
+    option: c.Options = None,
     quiet: c.Quiet = False,
 ) -> None:
     """Segment photographs: label PNG and overlay PNG by default."""
     from gsegkit import api
 
     formats = tuple(format or DEFAULT_PREDICTIONS)
-    summary = api.predict(run_folder, inputs, out, formats=formats, device=device or "auto", session=c.session(quiet))
+    (of_refiners,) = c.only(option, "refine")
+    refiners = c.refiners(refine, no_refine, of_refiners)
+    session = c.session(quiet)
+    summary = api.predict(
+        run_folder, inputs, out, formats=formats, refine=refiners, device=device or "auto", session=session
+    )
     console.print(str(summary), soft_wrap=True)
 
 

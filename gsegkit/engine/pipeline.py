@@ -28,6 +28,7 @@ from gsegkit.errors import ConfigError
 from gsegkit.interfaces import Evaluator, Generator, MaskExtractor, Segmenter, TrainableGenerator
 from gsegkit.plugins import Registry, installed
 from gsegkit.progress import Journal, Progress
+from gsegkit.refining import automatic
 from gsegkit.rundir import RunFolder, environment, stage_key
 from gsegkit.tensors import state_hash
 from gsegkit.types import Report
@@ -134,13 +135,14 @@ def _run_stages(choices: Choices, stages: StageRunner) -> Report | None:
         stages.fit("segmenter", round, key, segmenter, choices["seg"], fit)
 
     assert segmenter is not None
-    if test_set is None:
-        test_set = truth_set(generator, ctx)
+    on_photographs = automatic(stages.registry)
+    if test_set is None and (test_set := truth_set(generator, ctx)) is not None:
+        on_photographs = ()  # generated pictures are what the segmenter learned from
     key = stage_key(key, choices["eval"].identity, str(plan.data), len(test_set or ()), time.time_ns())
     with stages.open("report", 0, key) as stage:  # cheap beside the rest, so it is never reused
         labels_used = classes.labels_used if classes else ()
         shown = images or sample_photographs(choices, stages.registry)
-        return score(stage, segmenter, evaluator, test_set, labels_used, shown)
+        return score(stage, segmenter, evaluator, test_set, labels_used, shown, on_photographs)
 
 
 def _trainable(generator: Generator, images: UnlabelledImages | None) -> tuple[TrainableGenerator, UnlabelledImages]:

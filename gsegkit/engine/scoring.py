@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
 
 from gsegkit.classes.held_out import leave_out, with_note
 from gsegkit.dataset import LabelledDataset, UnlabelledImages
 from gsegkit.engine.stages import Stage
 from gsegkit.exports.predictions import write_predictions
-from gsegkit.interfaces import Evaluator, Predictor, Segmenter
+from gsegkit.interfaces import Evaluator, Segmenter
+from gsegkit.refining import Predictor, in_words
 from gsegkit.rundir import SCORES_FILE
 from gsegkit.storage import atomic_write_json
 from gsegkit.types import Report
@@ -23,6 +27,7 @@ def score(
     test_set: LabelledDataset | None,
     labels_used: Sequence[str],
     images: UnlabelledImages | None,
+    refiners: Sequence[str] = (),
 ) -> Report | None:
     """Evaluate the segmenter, and leave pictures of its predictions in the stage's folder.
 
@@ -33,28 +38,51 @@ def score(
         test_set: images with ground truth; None = only pictures, of `images`.
         labels_used: names of images that helped to name the classes; they are left out.
         images: photographs, shown when there is no ground truth.
+        refiners: names of those that act on the photographs; the report shows numbers and pictures without them too.
     """
+    predictor = Predictor(segmenter, refiners)
     if test_set is None:
-        _show_images(stage, segmenter, images)
+        _show_images(stage, predictor, images)
         return None
     scored, note = leave_out(test_set, labels_used)
-    report = with_note(evaluator.evaluate(Predictor(segmenter), scored, stage.ctx), note)
+    report = with_note(evaluator.evaluate(predictor, scored, stage.ctx), note)
+    if predictor.refined_by:
+        report = _beside(report, evaluator.evaluate(Predictor(segmenter), scored, stage.ctx), predictor)
     atomic_write_json(stage.folder / SCORES_FILE, report.to_json())
-    _show_scored(stage, segmenter, scored)
+    _show_scored(stage, predictor, scored)
     return report
 
 
-def _show_scored(stage: Stage, segmenter: Segmenter, scored: LabelledDataset) -> None:
+def _beside(refined: Report, alone: Report, predictor: Predictor) -> Report:
+    """The refined predictions' scores, with those of the segmenter alone as `one_pass_NAME`."""
+    ours = [name for name in alone.metrics if not name.startswith("baseline_")]
+    first = {f"one_pass_{name}": alone.metrics[name] for name in ours}
+    meanings = {f"one_pass_{name}": f"`{name}` of the segmenter alone, before refiners" for name in ours}
+    both = replace(refined, metrics={**refined.metrics, **first}, definitions={**refined.definitions, **meanings})
+    return with_note(both, f"{in_words(predictor.refined_by)}; one_pass: the segmenter alone")
+
+
+def _show_scored(stage: Stage, predictor: Predictor, scored: LabelledDataset) -> None:
     shown = [scored[i] for i in range(min(SHOWN_PREDICTIONS, len(scored)))]
-    pixels = [sample.pixels for sample in shown]
-    masks = [segmenter.predict(p[None])[0].cpu() for p in pixels]
     truths = [sample.mask for sample in shown]
-    write_predictions(stage.folder / "predictions", [sample.name for sample in shown], pixels, masks, truths)
+    _show(stage, predictor, [sample.name for sample in shown], [sample.pixels for sample in shown], truths)
 
 
-def _show_images(stage: Stage, segmenter: Segmenter, images: UnlabelledImages | None) -> None:
+def _show_images(stage: Stage, predictor: Predictor, images: UnlabelledImages | None) -> None:
     count = min(SHOWN_PREDICTIONS, len(images or ()))
     pixels = [images[i] for i in range(count)] if images is not None else []
     names = [images.paths[i].stem for i in range(count)] if images is not None else []
-    masks = [segmenter.predict(p[None])[0].cpu() for p in pixels]
-    write_predictions(stage.folder / "predictions", names, pixels, masks, None)
+    _show(stage, predictor, names, pixels, None)
+
+
+def _show(
+    stage: Stage,
+    predictor: Predictor,
+    names: Sequence[str],
+    pixels: Sequence[Tensor],
+    truths: Sequence[Tensor] | None,
+) -> None:
+    alone = Predictor(predictor.segmenter)
+    masks = [alone.label(picture[None]).masks[0].cpu() for picture in pixels]
+    refined = [predictor.label(picture[None]).masks[0].cpu() for picture in pixels] if predictor.refined_by else None
+    write_predictions(stage.folder / "predictions", names, pixels, masks, truths, refined)

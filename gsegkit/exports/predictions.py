@@ -18,8 +18,8 @@ from gsegkit.exports.formats import DEFAULT_PREDICTIONS, PREDICTION_FORMATS, loa
 from gsegkit.exports.writers import PredictionWriter, unique_name
 from gsegkit.images import list_images, read_image, write_png
 from gsegkit.interfaces import Segmenter
+from gsegkit.refining import Predictor, in_words
 from gsegkit.storage import atomic_write_json
-from gsegkit.types import check_tensor
 
 SUMMARY_FILE = "predictions.json"
 INDEX_FILE = "index.json"
@@ -37,18 +37,21 @@ class PredictSummary:
         out: folder of the predictions.
         written: number of images predicted.
         formats: formats written.
+        refined_by: names of the refiners that acted, in order.
     """
 
     out: Path
     written: int
     formats: tuple[str, ...]
+    refined_by: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.written} images in {self.out} ({', '.join(self.formats)})"
+        how = in_words(dict.fromkeys(self.refined_by))
+        return f"{self.written} images in {self.out} ({', '.join(self.formats)}); {how}"
 
 
 def predict_files(
-    segmenter: Segmenter,
+    predictor: Segmenter | Predictor,
     inputs: Inputs,
     out: str | Path,
     formats: Sequence[str] = DEFAULT_PREDICTIONS,
@@ -60,7 +63,8 @@ def predict_files(
     Neighbours of equal size are predicted together. A file that cannot be read does not stop the others.
 
     Args:
-        segmenter: a fitted segmenter; it is used on the device where it lies.
+        predictor: a fitted segmenter, alone or with refiners; it is used on the device where it lies.
+            `predictions.json` names the refiners with their options.
         inputs: a file, a folder (searched in depth), a glob pattern, or several of them.
         out: folder for the predictions; `predictions.json` in it lists every file with its name there.
         formats: names of `gsegkit.exports.formats.PREDICTION_FORMATS`.
@@ -68,12 +72,13 @@ def predict_files(
         palette: [256, 3] uint8, colours of the classes in overlays; None = `display_palette()`.
 
     Raises:
-        ConfigError: unknown format.
+        ConfigError: unknown format, or a refiner drops a photograph.
         DataError: nothing to predict; `out` is, holds or lies in the input folder; or, after all other files were
             written, some could not be read (all named in predictions.json).
     """
     out = Path(out)
     ctx = ctx or RunContext(folder=out)
+    predictor = predictor if isinstance(predictor, Predictor) else Predictor(predictor)
     unknown = [name for name in formats if name not in PREDICTION_FORMATS]
     if unknown or not formats:
         raise ConfigError(
@@ -84,14 +89,13 @@ def predict_files(
     sources = dict(zip(files, _below_common_folder(files), strict=True))
     names = dict(zip(files, output_names(files), strict=True))
     writers: list[PredictionWriter] = [
-        load_writer(PREDICTION_FORMATS[name])(out, segmenter.classes, palette) for name in dict.fromkeys(formats)
+        load_writer(PREDICTION_FORMATS[name])(out, predictor.classes, palette) for name in dict.fromkeys(formats)
     ]
     bad: dict[str, str] = {}
     try:
-        for batch in _batches(files, len(segmenter.classes), bad, ctx):
+        for batch in _batches(files, len(predictor.classes), bad, ctx):
             pixels = torch.stack([image for _, image in batch])
-            masks = segmenter.predict(pixels)
-            check_tensor(masks, "masks", torch.uint8, (len(batch), *pixels.shape[2:]), "Segmenter.predict ")
+            masks = predictor.label(pixels).masks
             for (path, image), mask in zip(batch, masks.cpu(), strict=True):
                 for writer in writers:
                     writer.write(names[path], sources[path], image, mask)
@@ -100,10 +104,10 @@ def predict_files(
     finally:
         for writer in writers:
             writer.discard()
-    _write_summary(out, segmenter.classes, formats, {p: n for p, n in names.items() if str(p) not in bad}, bad)
+    _write_summary(out, predictor, formats, {p: n for p, n in names.items() if str(p) not in bad}, bad)
     if bad:
         raise _bad_files(bad, len(files), out)
-    return PredictSummary(out, len(files), tuple(dict.fromkeys(formats)))
+    return PredictSummary(out, len(files), tuple(dict.fromkeys(formats)), tuple(predictor.refined_by))
 
 
 def write_predictions(
@@ -112,8 +116,9 @@ def write_predictions(
     pixels: Sequence[Tensor],
     masks: Sequence[Tensor],
     truths: Sequence[Tensor] | None = None,
+    refined: Sequence[Tensor] | None = None,
 ) -> None:
-    """Write predictions for a report: NAME.image.png, NAME.label.png and, with truths, NAME.truth.png.
+    """Write predictions for a report: NAME.image.png, NAME.label.png, perhaps NAME.truth.png and NAME.refined.png.
 
     Names are made safe for the file system; `index.json` says which file stem stands for which name, in order.
 
@@ -123,6 +128,7 @@ def write_predictions(
         pixels: [3, H, W] uint8 each, of any sizes.
         masks: [H, W] uint8 each, the predicted classes.
         truths: [H, W] uint8 each, the annotation; None = there is none.
+        refined: [H, W] uint8 each, what refiners made of `masks`; None = no refiner acted.
     """
     taken: set[str] = set()
     index: dict[str, str] = {}
@@ -133,6 +139,8 @@ def write_predictions(
         write_png(folder / f"{stem}.label.png", masks[i])
         if truths is not None:
             write_png(folder / f"{stem}.truth.png", truths[i])
+        if refined is not None:
+            write_png(folder / f"{stem}.refined.png", refined[i])
     atomic_write_json(folder / INDEX_FILE, index)
 
 
@@ -222,10 +230,11 @@ def _batches(
 
 
 def _write_summary(
-    out: Path, classes: Sequence[str], formats: Sequence[str], names: Mapping[Path, str], bad: Mapping[str, str]
+    out: Path, predictor: Predictor, formats: Sequence[str], names: Mapping[Path, str], bad: Mapping[str, str]
 ) -> None:
     record = {
-        "classes": list(classes),
+        "classes": list(predictor.classes),
+        "refined_by": predictor.refined_by,
         "formats": list(formats),
         "files": {str(path): name for path, name in names.items()},
         "bad": dict(bad),

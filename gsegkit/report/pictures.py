@@ -201,6 +201,8 @@ def predictions(source: Source, per_image: dict[str, dict[str, Any]]) -> list[di
         try:
             pixels = read_image(folder / f"{stem}.image.png")
             predicted = pair_of(pixels, read_mask(folder / f"{stem}.label.png"), palette=palette)
+            refined_path = folder / f"{stem}.refined.png"
+            refined = pair_of(pixels, read_mask(refined_path), palette=palette) if refined_path.exists() else None
             truth_path = folder / f"{stem}.truth.png"
             truth = pair_of(pixels, read_mask(truth_path)) if truth_path.exists() else None
         except GsegkitError as error:
@@ -209,7 +211,7 @@ def predictions(source: Source, per_image: dict[str, dict[str, Any]]) -> list[di
         row = as_dict(per_image.get(name))
         best = [key for key in HEADLINES if key in row] or list(row)
         scores = [(key.replace("_", " "), show(row[key])) for key in best[:2]]
-        shown.append({"name": name, "predicted": predicted, "truth": truth, "scores": scores})
+        shown.append({"name": name, "predicted": predicted, "refined": refined, "truth": truth, "scores": scores})
     return shown
 
 

@@ -32,7 +32,6 @@ from torch import Tensor
 from gsegkit.interfaces import Refiner
 from gsegkit.types import IGNORE, LabelledBatch
 from gsegkit_refine.config import ColoursConfig
-from gsegkit_refine.guided import decided_probs
 
 MIN_PIXELS = 2.0  # of a class at the working size; fewer say nothing of its colours
 PRODUCTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))  # entries of x x^T
@@ -51,7 +50,7 @@ class Colours(Refiner):
 
     def refine(self, batch: LabelledBatch) -> LabelledBatch:
         """One row at a time, so that a row's result cannot depend on its batch."""
-        prior = decided_probs(batch)
+        prior = batch.decided()
         rows = [sharpen(pixels, probs, self.config) for pixels, probs in zip(batch.pixels, prior, strict=True)]
         probs = torch.stack(rows) if rows else prior
         masks = torch.where(batch.masks == IGNORE, IGNORE, probs.argmax(dim=1)).to(torch.uint8)

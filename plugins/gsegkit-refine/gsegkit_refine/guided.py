@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from kornia.filters import guided_blur
 from torch import Tensor
 
@@ -34,7 +33,7 @@ class Guided(Refiner):
                 f"guided.radius is {self.config.radius}, but the images are only {side} pixels wide or high",
                 f"give at most {side - 1}; about a sixteenth of the side works well",
             )
-        probs = decided_probs(batch)
+        probs = batch.decided()
         rows = [self._filter(batch.pixels[i : i + 1], probs[i : i + 1]) for i in range(len(batch))]
         probs = torch.cat(rows) if rows else probs
         masks = torch.where(batch.masks == IGNORE, IGNORE, probs.argmax(dim=1)).to(torch.uint8)
@@ -50,11 +49,3 @@ class Guided(Refiner):
         size = 2 * self.config.radius + 1
         filtered = guided_blur(guide, probs, (size, size), self.config.eps).clamp(min=0)
         return filtered / filtered.sum(dim=1, keepdim=True).clamp(min=1e-8)
-
-
-def decided_probs(batch: LabelledBatch) -> Tensor:
-    """The probabilities, with 1 for the mask's class wherever the mask is not their maximum; [N, K, H, W]."""
-    edited = (batch.masks != IGNORE) & (batch.masks != batch.probs.argmax(dim=1))
-    classes = batch.masks.long().masked_fill(batch.masks == IGNORE, 0)
-    one_hot = F.one_hot(classes, batch.num_classes).permute(0, 3, 1, 2).to(batch.probs)
-    return torch.where(edited.unsqueeze(1), one_hot, batch.probs)

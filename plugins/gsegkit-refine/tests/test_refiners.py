@@ -4,7 +4,6 @@ import sys
 import gsegkit_refine
 import pytest
 import torch
-from gsegkit_refine.guided import decided_probs
 from pydantic import ValidationError
 
 from gsegkit.errors import CapabilityError, ConfigError
@@ -293,7 +292,7 @@ def test_guided_respects_255_and_what_earlier_refiners_decided():
     batch = batch_of(torch.zeros(1, 32, 32), pixels=torch.full((1, 3, 32, 32), 90, dtype=torch.uint8))
     batch.probs[0, :, 2:18, 4:28] = torch.tensor([0.1, 0.9]).view(2, 1, 1)  # `components` took this piece out
     batch.masks[0, 20:24] = 255
-    assert decided_probs(batch)[0, 0, 2:18, 4:28].min() == 1
+    assert batch.decided()[0, 0, 2:18, 4:28].min() == 1
     refined = make("guided").refine(batch)
     assert int((refined.masks == 1).sum()) == 0
     assert torch.equal(refined.masks == 255, batch.masks == 255)

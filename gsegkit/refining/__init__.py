@@ -1,0 +1,143 @@
+"""Refiners on photographs: a segmenter's answer, cleaned or sharpened by the refiners that pairs go through too.
+
+One owner for everybody who looks at photographs: `predict`, `evaluate`, a run's report, the matching of classes, and
+`Segmenter.probs(photos, refine="colours")`. Imports no torch until a photograph comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gsegkit.config import Config
+from gsegkit.errors import ConfigError
+from gsegkit.plugins import Registry, installed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gsegkit.types import LabelledBatch
+
+#: What acts on photographs when nobody says otherwise, where it is installed: chosen on development sets.
+AUTOMATIC = ("colours",)
+
+
+class Refines(Protocol):
+    """What is asked of a refiner here; see `gsegkit.interfaces.Refiner`."""
+
+    config: Config
+
+    def refine(self, batch: LabelledBatch) -> LabelledBatch:
+        """Clean a batch."""
+        ...
+
+
+class Segments(Protocol):
+    """What is asked of a segmenter here; see `gsegkit.interfaces.Segmenter`."""
+
+    classes: tuple[str, ...]
+
+    def probs(self, pixels: Tensor) -> Tensor:
+        """Class probabilities."""
+        ...
+
+
+#: Refiners in order, by name or made with options; one may stand alone.
+Refine = str | Refines | Sequence[str | Refines]
+
+
+class Predictor:
+    """A segmenter's answer after refiners: a plain callable for evaluators that also knows the class names.
+
+    Attributes:
+        classes: names of the K classes.
+        refined_by: name -> options of every refiner, in order; {} = the segmenter alone, in one pass.
+
+    Example:
+        >>> Predictor(segmenter, "colours").label(photos).masks  # doctest: +SKIP
+    """
+
+    def __init__(self, segmenter: Segments, refine: Refine = (), registry: Registry | None = None) -> None:
+        """`registry`: where names are looked up; None = everything installed."""
+        self.segmenter = segmenter
+        self.classes = segmenter.classes
+        self._refiners = made(refine, registry)
+        self.refined_by = {name: refiner.config.model_dump(mode="json") for name, refiner in self._refiners}
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Class probabilities: [N, 3, H, W] uint8 -> [N, K, H, W] float32; see `label`."""
+        return self.label(pixels).decided() if self._refiners else self.segmenter.probs(pixels)
+
+    def label(self, pixels: Tensor) -> LabelledBatch:
+        """Photographs with their masks (255 where a refiner says so) and probabilities, on the segmenter's device.
+
+        Args:
+            pixels: [N, 3, H, W] uint8.
+
+        Raises:
+            ConfigError: a refiner drops a photograph.
+        """
+        import torch
+
+        from gsegkit.types import LabelledBatch
+
+        probs = self.segmenter.probs(pixels)
+        masks = probs.argmax(dim=1).to(torch.uint8)
+        batch = LabelledBatch(torch.arange(len(pixels), device=probs.device), pixels.to(probs.device), masks, probs)
+        for name, refiner in self._refiners:
+            batch = refiner.refine(batch)
+            if len(batch) != len(pixels):
+                raise ConfigError(
+                    f"refiner '{name}' drops pictures, and a photograph must keep its mask",
+                    "use it for generated pairs only, or change its limits with -o refine.NAME.OPTION=VALUE",
+                )
+        return batch
+
+
+def made(refine: Refine, registry: Registry | None = None) -> tuple[tuple[str, Refines], ...]:
+    """The refiners with their names; those that are given by name are built with their defaults.
+
+    Raises:
+        UnknownPluginError: no refiner of that name is installed.
+        ConfigError: one is named twice.
+    """
+    registry = registry or installed()
+    given = [refine] if isinstance(refine, str) or not isinstance(refine, Sequence) else list(refine)
+    found: dict[str, Refines] = {}
+    for one in given:
+        name = one if isinstance(one, str) else type(one).__name__.lower()
+        if name in found:
+            raise ConfigError(f"refiner '{name}' is given twice", "name each refiner once")
+        found[name] = registry.build("refiner", one) if isinstance(one, str) else one
+    return tuple(found.items())
+
+
+def chosen(
+    names: Sequence[str] | None, options: Mapping[str, Mapping[str, Any]], registry: Registry
+) -> tuple[Refines, ...]:
+    """Refiners by name with options, as the command line gives them.
+
+    Args:
+        names: in order; None = automatic.
+        options: name -> its options.
+        registry: where they are looked up.
+
+    Raises:
+        ConfigError: options of a refiner that was not chosen.
+    """
+    names = automatic(registry) if names is None else tuple(names)
+    stray = [name for name in options if name not in names]
+    if stray:
+        raise ConfigError(f"'{stray[0]}' is not a chosen refiner", f"choose it with --refine {stray[0]}")
+    return tuple(registry.build("refiner", name, options.get(name)) for name in names)
+
+
+def automatic(registry: Registry | None = None) -> tuple[str, ...]:
+    """Names of the refiners that act on photographs when nobody says otherwise."""
+    there = (registry or installed()).available("refiner")
+    return tuple(name for name in AUTOMATIC if name in there)
+
+
+def in_words(refined_by: Mapping[str, Any]) -> str:
+    """What refined a prediction, for people."""
+    return f"refined by {', '.join(refined_by)}" if refined_by else "one pass of the segmenter, not refined"
