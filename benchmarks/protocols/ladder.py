@@ -39,8 +39,9 @@ from gsegkit import api
 from gsegkit.classes.greedy import contingency, greedy_targets
 from gsegkit.dataset import LabelledDataset, MemoryDataset
 from gsegkit.images import to_pixels
-from gsegkit.interfaces import Generator, MaskExtractor, Predict, Predictor
+from gsegkit.interfaces import Generator, MaskExtractor, Predict
 from gsegkit.plugins import installed
+from gsegkit.refining import Predictor
 from gsegkit.rundir import stage_key
 from gsegkit.seeds import sample_seeds
 from gsegkit.storage import atomic_write_json, read_json

@@ -31,8 +31,9 @@ from gsegkit.classes.greedy import contingency, greedy_targets
 from gsegkit.dataset import LabelledDataset, Sample, Subset
 from gsegkit.errors import GsegkitError
 from gsegkit.images import luma
-from gsegkit.interfaces import Predict, Predictor, Refiner
+from gsegkit.interfaces import Predict, Refiner
 from gsegkit.plugins import installed
+from gsegkit.refining import Predictor
 from gsegkit.rundir import stage_key
 from gsegkit.types import LabelledBatch
 

@@ -27,8 +27,9 @@ from benchmarks.protocols import lite
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset, Sample
 from gsegkit.images import resize_pixels
-from gsegkit.interfaces import Predict, Predictor
+from gsegkit.interfaces import Predict
 from gsegkit.plugins import installed
+from gsegkit.refining import Predictor
 from gsegkit.types import IGNORE
 
 #: Photographs without labels, [3, H, W] uint8 each; sizes may differ.
