@@ -6,8 +6,8 @@ import torch
 from gsegkit.context import RunContext, read_metrics
 from gsegkit.errors import ArtifactError, DivergedError, InterruptedRunError
 from gsegkit.images import read_image
-from gsegkit.progress import Progress
 from gsegkit.rundir import CHECKPOINT_FILE, METRICS_FILE
+from gsegkit.testing import Listener
 
 
 def train(ctx, steps=23, stop_at=None, lr=0.1, loss_of=None):
@@ -96,20 +96,6 @@ def test_a_damaged_checkpoint_is_refused_not_used(ctx):
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(ArtifactError):
         train(ctx, 9)
-
-
-class Listener(Progress):
-    def __init__(self):
-        self.events = []
-
-    def start(self, task, total, done=0, planned=None):
-        self.events.append((task, total, done, planned))
-
-    def advance(self, done, values):
-        self.events.append(done)
-
-    def finish(self):
-        self.events.append("end")
 
 
 def test_progress_tells_what_happened_and_smoke_cuts_the_loop(tmp_path):

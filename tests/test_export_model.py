@@ -60,8 +60,6 @@ def pixels(*shape):
 
 @pytest.fixture(scope="module")
 def onnx_export(tmp_path_factory):
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
     return export_model(Tiny(), tmp_path_factory.mktemp("onnx") / "net.onnx")
 
 

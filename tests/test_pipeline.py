@@ -1,26 +1,23 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from gsegkit import api
+from gsegkit import api, plugins
+from gsegkit.engine import choices
 from gsegkit.engine.choices import PreflightError, choose
+from gsegkit.engine.estimate import estimate
 from gsegkit.engine.pipeline import run
-from gsegkit.engine.plan import Plan, differences
+from gsegkit.engine.plan import PartSpec, Plan, differences
 from gsegkit.engine.preflight import check
+from gsegkit.engine.probe import probe
 from gsegkit.errors import ArtifactError, ConfigError, DataError, RunLockedError, StorageError
 from gsegkit.images import write_png
 from gsegkit.plugins import hookimpl
 from gsegkit.progress import Progress
 from gsegkit.rundir import RunFolder
-
-
-class Said(Progress):
-    def __init__(self):
-        self.lines = []
-
-    def message(self, text, level="info"):
-        self.lines.append(text)
+from gsegkit.testing import Listener
 
 
 @pytest.fixture
@@ -44,10 +41,10 @@ def test_from_generator_to_report(plan, registry, tmp_path):
 
 def test_the_same_run_again_reuses_every_stage_and_says_so(plan, registry, tmp_path):
     first = run(plan, tmp_path / "run", registry=registry)
-    said = Said()
+    said = Listener()
     again = run(plan, tmp_path / "run", registry=registry, progress=said)
     assert again.report.metrics == first.report.metrics
-    assert [line for line in said.lines if "reused" in line] == [
+    assert [line for line in said.infos if "reused" in line] == [
         "extractor: reused", "dataset: reused", "segmenter: reused",
     ]  # fmt: skip
 
@@ -58,9 +55,9 @@ def test_a_changed_option_needs_update_and_remakes_only_what_depends_on_it(plan,
     changed = Plan.from_options(config, ["seg.lr=0.02"])
     with pytest.raises(ConfigError, match=r"seg\.options\.lr: 0\.01 -> 0\.02"):
         run(changed, tmp_path / "run", registry=registry)
-    said = Said()
+    said = Listener()
     run(changed, tmp_path / "run", registry=registry, progress=said, update=True)
-    assert [line for line in said.lines if "reused" in line] == ["extractor: reused", "dataset: reused"]
+    assert [line for line in said.infos if "reused" in line] == ["extractor: reused", "dataset: reused"]
 
 
 def test_a_run_replays_from_its_own_config(plan, registry, tmp_path):
@@ -234,8 +231,11 @@ def test_preflight_finds_all_problems_at_once(registry, tmp_path):
 
 
 def test_preflight_compares_capabilities_and_inputs(registry, tmp_path):
-    found = problems(registry, tmp_path, train_generator=True)
-    assert "cannot be trained" in found["gen"].message or "needs photographs" in found["gen"].message
+    plan = Plan.from_options(
+        {"gen": "toy", "extractor": "native", "seg": "tiny", "eval": "count"}, train_generator=True
+    )
+    found = {problem.message for problem in check(choose(plan, registry), tmp_path / "out") if problem.where == "gen"}
+    assert any("cannot be trained" in message for message in found), found
     registry.entries[:] = [
         e if e.component.name != "toy" else type(e)(_without(e.component, "masks"), e.dist, e.version)
         for e in registry.entries
@@ -284,11 +284,9 @@ def test_differences():
 # ---- choose once -----------------------------------------------------------------------------------------------------
 
 
-def test_a_whole_run_asks_the_registry_once_for_each_part(plan, registry, session, tmp_path, monkeypatch):
-    """Preflight, run, report: five parts, one question and one config each."""
-    from gsegkit import plugins
-    from gsegkit.engine import choices
-
+@pytest.fixture
+def counted(monkeypatch):
+    """Questions to the registry, and configs built, since the last `clear()`."""
     asked, built = [], []
     find, build = plugins.Registry.find, choices.build_config
 
@@ -303,10 +301,26 @@ def test_a_whole_run_asks_the_registry_once_for_each_part(plan, registry, sessio
     monkeypatch.setattr(plugins.Registry, "find", counted_find)
     monkeypatch.setattr(choices, "build_config", counted_build)
     monkeypatch.setattr(plugins, "build_config", counted_build)
-    api.run_plan(plan, tmp_path / "run", session=session)
-    parts = [(kind, spec.name) for _, kind, spec in plan.parts()]
-    assert sorted(asked) == sorted(parts)
-    assert sorted(built) == sorted(where for where, _, _ in plan.parts())
+    return SimpleNamespace(asked=asked, built=built, clear=lambda: (asked.clear(), built.clear()))
+
+
+def test_whatever_is_done_with_a_plan_asks_once_for_each_of_its_five_parts(plan, registry, session, tmp_path, counted):
+    """Generator, extractor, refiner, segmenter, evaluator: one question and one config each."""
+    plan = plan.model_copy(update={"refine": (PartSpec(name="window"),)})
+    ways = {
+        "run": lambda: api.run_plan(plan, tmp_path / "run", session=session),
+        "the same run again": lambda: api.run_plan(plan, tmp_path / "run", session=session),
+        "check": lambda: probe(choose(plan, registry)),
+        "plan": lambda: estimate(plan, registry, tmp_path / "other"),
+    }
+    for name, way in ways.items():
+        counted.clear()
+        way()
+        assert sorted(counted.asked) == [
+            ("evaluator", "count"), ("extractor", "native"), ("generator", "toy"), ("refiner", "window"),
+            ("segmenter", "tiny"),
+        ], name  # fmt: skip
+        assert sorted(counted.built) == ["eval", "extractor", "gen", "refine.window", "seg"], name
 
 
 def test_automatic_choices_are_stored(registry):
@@ -332,9 +346,9 @@ def test_options_renamed_since_a_run_was_stored_are_read(plan, registry, session
     cls = registry.find("segmenter", plan.seg.name).config_class()
     monkeypatch.setattr(cls, "renamed", {"learning_rate": "lr"})
     assert api.load(tmp_path / "run", session=session).config.lr == 0.01
-    said = Said()
+    said = Listener()
     run(plan, tmp_path / "run", registry=registry, progress=said)
-    assert "dataset: reused" in said.lines, "not another plan"
+    assert "dataset: reused" in said.infos, "not another plan"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(3)])
@@ -356,8 +370,8 @@ def test_a_stage_done_hook_that_fails_is_told_and_the_run_continues(plan, regist
 
     registry.add(Good(), "good")
     registry.add(Bad(), "bad")
-    said = Said()
+    said = Listener()
     assert run(plan, tmp_path / "run", registry=registry, progress=said).report is not None
     assert len(told) == 4
-    warnings = [line for line in said.lines if "plugin bad failed after stage" in line]
+    warnings = [line for line in said.warnings if "plugin bad failed after stage" in line]
     assert len(warnings) == 4

@@ -105,11 +105,10 @@ def test_the_files_are_whole_and_tidy(kind, tmp_path) -> None:
             assert not [
                 word for word in ("__KIND__", "__NAME__", "__MODULE__", "__CLASS__") if word in path.read_text()
             ]
-    if RUFF.exists():
-        config = Path(__file__).parents[1] / "pyproject.toml"
-        for verb in (["check"], ["format", "--check"]):
-            done = subprocess.run([RUFF, *verb, "--config", config, "."], cwd=folder, capture_output=True, text=True)
-            assert done.returncode == 0, done.stdout
+    config = Path(__file__).parents[1] / "pyproject.toml"
+    for verb in (["check"], ["format", "--check"]):
+        done = subprocess.run([RUFF, *verb, "--config", config, "."], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("name", ["My-Method", "my_method", "", "-a", "a-", "a--b", "3d", "ünï", "a b", "../up", "a@b"])

@@ -10,7 +10,7 @@ from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import ArtifactError, ContractError, DataError, InterruptedRunError, StorageError
 from gsegkit.images import write_png
 from gsegkit.interfaces import Refiner
-from gsegkit.progress import Progress
+from gsegkit.testing import Listener, StopAfter
 from gsegkit.types import GeneratedBatch
 
 
@@ -76,13 +76,8 @@ def test_a_damaged_or_missing_shard_alone_is_made_again(toy, native, tmp_path):
 
 
 def test_a_stop_leaves_whole_shards_and_goes_on(toy, native, tmp_path):
-    ctx = RunContext(tmp_path / "b", batch_size=8)
-
-    class StopAfterOne(Progress):
-        def advance(self, done, values):
-            ctx.stop.set()
-
-    ctx.progress = StopAfterOne()
+    stop = StopAfter(1)
+    ctx = RunContext(tmp_path / "b", batch_size=8, progress=stop, stop=stop.event)
     with pytest.raises(InterruptedRunError):
         synthesize(toy, native, [], 600, ctx)
     assert shard_path(ctx.folder, 0).exists()
@@ -131,12 +126,6 @@ def test_images_that_are_not_finite_are_dropped_counted_and_many_are_an_error(to
 
 
 def test_collapsed_masks_raise_an_alarm(toy, native, tmp_path, monkeypatch):
-    said = []
-
-    class Listener(Progress):
-        def message(self, text, level="info"):
-            said.append((level, text))
-
     real = type(native).extract
 
     def all_background(self, batch, generator):
@@ -146,8 +135,9 @@ def test_collapsed_masks_raise_an_alarm(toy, native, tmp_path, monkeypatch):
         return dataclasses.replace(masks, probs=probs)
 
     monkeypatch.setattr(type(native), "extract", all_background)
-    synthesize(toy, native, [], 16, RunContext(tmp_path, batch_size=8, progress=Listener()))
-    assert [level for level, text in said if "cover 0.0%" in text] == ["warning"]
+    said = Listener()
+    synthesize(toy, native, [], 16, RunContext(tmp_path, batch_size=8, progress=said))
+    assert [level for level, text in said.messages if "cover 0.0%" in text] == ["warning"]
 
 
 def test_a_disk_that_is_too_small_is_told_before_the_work(toy, native, tmp_path, monkeypatch):

@@ -78,7 +78,7 @@ def read_plan(config: Path | None, options: list[str] | None, **fields: Any) -> 
 
     base = read_options_file(config) if config is not None else {}
     if config is not None and config.name == CONFIG_FILE:  # stored by a run, perhaps of an earlier version
-        base = renew(base, installed())
+        base = renew(base, installed().find)
     if fields.get("refine") == []:
         fields["refine"] = None
     return Plan.from_options(base, options or [], **fields)

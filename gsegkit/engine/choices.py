@@ -9,7 +9,7 @@ from typing import Any
 
 from gsegkit.config import Available, Config, build_config, current_names
 from gsegkit.engine.plan import PART_KINDS, PartSpec, Plan
-from gsegkit.errors import GsegkitError
+from gsegkit.errors import GsegkitError, UnknownPluginError
 from gsegkit.plugins import Entry, Registry
 
 
@@ -117,6 +117,17 @@ class Choices:
         if where not in self.parts:
             raise PreflightError([p for p in self.problems if p.where == where] or [Problem(where, "was not chosen")])
         return self.parts[where]
+
+    def find(self, kind: str, name: str) -> Entry:
+        """The installed component behind a chosen part; nobody asks the registry again.
+
+        Raises:
+            UnknownPluginError: no part of the plan is this component.
+        """
+        for choice in self.every:
+            if (choice.kind, choice.name) == (kind, name):
+                return choice.entry
+        raise UnknownPluginError(f"the plan uses no {kind} '{name}'", "name one of its parts")
 
     @cached_property
     def every(self) -> tuple[Choice, ...]:

@@ -29,8 +29,8 @@ def claim_run(folder: RunFolder, choices: Choices, registry: Registry, update: b
     if (folder.path / CONFIG_FILE).exists():
         stored = folder.read_config()
         choices = choices.as_recorded(stored, registry.available)
-        new = renew(choices.plan.model_dump(mode="json"), registry)
-        same = update or renew(stored, registry) == new
+        new = renew(choices.plan.model_dump(mode="json"), choices.find)
+        same = update or renew(stored, choices.find) == new
         changed = [] if same else differences(_written_out(stored, registry), new)
         if changed:
             raise ConfigError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from gsegkit.classes.class_map import ClassMap, as_class_map
 from gsegkit.config import Config, build_config, current_names, parse_assignments
 from gsegkit.errors import ConfigError, PluginConflictError, PluginLoadError, UnknownPluginError
-from gsegkit.plugins import SHORT_KINDS, Registry
+from gsegkit.plugins import SHORT_KINDS, Entry, Registry
 from gsegkit.rundir import RunFolder, stage_key
 
 
@@ -29,6 +29,7 @@ def _spec(value: Any) -> Any:
 Spec = Annotated[PartSpec, BeforeValidator(_spec)]
 Names = Annotated[ClassMap | None, BeforeValidator(as_class_map)]
 Folder = Annotated[Path, PlainSerializer(str)]
+Find = Callable[[str, str], Entry]  # of a component kind and a name, as `Registry.find`
 
 #: Part of the plan -> component kind.
 PART_KINDS = {
@@ -79,7 +80,7 @@ class Plan(Config):
     @classmethod
     def from_record(cls, record: Mapping[str, Any], registry: Registry) -> Plan:
         """Read a stored config.json; options that were renamed since then are read under their old names too."""
-        return cls.from_options(renew(record, registry))
+        return cls.from_options(renew(record, registry.find))
 
     @classmethod
     def of_run(cls, folder: str | Path, registry: Registry) -> Plan:
@@ -99,10 +100,13 @@ class Plan(Config):
         return Path("runs") / f"{names}{'-smoke' if self.smoke else ''}-{key}"
 
 
-def renew(record: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
-    """A stored config.json with every option of its parts under the name that it has today."""
-    new = {**record, "refine": [_renewed(registry, "refiner", spec) for spec in record.get("refine", ())]}
-    new.update({part: _renewed(registry, kind, record[part]) for part, kind in PART_KINDS.items() if part in record})
+def renew(record: Mapping[str, Any], find: Find) -> dict[str, Any]:
+    """A stored config.json with every option of its parts under the name that it has today.
+
+    A part that `find` does not know stays as it is.
+    """
+    new = {**record, "refine": [_renewed(find, "refiner", spec) for spec in record.get("refine", ())]}
+    new.update({part: _renewed(find, kind, record[part]) for part, kind in PART_KINDS.items() if part in record})
     return new
 
 
@@ -129,9 +133,9 @@ def _field(name: str, value: Any) -> Any:
     return _spec(value) if name in PART_KINDS else value
 
 
-def _renewed(registry: Registry, kind: str, spec: Any) -> Any:
+def _renewed(find: Find, kind: str, spec: Any) -> Any:
     try:
-        cls = registry.find(kind, spec["name"]).config_class()
+        cls = find(kind, spec["name"]).config_class()
         return {**spec, "options": current_names(cls, spec["options"])}
     except (UnknownPluginError, PluginConflictError, PluginLoadError, KeyError, TypeError, AttributeError):
         return spec  # not there, or not of this form: whoever builds the plan says so

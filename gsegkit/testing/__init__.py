@@ -35,15 +35,24 @@ if TYPE_CHECKING:
         parametrize_with_checks,
         run_checks,
     )
+    from gsegkit.testing.listener import Listener, StopAfter
     from gsegkit.testing.subject import CheckFailedError, CheckSkippedError, Subject
 
-_SUBJECT = ("CheckFailedError", "CheckSkippedError", "Subject")
+_ELSEWHERE = {
+    "CheckFailedError": "subject",
+    "CheckSkippedError": "subject",
+    "Subject": "subject",
+    "Listener": "listener",
+    "StopAfter": "listener",
+}
 
 __all__ = [
     "CheckFailedError",
     "CheckResult",
     "CheckSkippedError",
     "KitSettings",
+    "Listener",
+    "StopAfter",
     "Subject",
     "check_checkpoint_reader",
     "check_component",
@@ -66,5 +75,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'gsegkit.testing' has no attribute '{name}'")
-    module = "gsegkit.testing.subject" if name in _SUBJECT else "gsegkit.testing.kit"
-    return getattr(import_module(module), name)
+    return getattr(import_module(f"gsegkit.testing.{_ELSEWHERE.get(name, 'kit')}"), name)

@@ -1,4 +1,4 @@
-"""Shared by these tests: contexts, a listener, and small generators that break in one way each."""
+"""Shared by these tests: contexts, and small generators that break in one way each."""
 
 import pytest
 import torch
@@ -7,20 +7,9 @@ from gsegkit.builtin.config import ToyConfig
 from gsegkit.builtin.toy import Toy
 from gsegkit.context import RunContext
 from gsegkit.interfaces import Generator
-from gsegkit.progress import Progress
 from gsegkit.seeds import normals
+from gsegkit.testing import Listener
 from gsegkit.types import GeneratedBatch, GeneratorInfo
-
-
-class Listener(Progress):
-    def __init__(self):
-        self.messages = []
-
-    def message(self, text, level="info"):
-        self.messages.append((level, text))
-
-    def warnings(self):
-        return [text for level, text in self.messages if level == "warning"]
 
 
 class Disc(Generator):

@@ -11,6 +11,7 @@ from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import ArtifactError, CapabilityError, ContractError, DataError, DivergedError, InterruptedRunError
 from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import installed
+from gsegkit.testing import StopAfter
 
 QUICK = {"steps": 60, "batch_size": 8}
 
@@ -153,19 +154,13 @@ def test_curves_and_figure_are_left_for_the_report(disc, context):
 
 def test_stopped_in_the_middle_it_ends_with_the_same_bits(disc, context):
     whole = fitted(disc(), context("whole"), profile="reference", steps=12, batch_size=4)
-    ctx = context("parts", checkpoint_seconds=0)
-
-    def stop_soon(done, values):
-        if done == 5:
-            ctx.stop.set()
-
-    ctx.progress.advance = stop_soon
+    stop = StopAfter(5)
+    ctx = context("parts", checkpoint_seconds=0, progress=stop, stop=stop.event)
     with pytest.raises(InterruptedRunError):
         fitted(disc(), ctx, profile="reference", steps=12, batch_size=4)
-    ctx.stop.clear()
-    ctx.progress.advance = lambda done, values: None
+    ctx = context("parts")
     parts = fitted(disc(), ctx, profile="reference", steps=12, batch_size=4)
-    assert any("resumed after step 5" in text for _, text in ctx.progress.messages)
+    assert any("resumed after step 5" in text for text in ctx.progress.infos)
     assert torch.equal(whole.directions, parts.directions)
 
 
@@ -333,7 +328,7 @@ def test_a_direction_that_destroys_the_edges_is_stopped(disc, context):
     ctx = context()
     extractor = fitted(disc(), ctx, max_edge_change=1e-9)
     assert extractor.found["stopped_after"] == {"light": GRACE + 1, "dark": GRACE + 1}
-    assert any("light direction was stopped after step 21" in text for text in ctx.progress.warnings())
+    assert any("light direction was stopped after step 21" in text for text in ctx.progress.warnings)
     rows = read_metrics(ctx.folder / "metrics.jsonl")
     assert rows[-1]["step"] == GRACE
 
@@ -367,7 +362,7 @@ def test_large_masks_are_told_when_the_directions_are_found(disc, context):
     generator, ctx = disc(), context()
     generator.x, generator.y = generator.x * 0.5, generator.y * 0.5  # the disc fills the picture but for its corners
     fitted(generator, ctx)
-    assert any("published area limit of 0.5" in text and "area.max" in text for text in ctx.progress.warnings())
+    assert any("published area limit of 0.5" in text and "area.max" in text for text in ctx.progress.warnings)
 
 
 @pytest.mark.parametrize(("cosine", "warns"), [(0.3, True), (-0.3, False)])
@@ -376,7 +371,7 @@ def test_directions_that_do_not_point_apart_are_reported(disc, context, monkeypa
     ctx = context()
     extractor = fitted(disc(), ctx, steps=1)
     assert extractor.found["cosine"] == pytest.approx(cosine)
-    assert any("do not point apart" in text for text in ctx.progress.warnings()) is warns
+    assert any("do not point apart" in text for text in ctx.progress.warnings) is warns
 
 
 def test_the_cosine_is_that_of_the_two_directions(disc, context):

@@ -15,20 +15,12 @@ from gsegkit.context import RunContext, read_metrics
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ArtifactError, ConfigError, ContractError, DataError, DivergedError
 from gsegkit.images import to_pixels, write_png
-from gsegkit.progress import Progress
 from gsegkit.storage import read_json
+from gsegkit.testing import Listener
 from gsegkit.training import ImageBank
 from gsegkit.types import GeneratedBatch
 
 SMALL = {"disc_base": 256, "disc_max": 16}  # too small to learn anything, but fast
-
-
-class Words(Progress):
-    def __init__(self):
-        self.said = []
-
-    def message(self, text, level="info"):
-        self.said.append((level, text))
 
 
 @pytest.fixture
@@ -38,7 +30,7 @@ def toy():
 
 @pytest.fixture
 def ctx(tmp_path):
-    return RunContext(tmp_path / "extractor", seed=0, progress=Words())
+    return RunContext(tmp_path / "extractor", seed=0, progress=Listener())
 
 
 def photographs(folder: Path, toy, count=20, size=(32, 32)):
@@ -121,10 +113,10 @@ def test_given_pictures_are_the_real_ones_unless_samples_are_asked_for(toy, ctx,
     images = photographs(tmp_path / "pictures", toy)
     for reals, said in (("auto", "20 given pictures"), ("samples", "generated pictures")):
         extractor = Labels4Free(Labels4FreeConfig(**SMALL, steps=1, reals=reals))
-        smoke = RunContext(tmp_path / reals, seed=0, smoke=True, progress=Words())
+        smoke = RunContext(tmp_path / reals, seed=0, smoke=True, progress=Listener())
         extractor.fit(toy, smoke, images=images)
         assert extractor.found["reals"] == said
-        assert any(said in text for _, text in smoke.progress.said)
+        assert any(said in text for _, text in smoke.progress.messages)
 
 
 def test_the_area_window_is_estimated_or_given(toy, ctx):
@@ -286,7 +278,7 @@ def test_collapsed_masks_end_the_training_and_the_good_ones_stay(toy, ctx, monke
     )
     extractor = fitted(toy, ctx, steps=60, snapshot=2)
     assert extractor.found["snapshot"] == 2
-    assert any(level == "warning" and "collapsed after iteration 10" in text for level, text in ctx.progress.said)
+    assert any("collapsed after iteration 10" in text for text in ctx.progress.warnings)
 
 
 def test_masks_that_are_never_usable_are_an_error(toy, ctx):

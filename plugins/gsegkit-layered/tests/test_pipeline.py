@@ -1,7 +1,5 @@
 """Algorithm 1 through the pipeline: rounds, reuse, and an interruption in the second round."""
 
-import threading
-
 import pytest
 import torch
 
@@ -11,27 +9,13 @@ from gsegkit.engine.pipeline import run
 from gsegkit.engine.plan import Plan
 from gsegkit.errors import InterruptedRunError
 from gsegkit.images import to_pixels, write_png
-from gsegkit.progress import Progress
 from gsegkit.tensors import read_safetensors
+from gsegkit.testing import StopAfter
 
 pytest.importorskip("gsegkit_smp")
 
 OPTIONS = {"z_dim": 4, "num_codes": 4, "group_size": 2, "batch_size": 4, "num_images": 12, "round_images": 12,
            "min_images": 2, "settle_batches": 2, "dtype": "float32"}  # fmt: skip
-
-
-class StopIn(Progress):
-    """Sets the stop at a step of one stage's training."""
-
-    def __init__(self, stop, stage, step):
-        self.stop, self.stage, self.step, self.here = stop, stage, step, False
-
-    def start(self, task, total, done=0, planned=None):
-        self.here = task.startswith(f"{self.stage}: training")
-
-    def advance(self, done, values):
-        if self.here and done == self.step:
-            self.stop.set()
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +43,9 @@ def weights(folder):
 @pytest.mark.slow
 def test_two_rounds_resume_in_the_second_one(plan, tmp_path):
     whole = run(plan, tmp_path / "whole").folder
-    stop = threading.Event()
+    stop = StopAfter(1, "generator-1: training")
     with pytest.raises(InterruptedRunError):
-        run(plan, tmp_path / "stopped", stop=stop, progress=StopIn(stop, "generator-1", 1))
+        run(plan, tmp_path / "stopped", stop=stop.event, progress=stop)
     assert (tmp_path / "stopped" / "generator-1" / "checkpoint.safetensors").exists()
     assert not (tmp_path / "stopped" / "generator-1" / "state.safetensors").exists()
     again = run(plan, tmp_path / "stopped").folder

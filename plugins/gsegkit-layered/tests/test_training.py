@@ -1,7 +1,6 @@
 """Losses by hand, exact resume in every round, bad input, diagnosis."""
 
 import math
-import threading
 
 import pytest
 import torch
@@ -24,18 +23,10 @@ from gsegkit.interfaces import Segmenter
 from gsegkit.parts import load_part, save_part
 from gsegkit.progress import Progress
 from gsegkit.tensors import state_hash
+from gsegkit.testing import Listener, StopAfter
 
 SMALL = {"z_dim": 4, "num_codes": 6, "group_size": 3, "batch_size": 4, "num_images": 24, "round_images": 16,
          "min_images": 2, "settle_batches": 2, "dtype": "float32", "centre": 0.0}  # fmt: skip
-
-
-class Heard(Progress):
-    def __init__(self):
-        self.warnings = []
-        self.infos = []
-
-    def message(self, text, level="info"):
-        (self.warnings if level == "warning" else self.infos).append(text)
 
 
 class Bright(Segmenter):
@@ -172,11 +163,9 @@ def test_a_later_round_goes_on_from_the_one_before_and_resumes(photographs, tmp_
         return generator
 
     stopped = round_one()
-    stop = threading.Event()
+    stop = StopAfter(2, "training")
     with pytest.raises(InterruptedRunError):
-        stopped.fit(
-            photographs, context(tmp_path / "part", stop=stop, progress=StopAfter(stop, 2)), segmenter=segmenter
-        )
+        stopped.fit(photographs, context(tmp_path / "part", stop=stop.event, progress=stop), segmenter=segmenter)
     assert segmenter.gain.requires_grad  # S was frozen for the training only
     resumed = round_one() if fresh_object else stopped
     resumed.fit(photographs, context(tmp_path / "part"), segmenter=segmenter)
@@ -262,7 +251,7 @@ def kill_parent(generator, parent, value):
 
 def test_dead_codes_are_not_sampled(photographs, tmp_path):
     generator = Layered(LayeredConfig(**SMALL))
-    heard = Heard()
+    heard = Listener()
     for parent, value in ((1, -1.0), (0, 1.0)):
         kill_parent(generator, parent, value)
         generator._after(context(tmp_path, progress=heard))
@@ -293,7 +282,7 @@ def test_when_all_codes_are_dead_all_are_kept(tmp_path):
     generator = Layered(LayeredConfig(**SMALL))
     generator.average.foreground.mask.weight.zero_()
     generator.average.foreground.mask.bias.fill_(-20.0)
-    heard = Heard()
+    heard = Listener()
     generator._after(context(tmp_path, progress=heard))
     assert generator.healthy.all()
     assert "collapsed" in heard.warnings[0]
@@ -322,7 +311,7 @@ def test_broken_files_are_named_and_skipped_up_to_a_limit(photographs, tmp_path)
     broken = tmp_path / "torn.png"
     broken.write_bytes(photographs.paths[0].read_bytes()[:100])
     files = UnlabelledImages((*photographs.paths, broken))
-    heard = Heard()
+    heard = Listener()
     config = LayeredConfig(**SMALL, max_broken=0.1)
     photos = Photos(files, config, context(tmp_path, progress=heard), torch.device("cpu"))
     assert len(photos) == 12
@@ -431,7 +420,7 @@ def test_a_later_collapse_stops_and_keeps_the_last_good_state(photographs, tmp_p
         self.bad_for["background"] = 4 * max(0, len(looks) - 3)
 
     monkeypatch.setattr(Watch, "see", empties)
-    heard = Heard()
+    heard = Listener()
     stopped = fitted(photographs, tmp_path / "a", progress=heard, patience=8, num_images=400)
     assert int(stopped.seen) == 12  # the third look, after three steps, was the last good one
     assert "stopped after 20 images: all is background; the state after 12 images is kept" in heard.warnings[0]
@@ -461,7 +450,7 @@ def test_a_collapse_before_the_patience_is_over_is_an_error(photographs, tmp_pat
 
 def test_early_stop_can_be_switched_off(photographs, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "WATCH_EVERY", 1)
-    heard = Heard()
+    heard = Listener()
     generator = fitted(photographs, tmp_path, progress=heard, mask_bias=-5.0, patience=4, stop_early=False)
     assert int(generator.seen) == 24
     assert not any("stopped" in warning for warning in heard.warnings)
@@ -544,26 +533,12 @@ def test_the_last_good_state_is_never_one_with_nan():
 # ---- helpers -------------------------------------------------------------------------------------------------------
 
 
-class StopAfter(Progress):
-    """Sets the stop when a training loop has done so many steps."""
-
-    def __init__(self, stop, steps):
-        self.stop, self.steps, self.training = stop, steps, False
-
-    def start(self, task, total, done=0, planned=None):
-        self.training = "training" in task
-
-    def advance(self, done, values):
-        if self.training and done == self.steps:
-            self.stop.set()
-
-
 def interrupted(photographs, folder, options, steps):
     """A generator whose training was stopped after some steps; its checkpoint is in `folder`."""
-    stop = threading.Event()
+    stop = StopAfter(steps, "training")
     generator = Layered(LayeredConfig(**options))
     with pytest.raises(InterruptedRunError):
-        generator.fit(photographs, context(folder, stop=stop, progress=StopAfter(stop, steps)))
+        generator.fit(photographs, context(folder, stop=stop.event, progress=stop))
     return generator
 
 

@@ -36,10 +36,12 @@ def test_options_name_their_architecture(name):
     assert all(row.help for row in option_table(config))
 
 
-@pytest.mark.parametrize("profile", ["default", "standard", "paper-directions"])
+@pytest.mark.parametrize("profile", ["standard", "paper-directions"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_profile_builds(name, profile):
-    make(name, profile=profile)
+    config = make(name, profile=profile).config
+    promised = config.profiles[profile]
+    assert {option: getattr(config, option) for option in promised} == promised
 
 
 def test_paper_profile_holds_the_papers_constants():

@@ -11,7 +11,7 @@ from gsegkit.dataset import MemoryDataset, Subset
 from gsegkit.errors import ConfigError, DataError, InterruptedRunError
 from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import installed
-from gsegkit.progress import Progress
+from gsegkit.testing import Listener, StopAfter
 
 CLASSES = ("ground", "disc", "square")
 SMALL = {"encoder": "tu-test_resnet", "steps": 6, "batch_size": 4, "val_every": 2}
@@ -27,26 +27,6 @@ def state_of(segmenter):
 
 def equal(one, two):
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
-
-
-class Listener(Progress):
-    def __init__(self):
-        self.messages = []
-
-    def message(self, text, level="info"):
-        self.messages.append((level, text))
-
-
-class StopAt(Listener):
-    """Asks for a stop, as Ctrl-C does, when the loop has done some steps."""
-
-    def __init__(self, done):
-        super().__init__()
-        self.done = done
-
-    def advance(self, done, values):
-        if done == self.done - 1:
-            self.ctx.stop.set()
 
 
 def test_learns_shapes(tmp_path, shapes, context):
@@ -73,13 +53,12 @@ def test_resume_is_bit_identical(tmp_path, stops, shapes, context):
     whole, parts = build(**options), None
     whole.fit(shapes(), context(tmp_path / "whole"))
     for stop in stops:
-        listener = StopAt(stop)
-        listener.ctx = context(tmp_path / "parts", progress=listener)
+        listener = StopAfter(stop - 1)
         if stop == 1:
-            listener.ctx.stop.set()
+            listener.event.set()
         parts = build(**options)
         with pytest.raises(InterruptedRunError):
-            parts.fit(shapes(), listener.ctx)
+            parts.fit(shapes(), context(tmp_path / "parts", progress=listener, stop=listener.event))
     parts = build(**options)
     parts.fit(shapes(), context(tmp_path / "parts"))
     assert equal(state_of(whole), state_of(parts))
@@ -182,7 +161,7 @@ def test_a_collapsed_training_warns(tmp_path, shapes, context):
     data, listener = shapes(), Listener()
     blank = MemoryDataset(data.pixels, torch.zeros_like(data.masks), CLASSES)
     build(steps=40, lr=1e-2).fit(blank, context(tmp_path, progress=listener), val=shapes(6, seed=1))
-    warnings = [text for level, text in listener.messages if level == "warning"]
+    warnings = listener.warnings
     assert len(warnings) == 1
     assert "almost nothing but 'ground'" in warnings[0]
 
