@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -307,20 +308,21 @@ def counted(monkeypatch):
 def test_whatever_is_done_with_a_plan_asks_once_for_each_of_its_five_parts(plan, registry, session, tmp_path, counted):
     """Generator, extractor, refiner, segmenter, evaluator: one question and one config each."""
     plan = plan.model_copy(update={"refine": (PartSpec(name="window"),)})
+    once = {"gen": 1, "extractor": 1, "refine.window": 1, "seg": 1, "eval": 1}
     ways = {
         "run": lambda: api.run_plan(plan, tmp_path / "run", session=session),
         "the same run again": lambda: api.run_plan(plan, tmp_path / "run", session=session),
         "check": lambda: probe(choose(plan, registry)),
-        "plan": lambda: estimate(plan, registry, tmp_path / "other"),
     }
     for name, way in ways.items():
         counted.clear()
         way()
-        assert sorted(counted.asked) == [
-            ("evaluator", "count"), ("extractor", "native"), ("generator", "toy"), ("refiner", "window"),
-            ("segmenter", "tiny"),
-        ], name  # fmt: skip
-        assert sorted(counted.built) == ["eval", "extractor", "gen", "refine.window", "seg"], name
+        assert sorted(counted.asked) == sorted((kind, spec.name) for _, kind, spec in plan.parts()), name
+        assert Counter(counted.built) == once, name
+    counted.clear()
+    estimate(plan, registry, tmp_path / "other")  # it also opens two parts that its own smoke run stored
+    assert Counter(counted.built) == {**once, "toy": 1, "native": 1}
+    assert len(counted.asked) == 7
 
 
 def test_automatic_choices_are_stored(registry):
