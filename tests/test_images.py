@@ -222,6 +222,7 @@ def test_otsu_is_the_split_of_greatest_variance_between():
 
     assert between(split) == pytest.approx(max(between(t) for t in range(255)))
     assert int(otsu(torch.tensor([3.0, 0, 0, 5.0], dtype=torch.float64))) == 0  # the first of equal splits
+    assert int(otsu(torch.tensor([9.0, 9, 9, 1, 0, 0, 0, 4], dtype=torch.float64))) == 3  # the last bin counts
 
 
 def test_histogram_peaks_golden_numbers():

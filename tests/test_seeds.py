@@ -49,8 +49,10 @@ def test_known_values_never_change():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="purpose"):
         sample_seeds(0, "other", 0, 1)
-    with pytest.raises(ValueError, match="indices"):
-        sample_seeds(0, "fit", -1, 1)
+    for start, count in ((-1, 1), (2**32 - 1, 2)):
+        with pytest.raises(ValueError, match="indices"):
+            sample_seeds(0, "fit", start, count)
+    assert len(sample_seeds(0, "fit", 2**32 - 1, 1)) == 1  # the last one
 
 
 def test_isolated_rng_restores_the_state():

@@ -8,7 +8,7 @@ from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import DataError
 from gsegkit.images import write_png
-from gsegkit.training import EpochOrder, ImageBank, WeightAverage, flip_where, r1_penalty, rising_decay
+from gsegkit.training import EpochOrder, GanWatch, ImageBank, WeightAverage, flip_where, r1_penalty, rising_decay
 
 
 @pytest.fixture
@@ -83,3 +83,11 @@ def test_coins_flip():
 
 def test_r1_is_the_squared_gradient():
     assert float(r1_penalty(lambda x: 3 * x.sum(dim=(1, 2, 3)), torch.zeros(2, 3, 2, 2))) == 9 * 12
+
+
+def test_the_watch_keeps_running_means_of_every_twentieth_step():
+    watch, reals = GanWatch(), torch.randn(64, 3, 4, 4)
+    for step in range(60):
+        watch.see(step, reals, 0.5 * reals, {"real_logit": 2.0})
+    assert watch.variety == pytest.approx(0.9**3 + 0.5 * (1 - 0.9**3))
+    assert watch.certainty == pytest.approx(2.0 * (1 - 0.9**3))

@@ -46,6 +46,11 @@ def test_greedy_is_the_papers_algorithm(seed):
     assert -1 not in found.targets
 
 
+def test_an_object_of_a_single_pixel_counts():
+    tables = np.array([[[1, 1], [1, 2]], [[1, 0], [2, 0]]])
+    assert list(greedy(tables).targets) == brute_greedy(tables) == [1, 1]
+
+
 @pytest.mark.parametrize("shape", [(3, 5), (4, 2), (3, 3)])
 def test_hungarian_is_the_best_one_to_one_matching(shape):
     tables = np.random.default_rng(0).integers(0, 50, (3, *shape))
