@@ -86,3 +86,11 @@ def test_hue_turns_the_colour_circle():
     third = hue_matrices(torch.tensor([2 * math.pi / 3]))[0]
     torch.testing.assert_close(third @ torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0]), atol=1e-6, rtol=0)
     torch.testing.assert_close(third @ torch.ones(3), torch.ones(3))
+
+
+def test_pictures_move_to_all_sides_and_not_farther_than_asked():
+    masks = torch.zeros(200, 20, 20, dtype=torch.uint8)
+    _, moved, _ = augment(torch.zeros(200, 3, 20, 20), masks, None, config(shift=0.25), seed=3)
+    for edge in (moved[:, 10, 0], moved[:, 10, -1], moved[:, 0, 10], moved[:, -1, 10]):
+        assert 60 < int((edge == IGNORE).sum()) < 120
+    assert (moved[:, 5:15, 5:15] == 0).all()
