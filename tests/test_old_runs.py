@@ -21,6 +21,7 @@ from gsegkit.errors import ConfigError
 from gsegkit.plugins import Registry, installed
 from gsegkit.progress import Progress
 from gsegkit.report import render_report
+from gsegkit.testing import Listener
 
 OLD = Path(__file__).parent / "data" / "run-before-the-move"
 FINGERPRINT = "630a8ab50afab69a"
@@ -40,16 +41,6 @@ def session(parts) -> api.Session:
     registry = Registry(entries=list(installed().entries))
     registry.add(parts.PartsPlugin(), "test-parts", "1")
     return api.Session(registry, Progress(), threading.Event())
-
-
-class Said(Progress):
-    """Collects messages."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def message(self, text: str, level: str = "info") -> None:
-        self.lines.append(text)
 
 
 def test_no_stored_file_names_a_module(run: Path) -> None:
@@ -99,11 +90,11 @@ def test_its_report_is_rendered(run: Path) -> None:
 def again(run: Path, session, *options: str, update: bool = False) -> list[str]:
     """What is said when the run's own plan is carried out again in its folder, with these options beside."""
     record = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    said = Said()
+    said = Listener()
     session = api.Session(session.registry, said, threading.Event())
     plan = Plan.from_options(Plan.from_record(record, session.registry).model_dump(mode="json"), options)
     api.run_plan(plan, run, update=update, session=session)
-    return [line for line in said.lines if line.endswith("reused")]
+    return [line for line in said.infos if line.endswith("reused")]
 
 
 ALL = ["extractor: reused", "dataset: reused", "segmenter: reused"]
