@@ -1,4 +1,4 @@
-"""Colours of classes: palettes, and masks drawn over pictures."""
+"""Colours of classes: palettes, and masks drawn over images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def class_palette(num_classes: int = 256) -> Tensor:
 
 
 def overlay(pixels: Tensor, masks: Tensor, alpha: float = 0.5, palette: Tensor | None = None) -> Tensor:
-    """Colour the classes over the pictures; class 0 stays as it is, 255 (ignore) turns white.
+    """Colour the classes over the images; class 0 stays as it is, 255 (ignore) turns white.
 
     Args:
         pixels: [N, 3, H, W] uint8.
@@ -43,7 +43,7 @@ def overlay(pixels: Tensor, masks: Tensor, alpha: float = 0.5, palette: Tensor |
     return torch.where((masks.cpu() == 0).unsqueeze(1), base, mixed).round().to(torch.uint8)
 
 
-#: Colours of classes 1 .. 12 in pictures: bright, and neighbours in the list far apart.
+#: Colours of classes 1 .. 12 in images: bright, and neighbours in the list far apart.
 BRIGHT: tuple[str, ...] = ("ff3b5c", "2f8cff", "ffd21f", "1ecb7b", "b45cff", "ff8a1f")
 
 BRIGHT += ("19d3e6", "ff6bd6", "9be22d", "8b5a2b", "7f8cff", "00897b")

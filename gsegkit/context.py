@@ -131,16 +131,16 @@ class RunContext:
         self.progress.message(text, "warning")
 
     def figure(self, name: str, pixels: Tensor, caption: str = "", columns: int = FIGURE_COLUMNS) -> Path:
-        """Leave a picture for the report: `figures/NAME.png` in the part's folder, its caption in NAME.txt beside it.
+        """Leave an image for the report: `figures/NAME.png` in the part's folder, its caption in NAME.txt beside it.
 
         Args:
-            name: file stem; the same name again replaces the picture.
+            name: file stem; the same name again replaces the image.
             pixels: [3, H, W] uint8, or [N, 3, H, W] uint8, laid out in rows of `columns`; on any device.
             caption: what is to be seen, as one paragraph.
-            columns: pictures in a row.
+            columns: images in a row.
 
         Returns:
-            The picture's path.
+            The image's path.
 
         Raises:
             StorageError: it cannot be written.

@@ -61,7 +61,7 @@ class LabelledDataset(ABC):
         sizes = {tuple(row.mask.shape) for row in rows}
         if len(sizes) > 1:
             raise DataError(
-                f"images of different sizes cannot train in one batch: {sorted(sizes)[:3]}",
+                f"images of different sizes do not fit into one batch: {sorted(sizes)[:3]}",
                 "resize them to one size first",
             )
         return torch.stack([row.pixels for row in rows]), torch.stack([row.mask for row in rows])

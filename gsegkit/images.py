@@ -271,7 +271,7 @@ def _inner(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
     return scaled_size(height, width, min(size[0] / height, size[1] / width))
 
 
-# ---- pictures ----------------------------------------------------------------------------------------------------
+# ---- sheets ----------------------------------------------------------------------------------------------------
 
 
 def grid(pixels: Tensor, columns: int, gap: int = 2) -> Tensor:
@@ -291,7 +291,7 @@ def grid(pixels: Tensor, columns: int, gap: int = 2) -> Tensor:
     return sheet
 
 
-# ---- numbers of a picture ----------------------------------------------------------------------------------------
+# ---- numbers of an image -----------------------------------------------------------------------------------------
 
 
 def luma(images: Tensor, weights: Sequence[float] = LUMA) -> Tensor:
@@ -327,7 +327,7 @@ def histogram_peaks(images: Tensor) -> Tensor:
 
     All channel values go into 12 bins on [-1, 1], values outside are left out; counts are smoothed by a box of width 3
     with zeros beyond the ends; a bin that is below neither neighbour is a maximum. Equal bins all count, so a blank
-    picture has many.
+    image has many.
     """
     counts = [torch.histc(image.float().cpu(), bins=PEAK_BINS, min=-1, max=1) for image in images]
     if not counts:

@@ -354,7 +354,7 @@ class CheckpointReader(PlainPart, ABC):
 
     Attributes:
         generator: name of the generator that its files are for.
-        looks_for: the files that it knows, in words, for the message when no reader knows a file.
+        looks_for: the files that it recognises, in words, for the message when no reader recognises a file.
     """
 
     generator: str

@@ -40,7 +40,7 @@ KINDS: dict[str, str] = {
     "refiner": "cleans or drops (image, mask) pairs",
     "segmenter": "learns from the pairs, then segments real photographs",
     "evaluator": "scores a segmenter against ground truth",
-    "generator-evaluator": "compares a generator's pictures with photographs",
+    "generator-evaluator": "compares a generator's images with photographs",
     "kmeans": "k-means backend",
     "dataset": "reads a folder of images or of images and masks",
     "weights": "generator weights that ship with a plugin",
@@ -270,7 +270,7 @@ class Registry:
             return found[0]
         if found:
             raise PluginConflictError(
-                f"{kind} '{name}' is offered by {' and by '.join(e.dist for e in found)}",
+                f"{kind} '{name}' is provided by {' and by '.join(e.dist for e in found)}",
                 f"write {' or '.join(entry.full_name for entry in found)}",
             )
         raise UnknownPluginError(f"no {kind} '{name}' is installed", self._remedy(kind, short))
@@ -383,8 +383,8 @@ def _check_component(component: Component) -> None:
     if not OLDEST_API <= component.api <= PLUGIN_API:
         older = "gsegkit" if component.api > PLUGIN_API else "the plugin"
         raise ConfigError(
-            f"component '{component.name}' was written for plugin interface {component.api}, "
-            f"this gsegkit understands {OLDEST_API} to {PLUGIN_API}",
+            f"component '{component.name}' was written for plugin interface {component.api}; "
+            f"this gsegkit supports {OLDEST_API} to {PLUGIN_API}",
             f"upgrade {older}",
         )
     if component.kind not in KINDS:

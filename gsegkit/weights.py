@@ -65,22 +65,23 @@ def _of_zoo(name: str, registry: Registry) -> Path:
     try:
         folder: Path = registry.build("weights", name).folder()
     except UnknownPluginError as error:
-        raise UnknownPluginError(
-            f"no weights '{name}': neither a file, a folder, nor a name of the zoo", error.hint
-        ) from None
+        raise UnknownPluginError(f"no weights '{name}': not a file, not a folder, not a zoo name", error.hint) from None
     return folder
 
 
 def _of_part(record: PartRecord, generator: str, registry: Registry) -> GeneratorWeights:
     if record.name.partition("@")[0] != generator:
         raise ArtifactError(
-            f"'{record.source}' is of the generator '{record.name}', not of '{generator}'", f"use --gen {record.name}"
+            f"'{record.source}' holds weights of the generator '{record.name}', not of '{generator}'",
+            f"use --gen {record.name}",
         )
     if record.folder is not None:
         return GeneratorWeights(record.facts, record.tensors(), str(record.folder / STATE_FILE))
     given = record.config.get("weights")
     if isinstance(given, str) and Path(given).expanduser().resolve() == record.source.resolve():
-        raise ArtifactError(f"the generator of run '{record.source}' has its weights from that run", "give others")
+        raise ArtifactError(
+            f"the generator of run '{record.source}' loads its weights from that same run", "choose others"
+        )
     other: Generator = registry.build("generator", record.name, dict(record.config), stored=True)  # not trained
     return GeneratorWeights(other.facts(), other.state_dict(), str(record.source), other.notes)
 
@@ -101,7 +102,7 @@ def read_checkpoint(
 
     Raises:
         ArtifactError: damaged, hostile, for another generator, or of no known layout: says what was looked for.
-        ConfigError: more than one reader knows it.
+        ConfigError: more than one reader recognises it.
     """
     file = CheckpointFile(_checkpoint_in(Path(path)))
     readers, broken = _readers(registry or installed(), reader)
@@ -115,7 +116,8 @@ def read_checkpoint(
     fitting = [name for name in known if generator in ("", readers[name].generator)]
     if len(fitting) > 1:
         raise ConfigError(
-            f"'{file.path}' is known to the readers {' and '.join(fitting)}", "choose one: gsegkit import --reader NAME"
+            f"'{file.path}' is recognised by the readers {' and '.join(fitting)}",
+            "choose one: gsegkit import --reader NAME",
         )
     if fitting:
         return readers[fitting[0]].read(file)
@@ -165,4 +167,4 @@ def _unknown(file: CheckpointFile, readers: Mapping[str, CheckpointReader], brok
         seen = f" (a folder with {count} checkpoints)"
     wanted = [f"{name}: {reader.looks_for}" for name, reader in readers.items()]
     looked = "; ".join([*wanted, *broken]) or "nothing: no plugin with a checkpoint reader is installed"
-    return ArtifactError(f"no reader knows '{file.path}'{seen}", f"looked for {looked}")
+    return ArtifactError(f"no checkpoint reader recognises '{file.path}'{seen}", f"looked for {looked}")

@@ -16,6 +16,7 @@ from gsegkit.config import (
     read_options_file,
 )
 from gsegkit.errors import ConfigError
+from gsegkit.plugins import installed
 
 
 class Sample(Config):
@@ -147,3 +148,10 @@ def test_old_names_are_read_in_stored_records_and_nowhere_else():
     assert build_config(Renamed, current_names(Renamed, {"batch": 7}), "x").batch_size == 7
     with pytest.raises(ConfigError, match=r"x\.batch: no such option"):
         build_config(Renamed, {"batch": 7}, "x")
+
+
+def test_every_renamed_option_leads_to_one_that_exists():
+    for entry in installed().entries:
+        cls = entry.config_class()
+        assert set(cls.renamed.values()) <= set(cls.model_fields), entry.full_name
+        assert not set(cls.renamed) & set(cls.model_fields), entry.full_name

@@ -13,7 +13,6 @@ import yaml
 import gsegkit
 import gsegkit.api
 from gsegkit.cli import main as cli
-from gsegkit.engine.plan import Plan
 from gsegkit.plugins import KNOWN_PLUGINS, HookSpec, installed
 
 ROOT = Path(__file__).parents[1]
@@ -65,32 +64,6 @@ def _sentences(page: Path) -> list[str]:
 )
 def test_sentences_are_short(page):
     assert [one for one in _sentences(page) if len(one.split()) > 30] == []
-
-
-OPTION = re.compile(r"-o\s+(gen|extractor|refine|seg|eval|data_reader|run)\.([\w.-]+)=")
-
-
-def test_options_in_commands_exist():
-    """`-o part.option=` in a page names an option that some component of that kind has."""
-    kinds = {
-        "gen": "generator",
-        "extractor": "extractor",
-        "refine": "refiner",
-        "seg": "segmenter",
-        "data_reader": "dataset",
-    }
-    for page in PAGES:
-        for part, name in OPTION.findall(page.read_text(encoding="utf-8")):
-            if part == "run":
-                known = set(Plan.model_fields)
-            else:
-                of = (kinds[part],) if part in kinds else ("evaluator", "generator-evaluator")
-                known = {field for kind in of for entry in installed().of_kind(kind) for field in fields(entry)}
-            assert name.isupper() or name.split(".")[-1] in known, f"{page}: -o {part}.{name}"
-
-
-def fields(entry) -> set[str]:
-    return set(entry.config_class().model_fields) | {"profile"}
 
 
 def test_known_plugins_are_real():

@@ -26,7 +26,7 @@ from gsegkit.classes.held_out import leave_out
 from gsegkit.classes.match import parents, predicted_clusters
 from gsegkit.classes.named import Named, Renamed
 from gsegkit.clustering.config import ClusterConfig, KMeansConfig
-from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Partition, centroid_classifiers
+from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Partition, centre_classifiers
 from gsegkit.clustering.kmeans import TorchKMeans
 from gsegkit.config import Config
 from gsegkit.context import RunContext
@@ -70,7 +70,7 @@ class Tree(ClusterExtractor):
             a, b = (ids[i] for i in divmod(int(gaps.argmin()), len(ids)))
             groups[len(rows)] = groups.pop(a) + groups.pop(b)
             rows.append((rows[a] + rows[b]) / 2)
-        weight, bias = centroid_classifiers(torch.stack(rows))
+        weight, bias = centre_classifiers(torch.stack(rows))
         return Clustering(leaf=leaf, levels=levels, weight=weight, bias=bias)
 
 

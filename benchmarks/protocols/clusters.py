@@ -373,7 +373,7 @@ def compared(
 ON_TOY: dict[str, tuple[str, dict[str, Any]]] = {
     "kmeans": ("kmeans", {"pixels_per_image": 32, "kmeans": "torch"}),
     "kmeans, arccos": ("kmeans", {"pixels_per_image": 32, "kmeans": "torch", "metric": "arccos"}),
-    "kasp": ("kasp", {"pixels_per_image": 32, "kmeans": "torch", "centroids": 50}),
+    "kasp": ("kasp", {"pixels_per_image": 32, "kmeans": "torch", "k0": 50}),
     "ahc, ward": ("ahc", {"pixels_per_image": 6}),
     "ahc, arccos": ("ahc", {"pixels_per_image": 6, "metric": "arccos"}),
 }

@@ -37,7 +37,7 @@ def import_checkpoint(
     Args:
         path: the checkpoint, or a folder with one.
         out: where to write; None = beside the checkpoint, under its stem.
-        reader: checkpoint reader to use; "" = the one that knows the file.
+        reader: checkpoint reader to use; "" = the one that recognises the file.
         session: see `run`.
 
     Returns:
@@ -78,12 +78,14 @@ def _already_there(folder: Path, sha256: str) -> bool:
     """Whether this very file was imported there before; refuses to replace anything else."""
     if not (folder / CARD_FILE).exists():
         if folder.exists() and (not folder.is_dir() or not _leftovers(folder)):
-            raise ArtifactError(f"'{folder}' exists and is not an import", "choose another folder with --out")
+            raise ArtifactError(
+                f"'{folder}' exists and is not an imported checkpoint", "choose another folder with --out"
+            )
         return False
     card = read_json(folder / CARD_FILE)
     source = card.get("source") if isinstance(card, dict) else None
     if not isinstance(source, dict) or source.get("sha256") != sha256:
-        raise ArtifactError(f"'{folder}' holds the import of another file", "choose another folder with --out")
+        raise ArtifactError(f"'{folder}' holds the import of a different file", "choose another folder with --out")
     whole = (folder / STATE_FILE).exists() and (folder / COMPONENT_FILE).exists()
     return whole and file_hash(folder / STATE_FILE) == card.get("sha256")
 

@@ -173,7 +173,7 @@ def match(
     ctx = session.context(Path(run_folder), device)
     found = match_clusters(Predictor(segmenter), predicted, extractor, chosen, ctx)
     if len(chosen) == len(dataset):
-        ctx.warn(f"all {len(dataset)} images were used for the matching: none is left to score")
+        ctx.warn(f"all {len(dataset)} images were used for the matching, so none is left to score")
     if save is not None:
         atomic_write(Path(save), class_map_yaml(found.class_map()).encode())
     return found
@@ -188,7 +188,7 @@ def _look(
     session: Session,
     candidates: int = 0,
 ) -> Shown:
-    """A run's clusters on generated pictures: of one cut, or (with `max_clusters`) of all levels up to that."""
+    """A run's clusters on generated images: of one cut, or (with `max_clusters`) of all levels up to that."""
     from gsegkit.classes.page import look
 
     plan = Plan.of_run(run_folder, session.registry)

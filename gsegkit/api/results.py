@@ -85,7 +85,7 @@ def evaluate_generator(
         generator_options: options of a generator that is given by name.
         options: options of the evaluator.
         reader_options: options of the folder's reader.
-        seed: of the pictures, and of the choice of photographs.
+        seed: of the images, and of the choice of photographs.
         device: where to compute.
         session: see `run`.
     """

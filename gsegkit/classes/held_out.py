@@ -32,7 +32,7 @@ def leave_out(dataset: LabelledDataset, names: Sequence[str]) -> tuple[LabelledD
     count = len(dataset) - len(kept)
     if not kept:
         raise DataError(
-            f"all {count} images were used to name the classes: none is left to score", "match on fewer images"
+            f"all {count} images were used to name the classes, so none is left to score", "match on fewer images"
         )
     what = f"{len(used)} annotated images were used to name the classes (labels_used)"
     if not count:

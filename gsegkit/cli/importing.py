@@ -11,13 +11,13 @@ from gsegkit.cli.options import AsJson, console, print_json
 
 
 def import_file(
-    file: Annotated[Path, typer.Argument(help="Checkpoint of other software: .pkl, .pt, .pth ..., or its folder.")],
+    file: Annotated[Path, typer.Argument(help="Checkpoint from other software (.pkl, .pt, .pth ...) or its folder.")],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Where the result goes; beside FILE by default.")
     ] = None,
-    look: Annotated[bool, typer.Option("--look", help="Print what the file is, and write nothing.")] = False,
+    look: Annotated[bool, typer.Option("--look", help="Only print what the file is.")] = False,
     reader: Annotated[
-        str, typer.Option("--reader", metavar="NAME", help="Checkpoint reader, when more than one knows the file.")
+        str, typer.Option("--reader", metavar="NAME", help="Checkpoint reader to use if several recognise the file.")
     ] = "",
     as_json: AsJson = False,
 ) -> None:

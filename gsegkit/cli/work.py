@@ -39,7 +39,7 @@ def run(
     option: c.Options = None,
     config: c.ConfigFile = None,
     smoke: c.Smoke = None,
-    update: Annotated[bool, typer.Option("--update", help="Allow changed options to remake parts of --out.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Remake the parts of --out whose options changed.")] = False,
     as_json: c.AsJson = False,
     quiet: c.Quiet = False,
 ) -> None:

@@ -271,7 +271,7 @@ def assign(points: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.cat(blocks)
 
 
-def centroid_classifiers(centres: Tensor) -> tuple[Tensor, Tensor]:
+def centre_classifiers(centres: Tensor) -> tuple[Tensor, Tensor]:
     """Linear classifiers whose highest score is the nearest centre: [K, D] -> weight [K, D], bias [K]."""
     return centres, -0.5 * centres.square().sum(dim=1)
 

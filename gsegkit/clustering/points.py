@@ -45,7 +45,7 @@ def select_layers(info: GeneratorInfo, config: FeatureConfig) -> tuple[str, ...]
     """
     if not info.features:
         raise CapabilityError(
-            "the generator gives no feature maps", "choose a generator with the capability 'features' (gsegkit list)"
+            "the generator provides no feature maps", "choose a generator with the capability 'features' (gsegkit list)"
         )
     if config.layers:
         return tuple(spec.name for spec in map(info.feature, config.layers))

@@ -29,13 +29,13 @@ def score(
     images: UnlabelledImages | None,
     refiners: Sequence[str] = (),
 ) -> Report | None:
-    """Evaluate the segmenter, and leave pictures of its predictions in the stage's folder.
+    """Evaluate the segmenter, and leave its predictions as images in the stage's folder.
 
     Args:
         stage: the open stage.
         segmenter: trained.
         evaluator: what scores it.
-        test_set: images with ground truth; None = only pictures, of `images`.
+        test_set: images with ground truth; None = only predictions on `images`, without scores.
         labels_used: names of images that helped to name the classes; they are left out.
         images: photographs, shown when there is no ground truth.
         refiners: names of those that act on the photographs; the report shows numbers and pictures without them too.

@@ -27,7 +27,7 @@ class PredictionWriter(ABC):
     Args:
         out: folder of all predictions; the writer keeps to its own sub-folder or file.
         classes: names of the K classes.
-        palette: [256, 3] uint8, colours of the classes in pictures; None = `display_palette()`.
+        palette: [256, 3] uint8, colours of the classes in images; None = `display_palette()`.
     """
 
     def __init__(self, out: Path, classes: Sequence[str], palette: Tensor | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of a report, as data URIs: generated pairs, predictions, figures that stages left."""
+"""Images of a report, as data URIs: generated pairs, predictions, figures that stages left."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ SHEET_SIZE = 24  # generated pairs shown
 PREDICTIONS = 24
 THUMBNAIL = 256  # longer side of shown pairs
 FIGURE = 1600  # longer side of a stage's figure
-PNG_UP_TO = 96  # small pictures stay exact; larger ones become JPEG
+PNG_UP_TO = 96  # small images stay exact; larger ones become JPEG
 STATISTICS_PIXELS = 32_000_000  # pixels counted for class shares
 MAX_ROWS = 512
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture with its mask as a second, transparent picture on top."""
+    """An image with its mask as a second, transparent image on top."""
 
     image: str
     mask: str
@@ -189,7 +189,7 @@ def _spread(length: int, count: int) -> list[int]:
 
 
 def predictions(source: Source, per_image: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Pictures that `gsegkit.exports.predictions.write_predictions` left, with their scores."""
+    """Images that `gsegkit.exports.predictions.write_predictions` left, with their scores."""
     folder = source.folder / "report" / "predictions"
     names = source.json("report", "predictions", INDEX_FILE)
     palette = run_palette(source)
@@ -216,7 +216,7 @@ def predictions(source: Source, per_image: dict[str, dict[str, Any]]) -> list[di
 
 
 def figures(source: Source) -> list[dict[str, str]]:
-    """What `RunContext.figure` left in every stage; a picture without a caption is shown without."""
+    """What `RunContext.figure` left in every stage; an image without a caption is shown without."""
     found = []
     for stage in stage_folders(source.folder):
         for path in sorted((stage / FIGURES_FOLDER).glob("*.png")):

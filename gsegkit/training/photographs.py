@@ -174,7 +174,7 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
 
 def _too_few(found: int, least: int) -> DataError:
     return DataError(
-        f"{found} photographs are too few for this training", f"give at least {least}, some thousands for good results"
+        f"{found} photographs are too few to train on", f"give at least {least}; good results need some thousands"
     )
 
 
@@ -218,7 +218,7 @@ def _folder_classes(images: UnlabelledImages, num_classes: int) -> Tensor:
     folders = sorted({path.parent for path in images.paths})
     if len(folders) != num_classes:
         raise DataError(
-            f"a network of {num_classes} classes needs images in {num_classes} folders, found {len(folders)}",
-            "one sub-folder per class, or num_classes=0",
+            f"a network with {num_classes} classes needs one image folder per class, found {len(folders)} folders",
+            "put each class into its own sub-folder, or set num_classes=0",
         )
     return torch.tensor([folders.index(path.parent) for path in images.paths])

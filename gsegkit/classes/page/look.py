@@ -1,4 +1,4 @@
-"""Where every cluster of every level lies on a few generated pictures."""
+"""Where every cluster of every level lies on a few generated images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class View:
     Attributes:
         k: number of clusters.
         ids: the clusters in class order.
-        shares: their shares of the pixels: those of the fit, or of the pictures shown where the fit stored none.
+        shares: their shares of the pixels: those of the fit, or of the images shown where the fit stored none.
         facts: numbers that the method gives for this level (lowest separability ...).
         maps: [N, h, w] uint8, positions in `ids`.
     """
@@ -48,14 +48,14 @@ class View:
 
 @dataclass(frozen=True)
 class Shown:
-    """Generated pictures and the levels on them.
+    """Generated images and the levels on them.
 
     Attributes:
         fingerprint: of the fit.
         has_levels: whether there is anything to cut.
         k: number of clusters of the present cut.
         pixels: [N, 3, H, W] uint8.
-        seeds: identities of the pictures.
+        seeds: identities of the images.
         levels: rising in the number of clusters.
         names: what the extractor calls its classes now.
     """
@@ -78,19 +78,19 @@ def look(
     max_clusters: int | None = None,
     candidates: int = 0,
 ) -> Shown:
-    """Label generated pictures (seeds of purpose "preview") with the clusters of some levels.
+    """Label generated images (seeds of purpose "preview") with the clusters of some levels.
 
     Args:
         generator: on its device.
         extractor: fitted, on the same device.
         ctx: its batch size is the micro-batch.
-        num_images: pictures to show.
+        num_images: images to show.
         cut: only this level; None = the present cut, and with `max_clusters` all levels of 2 to that many clusters.
         max_clusters: finest level beside the present one.
-        candidates: choose half of the pictures among this many, so that rare clusters are seen, see `choose_pictures`.
+        candidates: choose half of the images among this many, so that rare clusters are seen, see `choose_pictures`.
 
     Raises:
-        ConfigError: no picture, too many, or no such level.
+        ConfigError: no image, too many, or no such level.
     """
     if not 1 <= num_images <= MAX_IMAGES:
         raise ConfigError(f"{num_images} images cannot be shown", f"choose 1 to {MAX_IMAGES}")
@@ -121,15 +121,15 @@ def look(
 
 
 def choose_pictures(maps: Tensor, clusters: int, count: int) -> list[int]:
-    """Pictures on which every cluster is seen, as far as that goes.
+    """Images on which every cluster is seen, as far as that goes.
 
-    The first half are the first ones; then, one by one, comes the picture that shows most of the cluster of which the
-    pictures chosen so far show least.
+    The first half are the first ones; then, one by one, comes the image that shows most of the cluster of which the
+    images chosen so far show least.
 
     Args:
         maps: [N, h, w] uint8, positions of clusters.
         clusters: number of clusters.
-        count: pictures to choose, at most N.
+        count: images to choose, at most N.
 
     Returns:
         Positions, rising.
@@ -149,7 +149,7 @@ def choose_pictures(maps: Tensor, clusters: int, count: int) -> list[int]:
 def _label(
     generator: Generator, extractor: MaskExtractor, ctx: RunContext, seeds: Tensor, ks: Sequence[int]
 ) -> tuple[Tensor, dict[int, Tensor]]:
-    """Pictures [N, 3, H, W] uint8, and for each level the clusters' positions [N, h, w] uint8."""
+    """Images [N, 3, H, W] uint8, and for each level the clusters' positions [N, h, w] uint8."""
     names = extractor.features(generator.info)
     pixels: list[Tensor] = []
     maps: dict[int, list[Tensor]] = {k: [] for k in ks}

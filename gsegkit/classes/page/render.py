@@ -20,7 +20,7 @@ from gsegkit.classes.page.look import Shown, View
 from gsegkit.colours import BRIGHT
 from gsegkit.images import png_bytes, resize_pixels, shrunk_size
 
-PICTURE_SIDE = 192  # longer side of the embedded pictures
+PICTURE_SIDE = 192  # longer side of the embedded images
 GREY = "#8d939b"  # first class, which is not coloured in the end
 GOLDEN = 0.381966  # turn of the hue between colours when the hand-made ones are used up
 
@@ -29,7 +29,7 @@ def render_page(shown: Shown, run: str, names: ClassMap | None = None) -> str:
     """The page.
 
     Args:
-        shown: pictures and levels.
+        shown: images and levels.
         run: the run folder as it stands in commands.
         names: names to begin with; None, or names of another fit = every cluster is a class of its own.
     """
@@ -68,7 +68,7 @@ def page_data(shown: Shown, run: str, names: ClassMap | None = None) -> dict[str
 
 
 def palette(count: int) -> list[str]:
-    """Colours to begin with: grey, the bright ones of pictures, then turns of the hue."""
+    """Colours to begin with: grey, the bright ones of images, then turns of the hue."""
     colours = [GREY, *(f"#{colour}" for colour in BRIGHT)]
     for i in range(max(0, count - len(colours))):
         red, green, blue = colorsys.hls_to_rgb(i * GOLDEN % 1, (0.62, 0.4)[i % 2], 0.6)

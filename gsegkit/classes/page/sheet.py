@@ -1,4 +1,4 @@
-"""A contact sheet: one row a cluster, on the pictures that show most of it, the rest of each picture dark."""
+"""A contact sheet: one row a cluster, on the images that show most of it, the rest of each image dark."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from gsegkit.classes.page.look import Shown
 from gsegkit.images import resize_pixels, scaled_size, write_png
 
-CELL = 128  # longer side of a picture
+CELL = 128  # longer side of an image
 LABEL = 120  # width of the first column
 GAP = 4
 DIM = 0.22  # brightness of what does not belong to the cluster
@@ -27,8 +27,8 @@ def draw_sheet(shown: Shown, columns: int = 8) -> Tensor:
     """The sheet, [3, H, W] uint8.
 
     Args:
-        shown: its first level is drawn, on its `columns` pictures with most of each cluster.
-        columns: pictures in a row; the first row has the first ones as they are.
+        shown: its first level is drawn, on its `columns` images with most of each cluster.
+        columns: images in a row; the first row has the first ones as they are.
     """
     view = shown.levels[0]
     pixels, maps = _cells(shown.pixels, view.maps)
@@ -61,7 +61,7 @@ def _text(label: str, height: int) -> Tensor:
 
 
 def _cells(pixels: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures and maps at the size of a cell."""
+    """Images and maps at the size of a cell."""
     height, width = pixels.shape[2:]
     size = scaled_size(height, width, CELL / max(height, width))
     grown = F.interpolate(maps[:, None].float(), size=size, mode="nearest-exact")[:, 0].to(torch.uint8)

@@ -38,7 +38,7 @@ def gsegkit_components() -> list[Component]:
             target="gsegkit_clustering.kasp:KaspExtractor",
             config="gsegkit_clustering.config:KaspConfig",
             kit="gsegkit_clustering.kit:KASP",
-            summary="spectral clustering of k-means centroids (KASP)",
+            summary="spectral clustering of k-means centres (KASP)",
             paper=f"Yan, Huang and Jordan 2009, Fast approximate spectral clustering; as baseline: {KLISH}",
             requires=("features",),
             modules=("sklearn",),

@@ -77,20 +77,25 @@ class KaspConfig(ClusterConfig):
     """Options of the extractor `kasp`."""
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {**_ALL_PIXELS, "k": 30}}
+    renamed: ClassVar[Mapping[str, str]] = {
+        **ClusterConfig.renamed,
+        "centroids": "k0",
+        "n_neighbors": "num_neighbours",
+    }
 
     profile: Literal["default", "paper"] = Field(
         "default", description="set of defaults: for a laptop, or those of the paper"
     )
     k: int = Field(10, ge=2, le=255, description=_K)
-    centroids: int = Field(100, ge=4, le=2000, description="k-means clusters that are grouped; paper 100")
-    n_neighbors: int = Field(
-        3, ge=2, description="nearest centroids (including itself) that a centroid is linked to; paper 3"
+    k0: int = Field(100, ge=4, le=2000, description="k-means clusters that are grouped; paper 100")
+    num_neighbours: int = Field(
+        3, ge=2, description="nearest centres (including itself) that a centre is linked to; paper 3"
     )
 
     @model_validator(mode="after")
     def _check(self) -> KaspConfig:
-        if self.k >= self.centroids:
-            raise ValueError(f"k={self.k} clusters cannot be made of {self.centroids} centroids: raise centroids")
-        if self.n_neighbors > self.centroids:
-            raise ValueError(f"n_neighbors={self.n_neighbors} is more than centroids={self.centroids}")
+        if self.k >= self.k0:
+            raise ValueError(f"k={self.k} clusters cannot be made of k0={self.k0} initial ones: raise k0")
+        if self.num_neighbours > self.k0:
+            raise ValueError(f"num_neighbours={self.num_neighbours} is more than k0={self.k0}")
         return self

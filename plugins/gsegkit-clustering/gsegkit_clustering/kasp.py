@@ -1,7 +1,7 @@
 """Extractor `kasp`: k-means-based approximate spectral clustering (Yan, Huang and Jordan 2009).
 
-As the baseline of Xu, Zhang and Hu, KLiSH, Table IV: k-means into 100 clusters, spectral clustering of their centroids.
-A new pixel takes the cluster of its nearest centroid.
+As the baseline of Xu, Zhang and Hu, KLiSH, Table IV: k-means into 100 clusters, spectral clustering of their centres.
+A new pixel takes the cluster of its nearest centre.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gsegkit.clustering.extractor import (
     Clustering,
     Partition,
     build_kmeans,
-    centroid_classifiers,
+    centre_classifiers,
     check_count,
 )
 from gsegkit.clustering.points import Points
@@ -32,31 +32,31 @@ from gsegkit_clustering.points import as_float32
 
 
 class KaspExtractor(ClusterExtractor):
-    """KASP. Every number of clusters below that of the centroids is a level; they are not nested.
+    """KASP. Every number of clusters below that of the centres is a level; they are not nested.
 
-    A cluster's id is that of its set of centroids: where two levels have a cluster in common, it has the same id.
+    A cluster's id is that of its set of centres: where two levels have a cluster in common, it has the same id.
     """
 
     config: KaspConfig
 
     def cluster(self, points: Points, ctx: RunContext) -> Clustering:
-        """Group the centroids once for each number of clusters."""
-        k0 = self.config.centroids
+        """Group the centres once for each number of clusters."""
+        k0 = self.config.k0
         check_count(points, k0)
         x = as_float32(points, False, self.config.memory_mib)
         backend = build_kmeans(self.config.kmeans)
-        ctx.info(f"k-means of {len(x):,} points into {k0} centroids")
+        ctx.info(f"k-means of {len(x):,} points into {k0} centres")
         centres, leaf = backend.fit(x, k0, ctx.seed)
-        graph = neighbour_graph(centres.double().cpu().numpy(), self.config.n_neighbors)
+        graph = neighbour_graph(centres.double().cpu().numpy(), self.config.num_neighbours)
         names: dict[frozenset[int], int] = {}
         levels = {}
-        for k in ctx.track(range(2, k0), "spectral clustering of the centroids"):
-            groups, rule = group_centroids(graph, k, child_seed(ctx.seed, "spectral", k) % 2**32)
+        for k in ctx.track(range(2, k0), "spectral clustering of the centres"):
+            groups, rule = group_centres(graph, k, child_seed(ctx.seed, "spectral", k) % 2**32)
             members = [frozenset(np.flatnonzero(groups == i).tolist()) for i in range(k)]
             ids = tuple(names.setdefault(cluster, len(names)) for cluster in members)
             owners = tuple(int(group) for group in groups)
             levels[k] = Partition(ids, tuple(range(k0)), owners, {"assign_labels": rule}, owners)
-        weight, bias = centroid_classifiers(centres)
+        weight, bias = centre_classifiers(centres)
         distance = mean_squared_distance(x, centres, leaf)
         facts = {
             "device": backend.used_device,
@@ -67,20 +67,20 @@ class KaspExtractor(ClusterExtractor):
         return Clustering(leaf, levels, weight, bias, dict.fromkeys(levels, precision(distance, x)), facts)
 
 
-def neighbour_graph(centres: NDArray[np.float64], n_neighbors: int) -> csr_matrix:
-    """Symmetric affinity of the centroids, [K0, K0]: 1 for neighbours of each other, 0.5 for one-sided ones.
+def neighbour_graph(centres: NDArray[np.float64], num_neighbours: int) -> csr_matrix:
+    """Symmetric affinity of the centres, [K0, K0]: 1 for neighbours of each other, 0.5 for one-sided ones.
 
-    It is scikit-learn's affinity "nearest_neighbors", in which a centroid is its own first neighbour.
+    It is scikit-learn's affinity "nearest_neighbors", in which a centre is its own first neighbour.
     """
-    graph = kneighbors_graph(centres, n_neighbors=n_neighbors, include_self=True)
+    graph = kneighbors_graph(centres, n_neighbors=num_neighbours, include_self=True)
     return csr_matrix(0.5 * (graph + graph.T))
 
 
-def group_centroids(graph: csr_matrix, k: int, seed: int) -> tuple[NDArray[np.int64], str]:
+def group_centres(graph: csr_matrix, k: int, seed: int) -> tuple[NDArray[np.int64], str]:
     """Spectral clustering of the graph: labels [K0] in 0 .. k-1, all of them used, and the rule that gave them.
 
     Rounding the eigenvectors by "discretize", as published, often leaves clusters empty (most k above 30
-    with 100 centroids).
+    with 100 centres).
     # differs from the paper: then the pivoted QR of "cluster_qr" rounds them, so that k clusters are k clusters.
     """
     for rule in ("discretize", "cluster_qr", "kmeans"):

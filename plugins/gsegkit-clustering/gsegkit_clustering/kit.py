@@ -18,7 +18,7 @@ AHC = KitSettings(
     iou_floor=0.7,  # 0.81 to 0.90 with seeds 0 to 5
 )
 KASP = KitSettings(
-    options={**_SMALL, "centroids": 20},
-    quality_options={"kmeans": "torch", "pixels_per_image": 32, "centroids": 50},
+    options={**_SMALL, "k0": 20},
+    quality_options={"kmeans": "torch", "pixels_per_image": 32, "k0": 50},
     iou_floor=0.75,  # 0.84 to 0.97 with seeds 0 to 5
 )

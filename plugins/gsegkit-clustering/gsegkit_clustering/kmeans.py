@@ -15,7 +15,7 @@ from gsegkit.clustering.extractor import (
     Partition,
     assign,
     build_kmeans,
-    centroid_classifiers,
+    centre_classifiers,
     check_count,
 )
 from gsegkit.clustering.points import Points
@@ -45,7 +45,7 @@ class KMeansExtractor(ClusterExtractor):
             # the largest cosine wins, and it wins for every length of the point: raw features need no scaling
             weight, bias = centres, torch.zeros(k, device=centres.device)
         else:
-            weight, bias = centroid_classifiers(centres)
+            weight, bias = centre_classifiers(centres)
         distance = mean_squared_distance(x, centres, leaf)
         scale = concentration(distance, x.shape[1]) / mean_length(points.x) if by_angle else precision(distance, x)
         facts = {"metric": self.config.metric, "device": backend.used_device, "mean_squared_distance": distance}

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from gsegkit_clustering.kasp import group_centroids, neighbour_graph
+from gsegkit_clustering.kasp import group_centres, neighbour_graph
 from sklearn.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
 from gsegkit.errors import ConfigError
 
-SMALL = {"num_images": 16, "pixels_per_image": 100, "kmeans": "torch", "centroids": 25}
+SMALL = {"num_images": 16, "pixels_per_image": 100, "kmeans": "torch", "k0": 25}
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def test_groups_are_those_of_scikit_learn(centres, k):
     expected = SpectralClustering(
         k, affinity="nearest_neighbors", n_neighbors=3, assign_labels="discretize", random_state=4
     ).fit_predict(centres)
-    labels, rule = group_centroids(neighbour_graph(centres, 3), k, 4)
+    labels, rule = group_centres(neighbour_graph(centres, 3), k, 4)
     assert rule == "discretize"
     assert adjusted_rand_score(expected, labels) == 1.0
 
@@ -30,13 +30,13 @@ def test_no_cluster_is_empty(centres):
     graph = neighbour_graph(centres, 3)
     rules = set()
     for k in range(2, 60):
-        labels, rule = group_centroids(graph, k, 0)
+        labels, rule = group_centres(graph, k, 0)
         assert sorted(set(labels)) == list(range(k))
         rules.add(rule)
     assert "cluster_qr" in rules  # the published rounding would have left some empty
 
 
-def test_a_pixel_takes_the_cluster_of_its_nearest_centroid(fit, pixels):
+def test_a_pixel_takes_the_cluster_of_its_nearest_centre(fit, pixels):
     part = fit("kasp", k=6, **SMALL)
     batch, x = pixels(part)
     nearest = torch.cdist(x.double(), part.weight.double()).argmin(dim=1)
@@ -74,7 +74,7 @@ def test_reproducible(fit):
     assert one.facts() != other.facts()
 
 
-def test_probabilities_of_grouped_centroids(fit, pixels):
+def test_probabilities_of_grouped_centres(fit, pixels):
     part = fit("kasp", k=3, **SMALL)
     batch, _ = pixels(part)
     found = part.extract(batch, None)
@@ -84,7 +84,7 @@ def test_probabilities_of_grouped_centroids(fit, pixels):
 
 
 def test_bad_options(make):
-    with pytest.raises(ConfigError, match="k=30 clusters cannot be made of 30 centroids"):
-        make("kasp", k=30, centroids=30)
-    with pytest.raises(ConfigError, match="n_neighbors=11 is more than centroids=10"):
-        make("kasp", k=4, centroids=10, n_neighbors=11)
+    with pytest.raises(ConfigError, match="k=30 clusters cannot be made of k0=30"):
+        make("kasp", k=30, k0=30)
+    with pytest.raises(ConfigError, match="num_neighbours=11 is more than k0=10"):
+        make("kasp", k=4, k0=10, num_neighbours=11)

@@ -137,12 +137,12 @@ def test_every_tensor_matters(tmp_path):
 
 
 def test_what_is_no_dcgan_is_said(tmp_path):
-    with pytest.raises(UnknownPluginError, match="neither a file, a folder, nor a name of the zoo"):
+    with pytest.raises(UnknownPluginError, match="not a file, not a folder, not a zoo name"):
         DCGAN(DCGANConfig(weights=str(tmp_path / "none.pt")))
     (tmp_path / "page.pt").write_bytes(b"<!DOCTYPE html><html></html>")
     with pytest.raises(ArtifactError, match="a web page"):
         DCGAN(DCGANConfig(weights=str(tmp_path / "page.pt")))
-    with pytest.raises(ArtifactError, match=r"no reader knows .*1 tensors in the file itself \(weight"):
+    with pytest.raises(ArtifactError, match=r"no checkpoint reader recognises .*1 tensors in the file itself \(weight"):
         save(tmp_path / "other.pt", {"weight": torch.zeros(2)})
     with pytest.raises(ArtifactError, match="a folder with 2 checkpoints"):
         DCGAN(DCGANConfig(weights=str(tmp_path)))
@@ -251,7 +251,7 @@ def test_a_whole_module(tmp_path):
 
 
 def test_a_studio_gan_is_refused_with_what_was_looked_for(tmp_path):
-    """PyTorch-StudioGAN: no reader knows its networks; both ways say so, and what they looked for."""
+    """PyTorch-StudioGAN: no reader recognises its networks; both ways say so, and what they looked for."""
     state = {
         "linear0.weight": torch.zeros(8, 4),
         "blocks.0.0.bn1.bn.weight": torch.zeros(4),
@@ -260,7 +260,9 @@ def test_a_studio_gan_is_refused_with_what_was_looked_for(tmp_path):
     path = tmp_path / "model=G-best-weights-step=1000.pth"
     torch.save({"state_dict": state, "step": 1000, "seed": 0, "run_name": "x"}, path)
     for attempt in (lambda: import_checkpoint(path), lambda: DCGAN(DCGANConfig(weights=str(path)))):
-        with pytest.raises(ArtifactError, match=r"no reader knows .*3 tensors in 'state_dict' \(blocks.0.0") as caught:
+        with pytest.raises(
+            ArtifactError, match=r"no checkpoint reader recognises .*3 tensors in 'state_dict' \(blocks.0.0"
+        ) as caught:
             attempt()
         assert "dcgan: a torch file with main.0.weight" in caught.value.hint
     assert not path.with_suffix("").exists()

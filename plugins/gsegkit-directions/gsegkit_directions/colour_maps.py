@@ -3,7 +3,7 @@
 Voynov, Morozov, Babenko, Object Segmentation Without Labels with Large-Scale Generative Models, ICML 2021 (first called
 Big GANs Are Watching You), and its released script that scores directions.
 
-A direction that changes object and ground each in one way of its own can be imitated by two colour maps: every pixel's
+A direction that changes object and background each in its own way can be imitated by two colour maps: every pixel's
 new colour is an affine function of its old one, by the better of two functions. How badly that works ranks directions
 without a person, and which of the two maps fits a pixel better is a mask.
 """
@@ -36,7 +36,7 @@ from gsegkit_directions.losses import code_prior, luma
 CLASSES = ("background", "foreground")
 ROUNDS = 12  # of assigning pixels and solving; the assignment has settled by then
 RIDGE = 1e-3  # pull towards the identity, as a share of the pixels; decides where a map sees one colour only
-ADAM_BATCH = 4  # pictures a step in the released script
+ADAM_BATCH = 4  # images a step in the released script
 ADAM_LR = 5e-3
 ADAM_SPREAD = 0.01  # its maps start as the identity plus this much of torch's default initialisation
 UNSEEN = 1e-4  # mean squared error that nobody sees: 0.01 on the scale [-1, 1]
@@ -44,11 +44,11 @@ FILE_KEY = "direction"
 
 
 class MapFit(NamedTuple):
-    """Two colour maps fitted to pairs of pictures, and how well maps explain the change.
+    """Two colour maps fitted to pairs of images, and how well maps explain the change.
 
     Attributes:
         maps: [2, 3, 4] float32: matrix and offset; 0 is the background's, 1 the foreground's.
-        change: mean squared difference of the pictures.
+        change: mean squared difference of the images.
         one: what is left of it under the best single map.
         two: what is left of it under the two.
     """
@@ -62,7 +62,7 @@ class MapFit(NamedTuple):
     def split(self) -> float:
         """What the second map removes, as a multiple of what the two leave.
 
-        A low residual alone is also that of a direction that does nothing, or that lightens the whole picture. High
+        A low residual alone is also that of a direction that does nothing, or that lightens the whole image. High
         where two ways of changing explain nearly all of a change that one does not.
         """
         return max(0.0, self.one - self.two) / (self.two + UNSEEN)
@@ -94,7 +94,7 @@ class ColourMaps(MaskExtractor):
     # ---- fitting -------------------------------------------------------------------------------------------------
 
     def fit(self, generator: Generator, ctx: RunContext, *, images: UnlabelledImages | None = None) -> None:
-        """Rank the candidates, then fit the best one's maps to more pictures; real images are not used.
+        """Rank the candidates, then fit the best one's maps to more images; real images are not used.
 
         Raises:
             ConfigError: the direction's file does not fit the generator.
@@ -154,7 +154,7 @@ class ColourMaps(MaskExtractor):
     # ---- masks ---------------------------------------------------------------------------------------------------
 
     def shifted(self, batch: GeneratedBatch, generator: Generator) -> Tensor:
-        """The pictures moved along the direction, [N, 3, H, W] float32 in [-1, 1]."""
+        """The images moved along the direction, [N, 3, H, W] float32 in [-1, 1]."""
         if self.direction.numel() == 0:
             raise ArtifactError("the extractor 'colour-maps' was not fitted", "fit() it, or load a fitted one")
         check_shape(batch.latents, self.space.shape)
@@ -166,7 +166,7 @@ class ColourMaps(MaskExtractor):
     def extract(self, batch: GeneratedBatch, generator: Generator) -> MaskBatch:
         """Probability that a pixel's colour changed by the foreground's map.
 
-        Scores: `coverage`, `contrast` (mean absolute change of luma), `histogram_peaks` (of the shifted picture), and
+        Scores: `coverage`, `contrast` (mean absolute change of luma), `histogram_peaks` (of the shifted image), and
         `residual` (mean squared error of the better map).
         """
         shifted = self.shifted(batch, generator)
@@ -233,13 +233,13 @@ def rank(
 
 
 def shift(generator: Generator, batch: GeneratedBatch, direction: Tensor, eps: float) -> Tensor:
-    """Pictures of the batch's codes moved by eps along a direction, clamped: [N, 3, H, W] float32."""
+    """Images of the batch's codes moved by eps along a direction, clamped: [N, 3, H, W] float32."""
     with torch.no_grad():
         return generator.synthesize(batch.latents + eps * direction, batch.labels).images.clamp(-1, 1)
 
 
 def _samples(generator: Generator, count: int, ctx: RunContext) -> list[GeneratedBatch]:
-    """Samples made by synthesize(), so that original and shifted picture have the same noise."""
+    """Samples made by synthesize(), so that original and shifted image have the same noise."""
     batches = []
     with torch.no_grad():
         for seeds in ctx.batches("fit", count, SPREAD_SAMPLES):
@@ -263,7 +263,7 @@ def fit_maps(images: Tensor, shifted: Tensor, config: ColourMapsConfig, seed: in
 
     Args:
         images: [N, 3, H, W] float32 in [-1, 1].
-        shifted: the same pictures, moved.
+        shifted: the same images, moved.
         config: `solver`.
         seed: of the released script's random start.
     """
@@ -280,7 +280,7 @@ def fit_maps(images: Tensor, shifted: Tensor, config: ColourMapsConfig, seed: in
 
 
 def _best_of(images: Tensor, shifted: Tensor) -> Tensor:
-    """Alternate from two starts and keep the better: lighter / darker than the mean change, middle / rim."""
+    """Alternate from two starts and keep the better: lighter / darker than the mean change, middle / border."""
     change = (luma(shifted) - luma(images))[:, 0]
     middle = code_prior(*images.shape[-2:]).to(images.device) > 0
     found = [_alternate(images, shifted, start) for start in (change > change.mean(), middle.expand_as(change))]
@@ -291,7 +291,7 @@ def _best_of(images: Tensor, shifted: Tensor) -> Tensor:
 def _alternate(images: Tensor, shifted: Tensor, second: Tensor) -> Tensor:
     """Least-squares maps of the pixels assigned to each, then assign anew, and so on; [2, 3, 4].
 
-    # differs from the paper: its 200 gradient steps on random pictures reach the same maps in 50 times the time
+    # differs from the paper: its 200 gradient steps on random images reach the same maps in 50 times the time
     """
     colours, wanted = _pixels(images, shifted)
     maps = torch.zeros(2, 3, 4, device=images.device)
@@ -321,7 +321,7 @@ def _solve(colours: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _descend(images: Tensor, shifted: Tensor, steps: int, seed: int) -> Tensor:
-    """The released script's way: Adam on the error of the better map, 4 pictures a step; [2, 3, 4]."""
+    """The released script's way: Adam on the error of the better map, 4 images a step; [2, 3, 4]."""
     with isolated_rng(child_seed(seed, "maps")), torch.enable_grad():
         start = torch.empty(2, 3, 4).uniform_(-(3**-0.5), 3**-0.5)  # torch's default for three inputs
         maps = nn.Parameter((torch.eye(3, 4) + ADAM_SPREAD * start).to(images.device))

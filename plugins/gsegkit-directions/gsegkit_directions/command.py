@@ -79,6 +79,7 @@ def score(
 def _words(rows: list[dict[str, Any]]) -> str:
     best = rows[0]["name"]
     return (
-        f"best: {best}. split: error that the second colour map removes, against what the two leave (high = object and "
-        "ground change apart); residual: what they leave (the published score, low = good); change: of the pictures"
+        f"best: {best}. split: error that the second colour map removes, relative to what both leave (high = object "
+        "and background change independently); residual: what they leave (the published score, low = good); "
+        "change: of the images"
     )

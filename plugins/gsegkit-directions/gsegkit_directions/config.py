@@ -52,7 +52,7 @@ class DirectionsConfig(Config):
     mask: Literal["both", "light", "dark"] = Field("both", description="light against dark (Eq. 2), or one (Eq. 3)")
 
     reading: Literal["relative", "code", "printed"] = Field(
-        "relative", description="Eq. 1 as printed, as coded, or as coded and relative to the pictures' own edges"
+        "relative", description="Eq. 1 as printed, as coded, or as coded and relative to the images' own edges"
     )
     edge_weight: float = Field(1.0, ge=0, description="weight of the edges' change, L_s")
     prior_weight: float = Field(0.4, gt=0, description="lambda, weight of the contrast between middle and border, L_c")
@@ -64,7 +64,7 @@ class DirectionsConfig(Config):
 
     shift: float = Field(0.19, gt=0, description="epsilon during the search, see shift_unit")
     jitter: float = Field(0.0, ge=0, description="standard deviation of epsilon, drawn for each number of the latent")
-    mask_shift: float = Field(0.46, gt=0, description="epsilon of the pictures that masks are made from")
+    mask_shift: float = Field(0.46, gt=0, description="epsilon of the images that masks are made from")
     shift_unit: Literal["spread", "absolute"] = Field(
         "spread", description="unit of the shifts: mean distance of a latent from the mean latent, or 1"
     )
@@ -84,7 +84,7 @@ class DirectionsConfig(Config):
     )
 
     level: Literal["otsu", "zero"] = Field(
-        "otsu", description="difference of luma above which a pixel is foreground: Otsu's of each picture, or 0"
+        "otsu", description="difference of luma above which a pixel is foreground: Otsu's of each image, or 0"
     )
     max_level: float = Field(
         0.02, ge=0, le=2, description="otsu: a greater difference than this, of [-1, 1], is foreground in any case"
@@ -117,7 +117,7 @@ class ColourMapsConfig(Config):
         512, ge=0, le=4096, description="maximum number of candidates along single latent coordinates"
     )
     num_pca: int = Field(16, ge=0, le=4096, description="candidates along principal components of the latents")
-    mask_shift: float = Field(0.46, gt=0, description="how far the pictures are shifted, see shift_unit")
+    mask_shift: float = Field(0.46, gt=0, description="how far the images are shifted, see shift_unit")
     shift_unit: Literal["spread", "absolute"] = Field(
         "spread", description="unit of the shift: mean distance of a latent from the mean latent, or 1"
     )
@@ -125,12 +125,12 @@ class ColourMapsConfig(Config):
         "split",
         description="split: error that the second map removes, relative to what both leave; residual: as released",
     )
-    num_images: int = Field(16, ge=2, le=4096, description="pictures that a candidate is ranked on")
+    num_images: int = Field(16, ge=2, le=4096, description="images that a candidate is ranked on")
     num_fit_images: int = Field(
         128, ge=2, le=65536, description="images that the chosen direction's maps are fitted to"
     )
     solver: Literal["alternate", "adam"] = Field(
         "alternate", description="alternate: assign pixels, least squares, repeat; adam: as released"
     )
-    adam_steps: int = Field(200, ge=1, description="steps of 4 pictures, for solver=adam")
+    adam_steps: int = Field(200, ge=1, description="steps of 4 images, for solver=adam")
     window: int = Field(3, ge=1, le=31, description="side of the box over which errors are averaged for the mask; odd")

@@ -1,8 +1,8 @@
 """Extractor `directions`: two latent directions whose difference is the object.
 
 Melas-Kyriazi et al., Finding an Unsupervised Image Segmenter in Each of Your Deep Generative Models, ICLR 2022. One
-direction makes the middle of every picture lighter and its border darker, the other does the opposite, and neither
-moves an edge; where the first picture is lighter than the second is the object.
+direction makes the middle of every image lighter and its border darker, the other does the opposite, and neither
+moves an edge; where the first image is lighter than the second is the object.
 
 Symbols as in the paper: G generator, z code (here: latent of the edit space), v unit direction, eps length of the
 shift, S edges, r prior, lambda weight of the contrast term; v_l and v_d are rows 0 and 1 of `directions`.
@@ -34,7 +34,7 @@ CLASSES = ("background", "foreground")
 NAMES = ("light", "dark")
 SIGNS = (1.0, -1.0)  # of the contrast term: positive = the middle gets lighter
 JITTER_LEAST = 0.1  # of the released code: the least epsilon that its noise leaves
-MEASURED = 64  # pictures on which edges are measured before, and masks after the search
+MEASURED = 64  # images on which edges are measured before, and masks after the search
 BROKEN_SATURATED = 0.99  # share of values at or beyond the ends at which a generator counts as broken
 RUNNING = 0.9  # decay of the running mean of the edges' change
 GRACE = 20  # steps before that mean may stop a direction: a random start may change more than a good direction
@@ -57,7 +57,7 @@ class Directions(MaskExtractor):
         super().__init__(config)
         self.classes = CLASSES
         self.space = EditSpace((0,), 0.0)
-        self.redraw = False  # sample() draws other noise than synthesize(): the unshifted picture must be made anew
+        self.redraw = False  # sample() draws other noise than synthesize(): the unshifted image must be made anew
         self.found: dict[str, Any] = {}
         self.register_buffer("directions", torch.zeros(2, 0))
 
@@ -68,7 +68,7 @@ class Directions(MaskExtractor):
 
         Raises:
             CapabilityError: no gradient reaches the latents.
-            DataError: the generator's latents or pictures are broken, or the shift saturates them.
+            DataError: the generator's latents or images are broken, or the shift saturates them.
             DivergedError: the loss became non-finite.
         """
         with frozen(generator):
@@ -144,7 +144,7 @@ class Directions(MaskExtractor):
             v = self.space.unit(search.free).unsqueeze(1)  # [2,1,*latent]
             own = eps[:, first : first + len(seeds)] if eps.ndim else eps
             shifted = latents + own * v  # [2,n,*latent]
-            twice = None if labels is None else labels.repeat(2)  # the same class in every picture of a code
+            twice = None if labels is None else labels.repeat(2)  # the same class in every image of a code
             pictures = generator.synthesize(shifted.flatten(0, 1), twice).images
             if not pictures.requires_grad:
                 raise _no_gradient(generator)
@@ -156,7 +156,7 @@ class Directions(MaskExtractor):
             if not bool(torch.isfinite(total)):
                 raise DivergedError(
                     f"the loss of the directions became {float(total.detach())} at step {step + 1}",
-                    "the generator makes non-finite pictures there: lower extractor.shift",
+                    "the generator makes non-finite images there: lower extractor.shift",
                 )
             total.backward()
             for sum_, part in zip(
@@ -193,7 +193,7 @@ class Directions(MaskExtractor):
         self.space = EditSpace(shape, spread, shared, self.config.unit_over == "first")
 
     def _measure_edges(self, generator: Generator, ctx: RunContext) -> Terms:
-        """The terms of the loss; refuses generators whose pictures are broken."""
+        """The terms of the loss; refuses generators whose images are broken."""
         term = terms(self.config.reading, generator.info.height, generator.info.width, ctx.device)
         energy, saturated = 0.0, 0.0
         batches = list(ctx.batches("fit", MEASURED))
@@ -209,7 +209,7 @@ class Directions(MaskExtractor):
                 f"{saturated:.1%} of the generator's values lie at or beyond -1 and 1: its images are saturated",
                 "images must lie in [-1, 1]; its weights are damaged, or its output has another scale",
             )
-        # differs from the paper: L_s grows with the square of the pictures' contrast and L_c with the contrast, so one
+        # differs from the paper: L_s grows with the square of the images' contrast and L_c with the contrast, so one
         # lambda fits one data set; relative to the edges' energy it fits all that were tried
         return term._replace(energy=max(energy, 1e-12)) if self.config.reading == "relative" else term
 
@@ -244,14 +244,14 @@ class Directions(MaskExtractor):
 
     def _advise(self, areas: Tensor, search: Search, ctx: RunContext) -> None:
         ctx.info(
-            f"directions: cosine {self.found['cosine']:.2f}, masks cover {self.found['coverage']:.0%} of the pictures, "
+            f"directions: cosine {self.found['cosine']:.2f}, masks cover {self.found['coverage']:.0%} of the images, "
             f"contrast {self.found['contrast']:.2f}"
         )
         for name, step in self.found["stopped_after"].items():
             ctx.warn(f"the {name} direction was stopped after step {step}: it changed the edges too much; lower shift")
         if self.found["cosine"] > 0:
             ctx.warn(
-                "the two directions do not point apart: brightness of object and background are not separable here"
+                "the two directions are not opposed: they do not separate the brightness of object and background here"
             )
         large = float((areas > PUBLISHED_AREA).float().mean())
         if large > 0.9:
@@ -272,7 +272,7 @@ class Directions(MaskExtractor):
         return self._visible(generator.synthesize(latents, batch.labels).images)
 
     def unshifted(self, batch: GeneratedBatch, generator: Generator) -> Tensor:
-        """G(z) with the noise that the shifted pictures have: [N, 3, H, W] float32."""
+        """G(z) with the noise that the shifted images have: [N, 3, H, W] float32."""
         images = generator.synthesize(batch.latents, batch.labels).images if self.redraw else batch.images
         return self._visible(images)
 
@@ -284,7 +284,7 @@ class Directions(MaskExtractor):
         """Probability of the foreground from the difference of luma.
 
         Scores: `coverage` (share of foreground), `contrast` (mean absolute difference of luma), `histogram_peaks` (the
-        fewer of the shifted pictures'); with both directions also `coverage_light` and `coverage_dark`, the area of
+        fewer of the shifted images'); with both directions also `coverage_light` and `coverage_dark`, the area of
         each direction's own mask without small pieces, which is what the released code filters by.
         """
         pictures = {index: self.shifted(batch, generator, index) for index in self._used()}
@@ -307,7 +307,7 @@ class Directions(MaskExtractor):
         """The difference above which a pixel is foreground, [N, 1, 1]; 0 in the paper."""
         if self.config.level == "zero":
             return torch.zeros_like(difference[:, :1, :1])
-        # differs from the paper: parts of the object that stay as they are while the ground changes belong to it, too
+        # differs from the paper: parts of the object that stay the same while the background changes belong to it, too
         return otsu_levels(difference).clamp_max(self.config.max_level)
 
     # ---- storing -------------------------------------------------------------------------------------------------
@@ -382,14 +382,14 @@ def _check_gradient(gradient: Tensor | None, generator: Generator) -> None:
 
 def _no_gradient(generator: Generator) -> CapabilityError:
     return CapabilityError(
-        f"no gradient flows from the pictures of {type(generator).__name__} to its latents",
+        f"no gradient flows from the images of {type(generator).__name__} to its latents",
         "it detaches them, ignores its latents, or saturates; the extractor colour-maps needs no gradients",
     )
 
 
 @torch.no_grad()
 def _samples_differ(generator: Generator, ctx: RunContext) -> bool:
-    """Whether sample() makes other pictures than synthesize() from the same latents: noise of its own."""
+    """Whether sample() makes other images than synthesize() from the same latents: noise of its own."""
     batch = generator.sample(ctx.seeds("preview", 2))
     again = generator.synthesize(batch.latents, batch.labels).images
     return bool((again - batch.images).abs().max() > 1e-3)

@@ -8,7 +8,7 @@ from torch import Tensor
 from gsegkit.images import to_pixels
 from gsegkit_directions.losses import luma
 
-SHOWN = 8  # pictures in a row
+SHOWN = 8  # images in a row
 
 
 def grey_pixels(planes: Tensor) -> Tensor:

@@ -1,13 +1,13 @@
 """The two terms of Melas-Kyriazi et al., Eq. 1, as the paper prints them and as its released code computes them.
 
 Both come as (edges, prior): `edges` turns images into what must not change, `prior` is the map that the shifted image
-is compared with. A positive weight of the prior term makes the middle of the picture lighter, for both:
+is compared with. A positive weight of the prior term makes the middle of the image lighter, for both:
 
 * printed: S = sum over colours of the squared Sobel responses, r = 1 in the centre .. -1 in the corners, sums over
   pixels. As printed, minimising lambda L_c + L_s with lambda > 0 darkens the middle, while the text says that it
   brightens the object; here the sign follows the text.
 * code: luma, Sobel magnitude with the kernel divided by 8, means over pixels, and a prior of mean zero, so that
-  brightening the whole picture earns nothing.
+  brightening the whole image earns nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import gsegkit.images
 
 LUMA = (0.2989, 0.5870, 0.1140)  # weights of the released code; they sum to 0.9999
 PRIOR_STEEPNESS = 4.0  # of the released code's prior
-MAGNITUDE_EPS = 1e-6  # keeps the square root differentiable where a picture is flat
+MAGNITUDE_EPS = 1e-6  # keeps the square root differentiable where an image is flat
 
 
 def luma(images: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class Terms(NamedTuple):
         return self._add((self.edges(shifted) - edges).square()) / self.energy
 
     def contrast(self, shifted: Tensor) -> Tensor:
-        """L_c of each image, [N]: positive when the middle is lighter than the rim."""
+        """L_c of each image, [N]: positive when the middle is lighter than the border."""
         grey = luma(shifted) if self.grey else shifted.sum(dim=1, keepdim=True)
         return self._add(grey * self.prior) / math.sqrt(self.energy)
 

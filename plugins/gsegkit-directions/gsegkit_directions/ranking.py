@@ -39,11 +39,11 @@ def score_generator(
     Args:
         generator: on the context's device.
         config: candidates, shift and solver.
-        ctx: of a folder that may be thrown away; its seed is that of the pictures and the random candidates.
+        ctx: of a folder that may be thrown away; its seed is that of the images and the random candidates.
         learned: name of a run -> its extractor `directions`; their two directions are ranked too.
         top: rows to return.
         save: file for the best direction.
-        sheet: picture of what the best ones do: the originals, then a row for each.
+        sheet: what the best ones do, as one image: the originals, then a row for each.
 
     Raises:
         CapabilityError: a run of `learned` has another extractor.

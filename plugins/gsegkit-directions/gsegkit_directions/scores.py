@@ -1,4 +1,4 @@
-"""Numbers per sample that refiners drop pictures by, as the released code of both papers defines them."""
+"""Numbers per sample that refiners drop images by, as the released code of both papers defines them."""
 
 from __future__ import annotations
 

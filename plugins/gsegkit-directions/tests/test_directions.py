@@ -371,7 +371,7 @@ def test_directions_that_do_not_point_apart_are_reported(disc, context, monkeypa
     ctx = context()
     extractor = fitted(disc(), ctx, steps=1)
     assert extractor.found["cosine"] == pytest.approx(cosine)
-    assert any("do not point apart" in text for text in ctx.progress.warnings) is warns
+    assert any("are not opposed" in text for text in ctx.progress.warnings) is warns
 
 
 def test_the_cosine_is_that_of_the_two_directions(disc, context):

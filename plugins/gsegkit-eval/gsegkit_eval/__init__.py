@@ -1,4 +1,4 @@
-"""Evaluators for gsegkit: masks (foreground / background), clusters (parts), frechet (a generator's pictures)."""
+"""Evaluators for gsegkit: masks (foreground / background), clusters (parts), frechet (a generator's images)."""
 
 from __future__ import annotations
 

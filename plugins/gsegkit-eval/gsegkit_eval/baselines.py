@@ -16,13 +16,13 @@ GRID = 64  # side of the grid on which the masks are averaged
 
 
 def otsu_foreground(pixels: Tensor) -> NDArray[np.bool_]:
-    """Otsu's threshold on the luma; the side that is rarer on the picture's border is foreground.
+    """Otsu's threshold on the luma; the side that is rarer on the image's border is foreground.
 
     Args:
         pixels: [3, H, W] uint8.
 
     Returns:
-        [H, W] bool; empty for a picture of one grey level.
+        [H, W] bool; empty for an image of one grey level.
     """
     grey = luma(pixels)[0].round().clamp(0, 255).to(torch.uint8)
     counts = torch.bincount(grey.flatten(), minlength=256).double()

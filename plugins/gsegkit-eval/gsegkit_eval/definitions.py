@@ -47,7 +47,7 @@ BASELINES = {
     "baseline_centre_prior_iou": "foreground IoU, per image, then the mean, of one constant mask: where more than half "
     "of the true masks, averaged on a 64 x 64 grid with 255 as background, have foreground (it uses the labels)",
     "baseline_otsu_iou": "foreground IoU, per image, then the mean, of Otsu's threshold on the luma; the side that is "
-    "rarer on the picture's border is the foreground",
+    "rarer on the image's border is the foreground",
 }
 
 _SCORES = ("iou_foreground", "accuracy", "miou", "f_beta", "max_f_beta", "precision", "recall", "f1")

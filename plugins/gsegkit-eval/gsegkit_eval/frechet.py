@@ -1,8 +1,8 @@
-"""Generator evaluator `frechet`: how far are a generator's pictures, and its bare layers, from photographs?
+"""Generator evaluator `frechet`: how far are a generator's images, and its bare layers, from photographs?
 
-The Frechet distance is Heusel et al.'s; of bare backgrounds it is Yang et al.'s bg-FID: a background that is as near to
-the photographs as the whole picture says that all was painted as background. The backbone is named and by default
-random, since pretrained ones were learned from labels: no number here is an FID.
+The Frechet distance is Heusel et al.'s; of bare backgrounds it is Yang et al.'s bg-FID: a background as near to the
+photographs as the whole image means that the object was painted into the background. The backbone is named and by
+default random, since pretrained ones were learned from labels: no number here is an FID.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ READ = 64  # photographs at a time
 
 
 class Backbone(nn.Module):
-    """A timm network that describes pictures by the channel means of some of its stages.
+    """A timm network that describes images by the channel means of some of its stages.
 
     Random weights depend on the seed and on timm's and torch's initialisation alone, not on the device.
 
@@ -54,7 +54,7 @@ class Backbone(nn.Module):
             hint = "give one of timm.list_models() with stages that it has" + (
                 ", or pretrained=false where there is no network" if pretrained else ""
             )
-            raise ConfigError(f"timm gives no backbone '{name}' with stages {list(stages)}: {error}", hint) from error
+            raise ConfigError(f"timm has no backbone '{name}' with stages {list(stages)}: {error}", hint) from error
         self.network = network.eval().requires_grad_(False)
         weights = "timm's pretrained weights" if pretrained else f"random weights of seed {seed}"
         self.title = f"{name}, {weights}, channel means of stages {', '.join(map(str, stages))}"
@@ -96,7 +96,7 @@ class Frechet(GeneratorEvaluator):
         if len(images) < MIN_IMAGES:
             raise DataError(
                 f"{len(images)} photographs are too few for a Frechet distance",
-                f"give at least {MIN_IMAGES}, better 1000",
+                f"give at least {MIN_IMAGES}, preferably 1000",
             )
         c = self.config
         backbone = Backbone(c.backbone, c.pretrained, c.backbone_seed, c.stages).to(ctx.device)
@@ -126,7 +126,7 @@ class Frechet(GeneratorEvaluator):
         )
 
     def _samples(self, generator: Generator, backbone: Backbone, ctx: RunContext) -> dict[str, NDArray[np.float64]]:
-        """Features of the pictures under `images`, and of every layer with three channels under its name."""
+        """Features of the images under `images`, and of every layer with three channels under its name."""
         found: dict[str, list[Tensor]] = {}
         batches = list(ctx.batches("test", self.config.num_samples))
         for seeds in ctx.track(batches, "painting"):
@@ -161,11 +161,11 @@ def _stacked(rows: Iterable[Tensor]) -> NDArray[np.float64]:
 def _definition(name: str) -> str:
     kind, _, layer = name.partition("_")
     if name == "num_samples":
-        return "pictures that were painted"
+        return "generated images that were compared"
     if name == "num_images":
-        return "photographs that were looked at"
+        return "photographs that were compared"
     if layer == "halves":
         return "distance between two random halves of the photographs: what no generator can be asked to beat"
-    whose = f"the bare layer '{layer}'" if layer else "the pictures"
+    whose = f"the bare layer '{layer}'" if layer else "the images"
     unit = " as a share of the photographs' total variance" if kind == "distance" else ", in squared features"
     return f"Frechet distance between features of {whose} and of the photographs{unit}"

@@ -98,7 +98,7 @@ def test_a_backbone_of_another_name_and_stage():
 @pytest.mark.parametrize("options", [{"backbone": "no-such-network"}, {"stages": (1, 99)}])
 def test_a_backbone_that_timm_does_not_have(options, toy, tmp_path):
     images = photographs(tmp_path, to_pixels(toy.sample(sample_seeds(0, "fit", 0, 8)).images))
-    with pytest.raises(ConfigError, match="timm gives no backbone") as caught:
+    with pytest.raises(ConfigError, match="timm has no backbone") as caught:
         compare(toy, images, tmp_path, **options)
     assert "timm.list_models()" in caught.value.hint
 
@@ -107,7 +107,7 @@ def test_pretrained_weights_without_a_network_are_one_sentence(monkeypatch, tmp_
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # as HF_HUB_OFFLINE=1 does
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ConfigError, match="timm gives no backbone") as caught:
+    with pytest.raises(ConfigError, match="timm has no backbone") as caught:
         Backbone("resnet10t", pretrained=True)
     assert "pretrained=false" in caught.value.hint
 

@@ -124,7 +124,9 @@ def load_faiss() -> Any:
     except Exception as error:  # a missing CUDA library raises OSError, a NumPy mismatch ImportError ...
         raise _unloadable(error) from error
     if getattr(faiss, "__file__", None) is None or not hasattr(faiss, "Kmeans"):
-        raise MissingDependencyError("the package 'faiss' is there but empty: two faiss distributions clashed", REPAIR)
+        raise MissingDependencyError(
+            "the package 'faiss' is installed but empty: two faiss distributions overwrote each other", REPAIR
+        )
     return faiss
 
 

@@ -30,7 +30,7 @@ from gsegkit.clustering.extractor import (
     Partition,
     assign,
     build_kmeans,
-    centroid_classifiers,
+    centre_classifiers,
     check_count,
 )
 from gsegkit.clustering.points import Points
@@ -349,7 +349,7 @@ def _better_start(tree: Tree, p: int, q: int, share: float, y: Tensor, solver: S
 
 def _assigned(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     """Nearest centre of every point, clusters by falling size, empty ones left out."""
-    labels = assign(x, *centroid_classifiers(centres))
+    labels = assign(x, *centre_classifiers(centres))
     sizes = torch.bincount(labels, minlength=len(centres))
     order = sizes.argsort(descending=True, stable=True)
     order = order[sizes[order] > 0]
@@ -361,7 +361,7 @@ def _assigned(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
 def _lloyd(x: Tensor, centres: Tensor, steps: int, tol: float) -> Tensor:
     """k-means from given centres."""
     for _ in range(steps):
-        labels = assign(x, *centroid_classifiers(centres))
+        labels = assign(x, *centre_classifiers(centres))
         sums = torch.zeros_like(centres).index_add_(0, labels, x.float())
         sizes = torch.bincount(labels, minlength=len(centres))
         moved = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centres)

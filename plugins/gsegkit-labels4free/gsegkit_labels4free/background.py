@@ -15,8 +15,8 @@ from gsegkit.context import RunContext
 from gsegkit.errors import CapabilityError, ConfigError
 from gsegkit.interfaces import Edit, Generator
 
-MEASURED = 64  # pictures that every edit point is tried on
-CELLS = 8  # a picture is described by 8 x 8 cells
+MEASURED = 64  # images that every edit point is tried on
+CELLS = 8  # an image is described by 8 x 8 cells
 BLUR = (7, 1.0)  # window and sigma over which colours are compared: texture is redrawn by the edit, too
 EDITS = ("zero", "border")
 
@@ -100,7 +100,7 @@ def choose(generator: Generator, background: str, edit: str, ctx: RunContext) ->
 
 @torch.no_grad()
 def _unlike_border(generator: Generator, options: list[Background], seeds: Tensor, batch_size: int) -> list[float]:
-    """How far each option's pictures are from the borders of the images as they were: 0 = alike, 1 = unchanged."""
+    """How far each option's images are from the borders of the images as they were: 0 = alike, 1 = unchanged."""
     own, edited = 0.0, [0.0] * len(options)
     for chunk in torch.split(seeds, batch_size):
         latents, labels = generator.latents(chunk), generator.labels(chunk)
@@ -136,7 +136,7 @@ def gradient_norms(generator: Generator, names: tuple[str, ...], seeds: Tensor, 
     """Sec. 3.2: gradient of ||G(w, n) - x||^2 for each activation, its norm summed over channels; mean over samples.
 
     x is a crop of generated background, upsampled. The paper's authors cropped by hand; here it is a corner of the
-    picture itself.
+    image itself.
     """
     totals = dict.fromkeys(names, 0.0)
     for chunk in torch.split(seeds, batch_size):
@@ -168,7 +168,7 @@ def _offset(offsets: dict[str, Tensor], name: str) -> Edit:
 
 
 def difference(images: Tensor, emptied: Tensor) -> Tensor:
-    """Distance of colours between a picture and the same picture without its object, [N, H, W]."""
+    """Distance of colours between an image and the same image without its object, [N, H, W]."""
     kernel, sigma = BLUR
     both = [gaussian_blur2d(x.clamp(-1, 1), (kernel, kernel), (sigma, sigma)) for x in (images, emptied)]
     distance: Tensor = (both[0] - both[1]).norm(dim=1)
@@ -176,7 +176,7 @@ def difference(images: Tensor, emptied: Tensor) -> Tensor:
 
 
 def area_of(distances: Tensor) -> Tensor:
-    """Share of each picture that changes much, by Otsu's threshold; [N, H, W] -> [N]."""
+    """Share of each image that changes much, by Otsu's threshold; [N, H, W] -> [N]."""
     mask, _ = otsu_threshold(distances[:, None], return_mask=True)
     return mask.float().mean(dim=(1, 2, 3))
 

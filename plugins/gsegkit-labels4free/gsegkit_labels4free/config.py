@@ -16,7 +16,7 @@ _PUBLISHED = {
     "lr": 2e-4,
     "adversarial_weight": 0.1,
     "foreground_area": 0.25,
-    "background": "gradient",  # for pictures of 512 px the released code names b4.const, else b4.conv1
+    "background": "gradient",  # for images of 512 px the released code names b4.const, else b4.conv1
     "background_edit": "zero",
     "area_cost": 0.0,
     "disc_base": 32768,
@@ -113,14 +113,14 @@ class Labels4FreeConfig(Config):
     )
     background_edit: Literal["auto", "zero", "border"] = Field("auto", description="what the edit leaves of a map")
     backgrounds: str | None = Field(None, description="folder of backgrounds to use instead of generated ones")
-    reals: Literal["auto", "samples"] = Field("auto", description="auto = the images given, else generated pictures")
+    reals: Literal["auto", "samples"] = Field("auto", description="auto = the images given, else generated images")
     levels: int = Field(6, ge=1, le=12, description="maximum number of resolutions, from the largest down")
     select: Literal["ssim", "all"] = Field("ssim", description="ssim: omit levels by the paper's tRGB analysis")
     disc_base: int | None = Field(
         None, ge=4, description="discriminator: channels at r pixels are base / r; null = 8 sides, 512 at least"
     )
     disc_max: int = Field(64, ge=1, le=1024, description="upper limit of the channels")
-    r1_gamma: float = Field(10.0, ge=0, description="gamma of the gradient penalty on real pictures")
+    r1_gamma: float = Field(10.0, ge=0, description="gamma of the gradient penalty on real images")
     r1_interval: int = Field(16, ge=1, description="iterations between two penalties")
     ema_decay: float = Field(0.99, ge=0, lt=1, description="decay of the averaged alpha network, which is the result")
     snapshot: int = Field(50, ge=1, description="iterations between two checks of the masks")
@@ -140,5 +140,5 @@ class Labels4FreeConfig(Config):
         if self.foreground_area is not None and self.background_area is not None:
             total = self.foreground_area + self.background_area
             if total > 1:
-                raise ValueError(f"foreground_area + background_area = {total:g}, but a picture has only 1")
+                raise ValueError(f"foreground_area + background_area = {total:g}, but an image has only 1")
         return self

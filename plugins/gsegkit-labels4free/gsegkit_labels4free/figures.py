@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from torch import Tensor
 
-SHOWN = 8  # pictures in a row
-ROWS = ("picture", "soft alpha", "mask", "background generator", "object on another background", "object alone")
+SHOWN = 8  # images in a row
+ROWS = ("image", "soft alpha", "mask", "background generator", "object on another background", "object alone")
 GREY = 0.0  # background of the last row
 
 
 def composite_rows(images: Tensor, soft: Tensor, emptied: Tensor, threshold: float) -> dict[str, Tensor]:
-    """The method in pictures, each row [N, 3, H, W] float32 in [-1, 1]; backgrounds are those of the next sample.
+    """The method as rows of images, each [N, 3, H, W] float32 in [-1, 1]; backgrounds are those of the next sample.
 
     Args:
         images: [N, 3, H, W] float32 in [-1, 1].
         soft: [N, 1, H, W] float32, alpha in [0, 1].
-        emptied: the same pictures by the background generator.
+        emptied: the same images by the background generator.
         threshold: alpha above which a pixel belongs to the mask.
     """
     mask = (soft > threshold).float()

@@ -1,8 +1,8 @@
 """Extractor `labels4free`: an alpha network on the features of a frozen generator.
 
 Abdal, Zhu, Mitra, Wonka, Labels4Free: Unsupervised Segmentation Using StyleGAN, ICCV 2021. The alpha network cuts the
-object out of a generated picture, the cut is put on the background of another image, and a discriminator that starts
-from nothing must not be able to tell the result from real pictures. Only what belongs to the object can stay.
+object out of a generated image, the cut is put on the background of another image, and a discriminator that starts
+from nothing must not be able to tell the result from real images. Only what belongs to the object can stay.
 
 Symbols as in the paper: G generator, G_bg background generator, A alpha network, M = A(z) mask, D discriminator,
 w and w' latents of foreground and background, B, C, E regularisers, lambda_1, lambda_2 their weights, phi_1, phi_2
@@ -44,7 +44,7 @@ class Labels4Free(MaskExtractor):
 
     Attributes:
         levels: the resolutions that A reads.
-        found: JSON-ready facts of the training: background generator, area window, chosen snapshot, real pictures.
+        found: JSON-ready facts of the training: background generator, area window, chosen snapshot, real images.
     """
 
     config: Labels4FreeConfig
@@ -65,11 +65,11 @@ class Labels4Free(MaskExtractor):
     # ---- Section 3.3: training -----------------------------------------------------------------------------------
 
     def fit(self, generator: Generator, ctx: RunContext, *, images: UnlabelledImages | None = None) -> None:
-        """Train A against D; `images` are the real pictures, without them generated ones are.
+        """Train A against D; `images` are the real images, without them generated ones are.
 
         Raises:
             CapabilityError: the generator has no features, no edit point, or is smaller than 32 px.
-            DataError: the real pictures are of another size, or too few.
+            DataError: the real images are of another size, or too few.
             DivergedError: a loss became non-finite, or no snapshot had a mask worth keeping.
         """
         with frozen(generator):
@@ -95,7 +95,7 @@ class Labels4Free(MaskExtractor):
         background, scores = choose(generator, config.background, config.background_edit, ctx)
         foreground_area, background_area = self._window(generator, background, ctx)
         reals = load_bank(images, self.size, ctx) if images is not None and config.reals == "auto" else None
-        source = "generated pictures" if reals is None else f"{len(images or ())} given pictures"
+        source = "generated images" if reals is None else f"{len(images or ())} given images"
         self.found = {
             "levels": [list(level.names) for level in levels],
             "background": f"{background.point}:{background.edit}",
@@ -105,7 +105,7 @@ class Labels4Free(MaskExtractor):
         }
         ctx.info(
             f"labels4free: background generator {background.point} ({background.edit}), "
-            f"real pictures: {source}, mask area {foreground_area:.0%} to {1 - background_area:.0%}"
+            f"real images: {source}, mask area {foreground_area:.0%} to {1 - background_area:.0%}"
         )
         return Setting(
             background=background,
@@ -141,7 +141,7 @@ class Labels4Free(MaskExtractor):
         state: dict[str, Any] = {
             "alpha": alpha,
             "average": training.A_ema,
-            "judge": discriminator,  # names of checkpoints do not change
+            "judge": discriminator,  # the key that stored checkpoints have
             "adam_alpha": training.adam_A,
             "adam_judge": training.adam_D,
             "best": best,
@@ -163,14 +163,14 @@ class Labels4Free(MaskExtractor):
         if float(best.score) == UNSEEN:
             low, high = COLLAPSED
             raise DivergedError(
-                f"in no snapshot did the masks cover between {low:.0%} and {high:.0%} of the pictures "
+                f"in no snapshot did the masks cover between {low:.0%} and {high:.0%} of the images "
                 f"(the last: {float(best.area):.1%})",
                 f"look at {ctx.folder / 'figures' / 'labels4free.png'}; choose another "
                 "extractor.background, raise foreground_weight or background_weight, or lower area_cost",
             )
         ctx.info(
             f"labels4free: iteration {self.found['snapshot']}, masks cover {self.found['coverage']:.0%} of the "
-            f"pictures, separation {self.found['separation']:.2f}"
+            f"images, separation {self.found['separation']:.2f}"
         )
         if float(best.score) < WEAK:
             ctx.warn(
@@ -219,7 +219,7 @@ class Labels4Free(MaskExtractor):
 
     @torch.no_grad()
     def emptied(self, batch: GeneratedBatch, generator: Generator) -> Tensor:
-        """The batch's pictures by the background generator, [N, 3, H, W] float32: backgrounds without objects."""
+        """The batch's images by the background generator, [N, 3, H, W] float32: backgrounds without objects."""
         if "background" not in self.found:
             raise _unfitted()
         background = Background.parse(self.found["background"])
@@ -227,7 +227,7 @@ class Labels4Free(MaskExtractor):
 
     @torch.no_grad()
     def rows(self, generator: Generator, seeds: Tensor) -> dict[str, Tensor]:
-        """The method in pictures of these seeds; see `figures.composite_rows`."""
+        """The method on these seeds, as rows of images; see `figures.composite_rows`."""
         batch = generator.sample(seeds, features=self.features(generator.info))
         soft = self.soft(batch.features)
         return composite_rows(batch.images, soft, self.emptied(batch, generator), self.config.threshold)
@@ -237,7 +237,7 @@ class Labels4Free(MaskExtractor):
         found = self.found
         caption = (
             f"Rows: {', '.join(ROWS)}. Background generator: edit point {found['background']}. "
-            f"Real pictures: {found['reals']}. Iteration {found['snapshot']}, separation {found['separation']:.2f}."
+            f"Real images: {found['reals']}. Iteration {found['snapshot']}, separation {found['separation']:.2f}."
         )
         ctx.figure("labels4free", to_pixels(torch.cat(list(rows.values()))), caption, SHOWN)
 
@@ -273,7 +273,7 @@ def _mean_latent(generator: Generator, ctx: RunContext) -> Tensor:
 
 @torch.no_grad()
 def _estimated_area(generator: Generator, background: Background, ctx: RunContext) -> float:
-    """Share of the pictures that changes when the background generator takes the object away."""
+    """Share of the images that changes when the background generator takes the object away."""
     areas: list[Tensor] = []
     for seeds in ctx.batches("fit", MEASURED):
         latents, labels = generator.latents(seeds), generator.labels(seeds)

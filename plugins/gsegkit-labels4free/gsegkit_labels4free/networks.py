@@ -111,7 +111,8 @@ class Discriminator(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.mix = Equal(channels + 1, channels, 3)
         self.dense = Equal(channels * TOP * TOP, channels, 0)
-        self.judge = Equal(channels, 1, 0)
+        self.output = Equal(channels, 1, 0)
+        self.register_load_state_dict_pre_hook(_stored_names)
 
     def forward(self, images: Tensor) -> Tensor:
         """[N, 3, H, W] float32 in [-1, 1] -> [N], high for real ones."""
@@ -120,7 +121,7 @@ class Discriminator(nn.Module):
             x = block(x)
         x = torch.cat([x, spread(x)], dim=1)
         x = F.adaptive_avg_pool2d(leaky(self.mix(x)), TOP)  # as it is when the side is a power of two
-        return self.judge(leaky(self.dense(x.flatten(1))))[:, 0]
+        return self.output(leaky(self.dense(x.flatten(1))))[:, 0]
 
 
 class Residual(nn.Module):
@@ -172,3 +173,9 @@ def spread(x: Tensor, group: int = STD_GROUP) -> Tensor:
 
 def _channels(side: int, base: int, most: int) -> int:
     return max(1, min(base // side, most))
+
+
+def _stored_names(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Trainings stopped under an earlier version call the last layer `judge`."""
+    for name in [name for name in state if name.startswith(f"{prefix}judge.")]:
+        state[name.replace("judge.", "output.", 1)] = state.pop(name)

@@ -14,21 +14,21 @@ from gsegkit.types import FeatureSpec, GeneratorInfo
 from gsegkit_labels4free.networks import Level
 
 TENSORS = 2  # of a level: the outputs of its last two convolutions
-SMALLEST = 32  # side of the smallest pictures that the method works on
-MEASURED = 32  # pictures that the SSIM is a mean over
+SMALLEST = 32  # side of the smallest images that the method works on
+MEASURED = 32  # images that the SSIM is a mean over
 WINDOW = 11  # of the SSIM, in pixels
-UNTOUCHED = 0.9  # SSIM above which a level's colours say nothing of the picture
+UNTOUCHED = 0.9  # SSIM above which a level's colours say nothing about the image
 
 
 def levels_of(info: GeneratorInfo, most: int) -> tuple[Level, ...]:
     """The `most` highest resolutions, shallow to deep, with the last two maps of each; from shapes alone.
 
     Raises:
-        CapabilityError: no feature maps, or pictures of less than 32 px.
+        CapabilityError: no feature maps, or images of less than 32 px.
     """
     if not info.features:
         raise CapabilityError(
-            "the generator gives no feature maps", "choose a generator with the capability 'features' (gsegkit list)"
+            "the generator provides no feature maps", "choose a generator with the capability 'features' (gsegkit list)"
         )
     if min(info.height, info.width) < SMALLEST:
         raise CapabilityError(
@@ -43,10 +43,10 @@ def levels_of(info: GeneratorInfo, most: int) -> tuple[Level, ...]:
 
 
 def select_levels(generator: Generator, levels: tuple[Level, ...], ctx: RunContext) -> tuple[Level, ...]:
-    """Leave out low resolutions that the picture does not depend on.
+    """Leave out low resolutions that the image does not depend on.
 
     A level's own contribution to the colours (edit point `b8.rgb` beside the feature `b8.conv1`) is replaced by
-    noise; where the picture stays alike by SSIM, the level is left out. All levels above the first one that matters
+    noise; where the image stays alike by SSIM, the level is left out. All levels above the first one that matters
     stay. A generator without such edit points keeps all levels.
     """
     for start, level in enumerate(levels):
@@ -58,7 +58,7 @@ def select_levels(generator: Generator, levels: tuple[Level, ...], ctx: RunConte
 
 @torch.no_grad()
 def _similarity(generator: Generator, level: Level, ctx: RunContext) -> float | None:
-    """Mean SSIM of pictures with and without noise in a level's colours; None when it has no such edit point."""
+    """Mean SSIM of images with and without noise in a level's colours; None when it has no such edit point."""
     point = f"{level.names[-1].partition('.')[0]}.rgb"
     if point not in generator.info.edit_points:
         return None

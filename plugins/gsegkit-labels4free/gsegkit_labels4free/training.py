@@ -36,7 +36,7 @@ class Setting:
         background: G_bg.
         foreground_area, background_area: phi_1 and phi_2.
         mean: latent that truncation pulls to, [*latent_shape]; None = no truncation.
-        reals: pictures that D takes for real.
+        reals: images that D takes for real.
         backgrounds: images in place of G_bg's; None = G_bg's.
     """
 
@@ -169,7 +169,7 @@ class Training:
 
     @torch.no_grad()
     def look(self, step: int) -> None:
-        """Score the averaged network on pictures that training never sees, and keep it if it is the best.
+        """Score the averaged network on images that training never sees, and keep it if it is the best.
 
         An alpha network that started the wrong way round, and has made up its mind, is inverted.
         """

@@ -101,7 +101,7 @@ def test_a_short_training_finds_the_toys_object(toy, ctx):
     iou = ((found & truth).sum((1, 2)) / (found | truth).sum((1, 2)).clamp_min(1)).mean()
     assert float(iou) > 0.65  # measured with seeds 0 and 1: 0.81, 0.72
     assert extractor.found["background"].startswith("object")
-    assert extractor.found["reals"] == "generated pictures"
+    assert extractor.found["reals"] == "generated images"
     caption = (ctx.folder / "figures" / "labels4free.txt").read_text()
     assert "generated pictures" in caption
     assert (ctx.folder / "figures" / "labels4free.png").stat().st_size > 1000
@@ -173,7 +173,7 @@ def moved(network, before):
     return any(not torch.equal(a, b) for a, b in zip(network.parameters(), before, strict=True))
 
 
-def test_the_judges_update_moves_the_judge_alone_and_alphas_alpha_alone(toy, ctx):
+def test_the_discriminators_update_moves_it_alone_and_alphas_alpha_alone(toy, ctx):
     training = training_of(toy, ctx)
     foregrounds, grounds = training.layers(0)
     mask = training.A(foregrounds.features)
@@ -190,12 +190,12 @@ def test_the_judges_update_moves_the_judge_alone_and_alphas_alpha_alone(toy, ctx
 
 
 def test_the_alpha_loss_is_the_papers(toy, ctx):
-    """With a judge that says 0 to all: softplus(0) + lambda_1 B + lambda_2 C + E + price, by hand."""
+    """With a discriminator that gives 0 to every image: softplus(0) + lambda_1 B + lambda_2 C + E + price, by hand."""
     training = training_of(
         toy, ctx, adversarial_weight=0.1, binary_weight=2.0, foreground_weight=3.0, foreground_area=0.5,
         background_weight=5.0, background_area=0.4, area_cost=0.7,
     )  # fmt: skip
-    for parameter in training.D.judge.parameters():
+    for parameter in training.D.output.parameters():
         torch.nn.init.zeros_(parameter)
     mask = torch.full((2, 1, 32, 32), 0.2)
     mask[1] = 0.9

@@ -81,7 +81,7 @@ def test_upsampling_leaves_maps_of_the_right_size_alone():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 128), (40, 40)])
-def test_the_discriminator_judges_pictures_of_any_size(size):
+def test_the_discriminator_takes_images_of_any_size(size):
     torch.manual_seed(0)
     discriminator = Discriminator(*size, base=64, most=8)
     images = torch.randn(6, 3, *size, requires_grad=True)
@@ -89,6 +89,15 @@ def test_the_discriminator_judges_pictures_of_any_size(size):
     assert logits.shape == (6,)
     (gradient,) = torch.autograd.grad(logits.sum(), images)
     assert bool(gradient.abs().sum() > 0)
+
+
+def test_the_discriminator_of_a_training_stopped_under_the_old_layer_name_is_read():
+    discriminator, other = Discriminator(32, 32, 64, 8), Discriminator(32, 32, 64, 8)
+    stored = {name.replace("output.", "judge."): tensor for name, tensor in discriminator.state_dict().items()}
+    assert any(name.startswith("judge.") for name in stored)
+    other.load_state_dict(stored)
+    images = torch.randn(4, 3, 32, 32)
+    assert torch.equal(other(images), discriminator(images))
 
 
 def test_equal_layers_keep_the_variance():

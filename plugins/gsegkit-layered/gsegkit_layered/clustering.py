@@ -55,7 +55,7 @@ def cluster_photographs(
     """
     if not isinstance(generator, Layered):
         raise CapabilityError(
-            f"{type(generator).__name__} is a generator without a private code",
+            f"{type(generator).__name__} has no private code",
             "give a run or the weights of the generator layered",
         )
     if not int(generator.seen):

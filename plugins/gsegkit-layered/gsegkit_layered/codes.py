@@ -17,7 +17,7 @@ class Prior:
     """Distribution of the codes.
 
     Attributes:
-        z_dim: numbers of the public code, N(0, I).
+        z_dim: length of the public code z, N(0, I).
         kind: `categorical` (c uniform, p = floor(c / group_size)), `normal` (c is N(0, I), no parent), or `none`.
         size: categories of c, or its numbers.
         group_size: consecutive categories that share a parent.

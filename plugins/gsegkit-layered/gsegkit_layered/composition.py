@@ -57,14 +57,14 @@ def perturbed(layers: Layers, t: Perturbation) -> tuple[Tensor, Tensor]:
 
 
 def transform(maps: Tensor, t: Perturbation) -> Tensor:
-    """Eq. 9 and 10: scale, then turn, then move [N, C, H, W] about the centre.
+    """Eq. 9 and 10: scale, then rotate, then move [N, C, H, W] about the centre.
 
     What comes in from outside is 0. That matters: the background shows there, so an object that fills the image would
     leave a visible edge.
     """
     cos, sin = torch.cos(t.angle) / t.scale, torch.sin(t.angle) / t.scale
     x, y = 2 * t.shift[:, 0], 2 * t.shift[:, 1]  # the sampling grid is 2 wide
-    # grid_sample asks where each pixel comes from: the inverse, move back, turn back, scale back; y points down
+    # grid_sample asks where each pixel comes from: the inverse, move back, rotate back, scale back; y points down
     rows = torch.stack([cos, -sin, -(cos * x - sin * y), sin, cos, -(sin * x + cos * y)], dim=1)
     grid = F.affine_grid(rows.view(-1, 2, 3).to(maps.dtype), list(maps.shape), align_corners=False)
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

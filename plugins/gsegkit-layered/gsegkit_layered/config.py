@@ -98,7 +98,7 @@ class TrainConfig(Config):
     network: Literal["small", "paper"] = Field(
         "small", description="size of the networks: for one CPU core, or the paper's"
     )
-    z_dim: int = Field(64, ge=1, le=4096, description="numbers of the public code")
+    z_dim: int = Field(64, ge=1, le=4096, description="length of the public code z")
     mask_bias: float | None = Field(-1.5, ge=-5, le=5, description="start of the mask's bias: small masks; null = none")
     centre: float = Field(4.0, ge=0, le=10, description="start of the mask's logits: a bump in the middle; 0 = flat")
 
@@ -173,7 +173,7 @@ class LayeredConfig(TrainConfig):
     profile: Literal["default", "paper-cub", "paper-dogs", "paper-cars", "paper-apc"] = Field(
         "default", description="default = ours for any folder, or the paper's values for one of its data sets"
     )
-    prior: Literal["categorical", "normal"] = Field("categorical", description="of the private code c")
+    prior: Literal["categorical", "normal"] = Field("categorical", description="distribution of the private code c")
     num_codes: int = Field(20, ge=2, le=10_000, description="categories of c; of a normal code, its numbers")
     group_size: int = Field(5, ge=1, le=10_000, description="categories that share one parent code p")
     gamma: float = Field(0.1, ge=0, le=1000, description="weight of the code's information in the image")

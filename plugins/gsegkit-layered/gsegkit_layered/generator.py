@@ -217,7 +217,7 @@ class Layered(_LayeredGenerator):
         self.healthy.copy_(healthy)
         dropped = int((~healthy).sum())
         if dropped:
-            ctx.info(f"{dropped} of {len(healthy)} codes have empty, full or odd masks and are not sampled")
+            ctx.info(f"{dropped} of {len(healthy)} codes have empty, full or unusual masks and are not sampled")
 
     @torch.no_grad()
     def code_coverage(self, samples: int = CODE_SAMPLES) -> Tensor:

@@ -143,7 +143,7 @@ class Foreground(nn.Module):
     (normal) has no parent: it takes the parent's place, and the second stage sees it again.
 
     Args:
-        z_dim: numbers of the public code.
+        z_dim: length of the public code z.
         mask_dim: numbers of the code that reaches the mask.
         colour_dim: numbers of the code that reaches the colours only.
         widths: channels.

@@ -225,9 +225,9 @@ class Trainer:
         self.good.recall()
         if self.good.images < self.config.patience and not self.seen:  # no object has formed yet
             since = f"after {self.good.images} images" if self.good.images else "from the start"
-            raise DivergedError(f"all was {kind} {since}, and still after {images} images", REMEDIES[kind])
+            raise DivergedError(f"every pixel was {kind} {since}, and still was after {images} images", REMEDIES[kind])
         self.ctx.warn(
-            f"stopped after {images} images: all is {kind}; the state after {self.good.images} images is kept "
+            f"stopped after {images} images: every pixel is {kind}; the state after {self.good.images} images is kept "
             f"(gen.stop_early=false continues). {REMEDIES[kind]}"
         )
         return self.good.images

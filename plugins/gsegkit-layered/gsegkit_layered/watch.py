@@ -1,4 +1,4 @@
-"""Live diagnosis: do the masks still part an object from a ground, and what to turn when they do not."""
+"""Live diagnosis: do the masks still separate object and background, and which option to change if not."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Watch:
     def compare(self, *looked: tuple[Tensor, Tensor]) -> None:
         """Scores [N] and features [N, C] of D for photographs, images, and backgrounds alone.
 
-        A background that D takes for a picture as readily as the image itself says that all is background: the cheap
+        A bare background that D scores as high as the whole image means that the object was painted into it: the cheap
         form of the paper's FID against bg-FID.
         """
         (_, real), (image_score, image), (background_score, background) = looked

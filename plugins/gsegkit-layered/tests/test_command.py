@@ -98,7 +98,7 @@ def test_bad_input_writes_nothing(command, weights, photos, tmp_path):
     perturb = stored(tmp_path / "perturb", PerturbGAN(PerturbGANConfig(z_dim=4)), "perturbgan")
     normal = stored(tmp_path / "normal", Layered(LayeredConfig(**SMALL, prior="normal")), "layered")
     cases = [
-        ((perturb, photos), CapabilityError, "without a private code"),
+        ((perturb, photos), CapabilityError, "has no private code"),
         ((normal, photos), ConfigError, "normal private code"),
         (("layered", photos), DataError, "never trained"),
         ((weights, photos / "round", "--by-folder"), DataError, "one folder"),

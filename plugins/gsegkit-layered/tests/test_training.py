@@ -228,9 +228,9 @@ def test_stored_generators_are_loaded_by_option(photographs, tmp_path):
         again = Layered(LayeredConfig(**SMALL, weights=str(tmp_path / folder)))
         assert int(again.seen) == seen
         assert torch.equal(again.sample(torch.arange(3)).images, generator.sample(torch.arange(3)).images)
-    with pytest.raises(UnknownPluginError, match="neither a file, a folder"):
+    with pytest.raises(UnknownPluginError, match="not a file, not a folder"):
         Layered(LayeredConfig(weights=str(tmp_path / "none-there")))
-    with pytest.raises(ArtifactError, match="no reader knows"):
+    with pytest.raises(ArtifactError, match="no checkpoint reader recognises"):
         Layered(LayeredConfig(weights=str(tmp_path)))
     with pytest.raises(ArtifactError, match="of the generator 'layered', not of 'perturbgan'"):
         PerturbGAN(PerturbGANConfig(weights=str(tmp_path / "run")))
@@ -404,7 +404,9 @@ def test_collapse_from_the_start_is_an_error_that_says_what_to_turn(
     monkeypatch.setattr(training, "WATCH_EVERY", 1)
     options = {**SMALL, "mask_bias": bias, "patience": 12, "num_images": 400, "lr_generator": 1e-6,
                "coverage_weight": 0.0}  # fmt: skip
-    with pytest.raises(DivergedError, match=f"all was {kind} from the start, and still after 12 images") as error:
+    with pytest.raises(
+        DivergedError, match=f"every pixel was {kind} from the start, and still was after 12 images"
+    ) as error:
         fitted(photographs, tmp_path, **options)
     assert f"gen.{knob}" in error.value.hint
 
@@ -423,7 +425,7 @@ def test_a_later_collapse_stops_and_keeps_the_last_good_state(photographs, tmp_p
     heard = Listener()
     stopped = fitted(photographs, tmp_path / "a", progress=heard, patience=8, num_images=400)
     assert int(stopped.seen) == 12  # the third look, after three steps, was the last good one
-    assert "stopped after 20 images: all is background; the state after 12 images is kept" in heard.warnings[0]
+    assert "stopped after 20 images: every pixel is background; the state after 12 images is kept" in heard.warnings[0]
     assert "gen.gamma" in heard.warnings[0]
     assert not any(p.requires_grad for p in stopped.parameters())
     looks.clear()
@@ -444,7 +446,7 @@ def test_a_collapse_before_the_patience_is_over_is_an_error(photographs, tmp_pat
 
     monkeypatch.setattr(Watch, "calls", 0, raising=False)
     monkeypatch.setattr(Watch, "see", vanish)
-    with pytest.raises(DivergedError, match="all was background after 8 images, and still after 40 images"):
+    with pytest.raises(DivergedError, match="every pixel was background after 8 images, and still was after 40 images"):
         fitted(photographs, tmp_path, patience=20, num_images=400)
 
 

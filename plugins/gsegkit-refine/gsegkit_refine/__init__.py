@@ -5,14 +5,14 @@ from __future__ import annotations
 from gsegkit.plugins import Component, hookimpl
 
 _SUMMARIES = {
-    "area": ("Area", "drops pictures whose foreground is too small or too large"),
+    "area": ("Area", "drops images whose foreground is too small or too large"),
     "components": ("Components", "keeps the connected pieces above a share of the largest"),
-    "change": ("Change", "drops pictures that the edit did not change, blank or saturated ones"),
+    "change": ("Change", "drops images that the edit did not change, blank or saturated ones"),
     "confidence": ("Confidence", "uncertain pixels become 255 (ignore)"),
     "holes": ("Holes", "fills small holes in the foreground"),
-    "guided": ("Guided", "snaps mask borders to the picture's edges (guided filter)"),
-    "colours": ("Colours", "sharpens masks by the colours that each class has in this one picture (EM)"),
-    "voynov": ("Voynov", "the papers' refinement in one: small pieces, large masks, unimodal pictures"),
+    "guided": ("Guided", "snaps mask borders to the image's edges (guided filter)"),
+    "colours": ("Colours", "sharpens masks by the colours that each class has in this one image (EM)"),
+    "voynov": ("Voynov", "the papers' refinement in one: small pieces, large masks, unimodal images"),
 }
 _PAPERS = {
     "change": "Voynov et al. 2021, arXiv:2006.04988 (histogram rule)",

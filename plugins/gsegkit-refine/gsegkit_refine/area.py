@@ -8,9 +8,9 @@ from gsegkit_refine.config import AreaConfig
 
 
 class Area(Refiner):
-    """Keeps the pictures whose foreground share lies in a window.
+    """Keeps the images whose foreground share lies in a window.
 
-    The share is that of the pixels of class != 0 among those that are not 255; a picture of 255 only is dropped. It
+    The share is that of the pixels of class != 0 among those that are not 255; an image of 255 only is dropped. It
     is added as the score `area`.
     """
 

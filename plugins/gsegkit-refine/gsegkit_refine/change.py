@@ -1,4 +1,4 @@
-"""Refiner `change`: did the edit change the picture, and is there a picture at all?"""
+"""Refiner `change`: did the edit change the image, and is there an image at all?"""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LUMA_OF_PIXELS = tuple(weight / 255 for weight in LUMA)  # uint8 -> 0..1
 
 
 class Change(Refiner):
-    """Drops pictures that the edit did not change.
+    """Drops images that the edit did not change.
 
-    Rule "contrast" drops a picture whose score `contrast` is too low (only when the extractor gives that score),
+    Rule "contrast" drops an image whose score `contrast` is too low (only when the extractor gives that score),
     whose luma hardly varies, or whose values are almost all at the ends of the range.
-    Rule "histogram" is that of the papers' code: it wants two or more maxima in a coarse histogram of the edited
-    picture. It drops unimodal pictures; a blank one has many equal maxima and passes.
+    Rule "histogram" is that of the papers' code: it requires two or more maxima in a coarse histogram of the edited
+    image. It drops unimodal images; a blank one has many equal maxima and passes.
     """
 
     config: ChangeConfig
@@ -31,12 +31,12 @@ class Change(Refiner):
 
     def _by_histogram(self, batch: LabelledBatch) -> Tensor:
         peaks = batch.scores.get("histogram_peaks")
-        if peaks is None and self.config.pictures:
+        if peaks is None and self.config.unedited:
             peaks = histogram_peaks(to_images(batch.pixels))
         if peaks is None:
             raise CapabilityError(
                 "the extractor provides no score 'histogram_peaks' (maxima in the histogram of its edited image)",
-                "-o refine.change.rule=contrast, or -o refine.change.pictures=true for the unedited images",
+                "-o refine.change.rule=contrast, or -o refine.change.unedited=true for the unedited images",
             )
         return peaks >= self.config.min_peaks
 

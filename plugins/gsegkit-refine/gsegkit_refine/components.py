@@ -12,7 +12,7 @@ from gsegkit_refine.pieces import Mask, small_pieces
 
 
 class Components(Refiner):
-    """Keeps the connected pieces of more than a share of the largest one's area; drops no picture."""
+    """Keeps the connected pieces of more than a share of the largest one's area; drops no image."""
 
     config: ComponentsConfig
 

@@ -8,9 +8,9 @@ from gsegkit_refine.config import ConfidenceConfig
 
 
 class Confidence(Refiner):
-    """Turns uncertain pixels into 255, and drops the pictures of which too little is left.
+    """Turns uncertain pixels into 255, and drops the images of which too little is left.
 
-    The share of 255 in a picture, whoever set it, is added as the score `ignored`.
+    The share of 255 in an image, whoever set it, is added as the score `ignored`.
     """
 
     config: ConfidenceConfig

@@ -38,12 +38,16 @@ class ComponentsConfig(Config):
 class ChangeConfig(Config):
     """Options of the refiner `change`."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"pictures": "unedited"}
+
     rule: Literal["contrast", "histogram"] = Field("contrast", description="strict rule, or the papers' 12-bin rule")
     min_contrast: float = Field(0.05, ge=0, description="contrast rule: minimum score `contrast`, if there is one")
     min_std: float = Field(0.02, ge=0, le=1, description="contrast rule: minimum std of an image's luma, in 0..1")
     max_saturated: float = Field(0.9, ge=0, le=1, description="contrast rule: maximum share of values at 0 or 255")
     min_peaks: int = Field(2, ge=1, le=12, description="histogram rule: minimum number of maxima")
-    pictures: bool = Field(False, description="histogram rule: without a score, use the unedited images")
+    unedited: bool = Field(
+        False, description="histogram rule: if the extractor gives no score, use the unedited images"
+    )
 
 
 class ConfidenceConfig(Config):

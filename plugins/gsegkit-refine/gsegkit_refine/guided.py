@@ -1,4 +1,4 @@
-"""Refiner `guided`: class borders follow the picture's edges (He et al., Guided Image Filtering)."""
+"""Refiner `guided`: class borders follow the image's edges (He et al., Guided Image Filtering)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gsegkit_refine.config import GuidedConfig
 
 
 class Guided(Refiner):
-    """Filters the class probabilities with the picture as guide, and takes the most probable class again.
+    """Filters the class probabilities with the image as guide, and takes the most probable class again.
 
     Where an earlier refiner changed a pixel, that decision (probability 1) is filtered instead of the extractor's
     probability; 255 stays 255. The filtered probabilities replace the batch's, so that a later `confidence` sees
-    them. The share of pixels that changed class is added as the score `guided_changed`. Drops no picture.
+    them. The share of pixels that changed class is added as the score `guided_changed`. Drops no image.
     """
 
     config: GuidedConfig

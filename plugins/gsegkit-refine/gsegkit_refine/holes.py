@@ -12,7 +12,7 @@ from gsegkit_refine.pieces import fill_holes
 
 
 class Holes(Refiner):
-    """Fills small holes with the class around them; drops no picture. See `gsegkit_refine.pieces.fill_holes`."""
+    """Fills small holes with the class around them; drops no image. See `gsegkit_refine.pieces.fill_holes`."""
 
     config: HolesConfig
 

@@ -30,7 +30,7 @@ def small_pieces(region: Bools, share: float, connectivity: int) -> Bools:
 def fill_holes(mask: Mask, share: float) -> Mask:
     """Fill the holes of the foreground.
 
-    A hole is a 4-connected piece of background that does not touch the picture's border. Up to `share` of the
+    A hole is a 4-connected piece of background that does not touch the image's border. Up to `share` of the
     foreground's area it takes the class of most of the pixels around it (the lowest class on a tie).
     """
     background = mask == 0

@@ -14,11 +14,11 @@ EACH = ("coverage_light", "coverage_dark")  # scores: areas of the two direction
 
 
 class Voynov(Refiner):
-    """Small pieces go, then pictures with too large a mask, then pictures whose histogram has one peak.
+    """Small pieces go, then images with too large a mask, then images whose histogram has one peak.
 
-    As released, a mask made from two directions is not looked at itself: the areas that count are those of the two
-    directions' own masks, and an empty or a blank picture passes. Profile `strict` looks at the mask too, wants it to
-    have a least area, and drops blank, saturated and unchanged pictures.
+    As released, a mask made from two directions is not checked itself: the areas that count are those of the two
+    directions' own masks, and an empty or a blank image passes. Profile `strict` checks the mask too, requires a
+    minimum area, and drops blank, saturated and unchanged images.
     """
 
     config: VoynovConfig

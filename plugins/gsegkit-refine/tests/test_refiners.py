@@ -63,7 +63,7 @@ CASES = [
     ("components", {}),
     ("components", {"per": "class", "connectivity": 4, "dropped": "ignore"}),
     ("change", {"min_contrast": 0.1}),
-    ("change", {"rule": "histogram", "pictures": True}),
+    ("change", {"rule": "histogram", "unedited": True}),
     ("confidence", {"threshold": 0.8, "max_ignored": 0.4}),
     ("holes", {"share": 0.3}),
     ("guided", {}),
@@ -204,7 +204,7 @@ def test_histogram_rule_on_the_pictures():
     pixels[1, :, :, :32] -= 90
     pixels[1, :, :, 32:] += 90
     batch = batch_of(torch.zeros(2, 64, 64), pixels=pixels.clamp(0, 255).to(torch.uint8))
-    assert make("change", rule="histogram", pictures=True).refine(batch).seeds.tolist() == [1]
+    assert make("change", rule="histogram", unedited=True).refine(batch).seeds.tolist() == [1]
 
 
 def test_contrast_rule_rejects_blank_saturated_and_unchanged():

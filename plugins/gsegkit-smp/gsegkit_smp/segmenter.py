@@ -222,6 +222,6 @@ class Training:
             self.warned = True
             name = self.segmenter.classes[collapsed]
             self.ctx.warn(
-                f"segmenter: after step {loop.step + 1} it sees almost nothing but '{name}' in the validation images; "
-                "look at the masks it learns from, or lower the learning rate"
+                f"segmenter: after step {loop.step + 1} it predicts almost nothing but '{name}' on the validation "
+                "images; check the masks it learns from, or lower the learning rate"
             )

@@ -231,7 +231,7 @@ def test_damaged_or_foreign_weights_are_named(stored, tmp_path):
     _, folder = stored
     with pytest.raises(ArtifactError, match="use --gen stylegan2"):
         StyleGAN(StyleGANConfig(weights=str(folder)))
-    with pytest.raises(UnknownPluginError, match="neither a file, a folder, nor a name of the zoo"):
+    with pytest.raises(UnknownPluginError, match="not a file, not a folder, not a zoo name"):
         StyleGAN2(StyleGAN2Config(weights="no-such-weights"))
     pickle = tmp_path / "network.pkl"
     pickle.write_bytes(b"x")
