@@ -34,7 +34,7 @@ def test_a_clash_is_listed_and_is_an_error_only_when_the_name_is_used():
     assert list(registry.conflicts()) == [("refiner", "thing")]
     assert registry.find("refiner", "other").dist == "one"
     assert registry.find("refiner", "thing@two").dist == "two"
-    with pytest.raises(PluginConflictError, match="offered by one and by two") as caught:
+    with pytest.raises(PluginConflictError, match="provided by one and by two") as caught:
         registry.find("refiner", "thing")
     assert caught.value.hint == "write thing@one or thing@two"
 
