@@ -199,7 +199,7 @@ def test_another_plugin_interface_is_refused_and_both_are_named(api, remedy):
     registry = Registry()
     registry.add(Plugin(component(api=api)), "x")
     error = registry.failures[0].error
-    assert f"plugin interface {api}, this gsegkit supports {OLDEST_API} to {PLUGIN_API}" in str(error)
+    assert f"plugin interface {api}; this gsegkit supports {OLDEST_API} to {PLUGIN_API}" in str(error)
     assert remedy in error.hint
 
 
