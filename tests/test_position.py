@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gsegkit.clustering.config import ClusterConfig, KMeansConfig
-from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Partition, centroid_classifiers
+from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Partition, centre_classifiers
 from gsegkit.clustering.kmeans import TorchKMeans
 from gsegkit.clustering.points import Points, collect_points, mirrored_axes
 from gsegkit.clustering.position import GRID, PlaceMeans, fold, position_directions, project_out
@@ -67,7 +67,7 @@ class Means(ClusterExtractor):
         k = self.config.k
         centres, leaf = TorchKMeans(KMeansConfig(num_starts=4)).fit(points.x, k, 0)
         level = Partition(tuple(range(k)), tuple(range(k)), tuple(range(k)))
-        return Clustering(leaf, {k: level}, *centroid_classifiers(centres))
+        return Clustering(leaf, {k: level}, *centre_classifiers(centres))
 
 
 def fitted(folder, k=2, generator=None, **options) -> Means:
