@@ -91,8 +91,8 @@ class Masks(Evaluator):
         definitions = mask_definitions(self.config.beta2, curve.first, self.config.empty_iou)
         if self.config.baselines:
             metrics |= {
-                "baseline_centre_prior_iou": float(np.mean(priors)),
-                "baseline_otsu_iou": float(np.mean(tally.otsu)),
+                "baseline_centre_prior_iou": number(mean_defined(np.array(priors))),
+                "baseline_otsu_iou": number(mean_defined(np.array(tally.otsu))),
             }
             definitions |= BASELINES
         true_names = ("background", "foreground") if decided.merged else dataset.classes

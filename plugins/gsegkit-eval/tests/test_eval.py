@@ -244,7 +244,9 @@ def test_empty_masks(score):
         assert m["iou_foreground"] == m["iou_foreground_dataset"] == value
         assert m["baseline_otsu_iou"] == otsu
     m = score([empty, full], one_hot([empty, full], 2), empty_iou="skip").metrics
+    alone = score([full], one_hot([full], 2)).metrics
     assert m["iou_foreground"] == 1
+    assert m["baseline_otsu_iou"] == alone["baseline_otsu_iou"], "the empty image is left out, not the whole number"
 
 
 def test_absent_classes_and_ignored_images(score):
