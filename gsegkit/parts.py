@@ -131,7 +131,8 @@ def find_part(folder: str | Path, kind: str) -> PartRecord:
     plan = _plan(folder)
     if kind == "generator" and plan and not plan.get("train_generator"):
         return _generator_of_plan(folder, plan["gen"])
-    last = last_round(folder, kind, COMPONENT_FILE, int(plan.get("rounds", 1)) if plan else None)
+    more = (plan.get("selftrain") or {}).get("rounds", 0) if kind == "segmenter" else 0
+    last = last_round(folder, kind, COMPONENT_FILE, int(plan.get("rounds", 1)) + int(more) if plan else None)
     if last is None:
         what = f"holds no trained {kind}" if folder.exists() else "does not exist"
         raise ArtifactError(f"'{folder}' {what}", "give a folder made by gsegkit run, train or train-generator")

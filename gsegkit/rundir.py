@@ -25,14 +25,13 @@ STAGE_FILE = "stage.json"
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
-
-
 RECIPE_FILE = "recipe.json"
+PHOTOGRAPHS_FILE = "photographs.json"  # of a run: the photographs of its self-training, with their hashes
 SCORES_FILE = "metrics.json"  # of the stage `report`: the evaluator's numbers
 CHECKPOINT_FILE = "checkpoint.safetensors"  # of a stage: its training loop's state
 FIGURES_FOLDER = "figures"  # of a stage: what `RunContext.figure` left
 METRICS_FILE = "metrics.jsonl"  # of a stage: its training loop's numbers
-STAGES = ("generator", "extractor", "dataset", "segmenter", "report")  # in the order they run
+STAGES = ("generator", "extractor", "dataset", "selftrain", "segmenter", "report")  # in the order they run
 
 
 def stage_name(stage: str, round: int = 0) -> str:

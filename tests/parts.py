@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 from gsegkit.config import Config
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, UnlabelledImages
-from gsegkit.images import to_images
-from gsegkit.interfaces import Evaluator, Predict, Refiner, Segmenter, TrainableGenerator
+from gsegkit.errors import DataError
+from gsegkit.images import list_images, to_images
+from gsegkit.interfaces import DatasetReader, Evaluator, Predict, Refiner, Segmenter, TrainableGenerator
 from gsegkit.plugins import Component, hookimpl
 from gsegkit.seeds import normals
 from gsegkit.types import GeneratedBatch, GeneratorInfo, LabelledBatch, Report
@@ -90,6 +92,16 @@ class WindowRefiner(Refiner):
         return batch.keep((batch.masks != 0).float().mean((1, 2)) <= self.config.max)
 
 
+class PlainReader(DatasetReader):
+    """Images of a folder; no masks."""
+
+    def images(self, folder: Path) -> UnlabelledImages:
+        return UnlabelledImages(tuple(list_images(folder)))
+
+    def labelled(self, folder: Path) -> LabelledDataset:
+        raise DataError("no masks")
+
+
 class MeanConfig(Config):
     steps: int = Field(3, ge=1, description="training steps")
 
@@ -134,6 +146,7 @@ class PartsPlugin:
         return [
             made("segmenter", "tiny", "TinySegmenter", "TinyConfig"),
             made("evaluator", "count", "CountingEvaluator"),
+            made("dataset", "plain", "PlainReader"),
             made("refiner", "window", "WindowRefiner", "WindowConfig"),
             made("generator", "mean", "MeanGenerator", "MeanConfig", provides=("trainable", "masks")),
         ]

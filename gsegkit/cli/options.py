@@ -60,6 +60,9 @@ Eval = Annotated[str | None, _part("--eval", "evaluator", "Evaluator.")]
 Samples = Annotated[int | None, typer.Option("--samples", help="Number of generated candidates.")]
 Rounds = Annotated[int | None, typer.Option("--rounds", help="Number of alternating rounds.")]
 Images = Annotated[Path | None, typer.Option("--images", metavar="FOLDER", help="Photographs without masks.")]
+Photos = Annotated[
+    Path | None, typer.Option("--photos", metavar="FOLDER", help="Photographs without masks to self-train on.")
+]
 Data = Annotated[Path | None, typer.Option("--data", metavar="FOLDER", help="Annotated photographs to score on.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where the result goes.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random number.")]

@@ -29,6 +29,7 @@ def run(
     classes: c.Classes = None,
     evaluator: c.Eval = None,
     images: c.Images = None,
+    photos: c.Photos = None,
     data: c.Data = None,
     out: c.Out = None,
     samples: c.Samples = None,
@@ -46,8 +47,8 @@ def run(
     """Generator to segmenter: masks, pairs, training, report. Repeat the command to resume."""
     plan = c.read_plan(
         config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, eval=evaluator,
-        images=images, data=data, num_samples=samples, rounds=rounds, train_generator=train_generator, seed=seed,
-        device=device, smoke=smoke,
+        images=images, photos=photos, data=data, num_samples=samples, rounds=rounds, train_generator=train_generator,
+        seed=seed, device=device, smoke=smoke,
     )  # fmt: skip
     from gsegkit import api
 
@@ -73,6 +74,7 @@ def check(
     classes: c.Classes = None,
     evaluator: c.Eval = None,
     images: c.Images = None,
+    photos: c.Photos = None,
     data: c.Data = None,
     out: c.Out = None,
     train_generator: c.TrainGenerator = None,
@@ -87,7 +89,7 @@ def check(
 
     plan = c.read_plan(
         config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, eval=evaluator,
-        images=images, data=data, train_generator=train_generator, device=device,
+        images=images, photos=photos, data=data, train_generator=train_generator, device=device,
     )  # fmt: skip
     folder = out or plan.default_folder()
     choices = choose(plan, installed())
@@ -116,6 +118,7 @@ def plan(
     refine: c.Refine = None,
     classes: c.Classes = None,
     images: c.Images = None,
+    photos: c.Photos = None,
     data: c.Data = None,
     out: c.Out = None,
     samples: c.Samples = None,
@@ -129,7 +132,8 @@ def plan(
 ) -> None:
     """Predict time, memory and disk of a run on this machine, by running a few steps of everything."""
     chosen = c.read_plan(
-        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, images=images, data=data,
+        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, images=images,
+        photos=photos, data=data,
         num_samples=samples, rounds=rounds, train_generator=train_generator, seed=seed, device=device,
     )  # fmt: skip
     from gsegkit.engine.estimate import estimate

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from gsegkit.config import Available, Config, build_config, current_names
-from gsegkit.engine.plan import PART_KINDS, PartSpec, Plan
+from gsegkit.engine.plan import PART_KINDS, PHOTO_REFINER, PartSpec, Plan
 from gsegkit.errors import GsegkitError, UnknownPluginError
 from gsegkit.plugins import Entry, Registry
 
@@ -177,15 +177,17 @@ def choose(plan: Plan, registry: Registry) -> Choices:
             problems.append(Problem(where, error.message, hint or error.hint))
         else:
             found.append(Choice(where, kind, spec.name, entry, config))
-    parts = {choice.where: choice for choice in found if choice.where in PART_KINDS}
-    refiners = tuple(choice for choice in found if choice.where not in PART_KINDS)
+    refiners = tuple(choice for choice in found if choice.where.startswith("refine."))
+    parts = {choice.where: choice for choice in found if choice not in refiners}
     return _with_parts(plan, parts, refiners, tuple(problems))
 
 
 def _with_parts(
     plan: Plan, parts: Mapping[str, Choice], refiners: tuple[Choice, ...], problems: tuple[Problem, ...]
 ) -> Choices:
-    update: dict[str, Any] = {where: choice.spec for where, choice in parts.items()}
+    update: dict[str, Any] = {where: choice.spec for where, choice in parts.items() if where in PART_KINDS}
+    if PHOTO_REFINER in parts and plan.selftrain is not None:
+        update["selftrain"] = plan.selftrain.model_copy(update={"refine": parts[PHOTO_REFINER].spec})
     if len(refiners) == len(plan.refine):
         update["refine"] = tuple(choice.spec for choice in refiners)
     return Choices(plan.model_copy(update=update), parts, refiners, problems)

@@ -10,7 +10,7 @@ from gsegkit.engine.choices import Choices, choose
 from gsegkit.engine.plan import Plan, differences, renew
 from gsegkit.errors import ConfigError, DataError, and_more
 from gsegkit.plugins import Registry
-from gsegkit.rundir import CONFIG_FILE, LOCK_FILE, RECIPE_FILE, RunFolder
+from gsegkit.rundir import CONFIG_FILE, LOCK_FILE, PHOTOGRAPHS_FILE, RECIPE_FILE, RunFolder
 from gsegkit.storage import atomic_write_json, read_json
 
 MAX_DIFFERENCES = 5  # shown in the error
@@ -29,7 +29,7 @@ def claim_run(folder: RunFolder, choices: Choices, registry: Registry, update: b
     if (folder.path / CONFIG_FILE).exists():
         stored = folder.read_config()
         choices = choices.as_recorded(stored, registry.available)
-        new = renew(choices.plan.model_dump(mode="json"), choices.find)
+        new = renew(choices.plan.record(), choices.find)
         same = update or renew(stored, choices.find) == new
         changed = [] if same else differences(_written_out(stored, registry), new)
         if changed:
@@ -39,13 +39,36 @@ def claim_run(folder: RunFolder, choices: Choices, registry: Registry, update: b
             )
     elif any(child.name != LOCK_FILE for child in folder.path.iterdir()):
         raise DataError(f"folder '{folder.path}' is not empty and not a run folder", "choose another --out")
-    folder.write_config(choices.plan.model_dump(mode="json"))
+    folder.write_config(choices.plan.record())
     return choices
 
 
 def _written_out(stored: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
     """A stored plan in today's names, options that are new since then with their defaults."""
-    return choose(Plan.from_record(stored, registry), registry).plan.model_dump(mode="json")
+    return choose(Plan.from_record(stored, registry), registry).plan.record()
+
+
+def claim_photographs(folder: RunFolder, contents: Mapping[str, str], update: bool) -> None:
+    """Write photographs.json: which photographs the run's segmenter learns from, each with the hash of its bytes.
+
+    Raises:
+        ConfigError: the run was made with others, or one of them has changed since, and `update` is false.
+    """
+    path = folder.path / PHOTOGRAPHS_FILE
+    old = read_json(path) if path.exists() else {}
+    if old and not update:
+        changed = [
+            f"'{name}' has changed" for name in sorted(contents) if old.get(name, contents[name]) != contents[name]
+        ]
+        changed += [f"'{name}' is new" for name in sorted({*contents} - {*old})]
+        changed += [f"'{name}' is gone" for name in sorted({*old} - {*contents})]
+        if changed:
+            raise ConfigError(
+                f"the photographs are not those that run '{folder.path}' was made with: "
+                f"{and_more(changed, MAX_DIFFERENCES)}",
+                "put them back, or add --update to label them again and train on them",
+            )
+    atomic_write_json(path, dict(contents))
 
 
 def claim_dataset(out: Path, recipe: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from gsegkit.context import RunContext
+from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.engine.choices import Choices, choose
 from gsegkit.engine.devices import pick_device
 from gsegkit.engine.pipeline import run
@@ -23,7 +23,10 @@ from gsegkit.engine.synthesis import BYTES_PER_PIXEL, synthesize
 from gsegkit.interfaces import Generator, MaskExtractor
 from gsegkit.plugins import Registry
 from gsegkit.progress import Progress
-from gsegkit.rundir import STAGE_FILE
+from gsegkit.rundir import PHOTOGRAPHS_FILE, STAGE_FILE, split_round, stage_name
+from gsegkit.storage import read_json
+
+LABELLING = stage_name("selftrain", 1)  # of the smoke run
 
 
 @dataclass
@@ -55,7 +58,10 @@ class Estimate:
 def estimate(plan: Plan, registry: Registry, out: Path) -> Estimate:
     """Run the plan once in smoke mode in a temporary folder, time its loops, and scale them to their full length."""
     clock = _Clock()
-    choices = choose(plan, registry).with_plan(smoke=True, classes=None)
+    once = plan.selftrain.model_copy(update={"rounds": 1}) if plan.photos is not None and plan.selftrain else None
+    choices = choose(plan.model_copy(update={"selftrain": once}), registry).with_plan(
+        smoke=True, classes=None, rounds=1
+    )
     if plan.device == "auto" or plan.device.startswith("cuda"):
         _reset_peak()
     with tempfile.TemporaryDirectory(prefix="gsegkit-plan-") as temporary:
@@ -67,6 +73,9 @@ def estimate(plan: Plan, registry: Registry, out: Path) -> Estimate:
         extractor: MaskExtractor = open_part(folder, "extractor", registry, device)
         spent = _batch_seconds(choices, generator, extractor, folder / "timed")
         seconds["dataset"] = spent * -(-plan.num_samples // plan.batch_size) * plan.rounds
+        if LABELLING in seconds:
+            photographs = len(read_json(folder / PHOTOGRAPHS_FILE))
+            seconds[LABELLING] *= photographs / min(photographs, SMOKE_SAMPLES)
     info = generator.info
     parent = out
     while not parent.exists():
@@ -121,7 +130,13 @@ def _scale(stages: dict[str, float], clock: _Clock, plan: Plan) -> dict[str, flo
         stage = name.partition(":")[0]
         if stage in seconds:
             seconds[stage] += max(planned - steps, 0) * spent / steps
-    return {name: value * (plan.rounds if name != "report" else 1) for name, value in seconds.items()}
+    return {name: value * _times(name, plan) for name, value in seconds.items()}
+
+
+def _times(stage: str, plan: Plan) -> int:
+    """How often a stage of the smoke run, which has one round of each kind, is done in the real one."""
+    name, round = split_round(stage)
+    return 1 if name == "report" else plan.photo_rounds if round else plan.rounds
 
 
 def _batch_seconds(choices: Choices, generator: Generator, extractor: MaskExtractor, folder: Path) -> float:

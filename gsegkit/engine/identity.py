@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from gsegkit.classes.named import Named
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.engine.plan import Plan
 from gsegkit.interfaces import MaskExtractor
+from gsegkit.storage import file_hash
 
 
 def files_identity(images: UnlabelledImages | None) -> list[Any]:
@@ -15,6 +17,12 @@ def files_identity(images: UnlabelledImages | None) -> list[Any]:
     if images is None:
         return []
     return [images.size, images.fit_rule, [(path.name, path.stat().st_size) for path in images.paths]]
+
+
+def contents_identity(images: UnlabelledImages) -> dict[str, str]:
+    """Path below their common folder -> hash of the bytes, of every image file."""
+    common = os.path.commonpath([path.parent for path in images.paths])
+    return {path.relative_to(common).as_posix(): file_hash(path) for path in images.paths}
 
 
 def recipe_of(plan: Plan, extractor: MaskExtractor) -> dict[str, Any]:

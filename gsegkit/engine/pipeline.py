@@ -1,36 +1,26 @@
-"""The main path, and nothing else: fit, synthesize, fit, evaluate."""
+"""The main path, and nothing else: fit, synthesize, fit, label photographs, fit again, evaluate."""
 
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 
-from gsegkit.classes.named import Named
 from gsegkit.context import RunContext
-from gsegkit.dataset import UnlabelledImages
 from gsegkit.engine.choices import Choices, PreflightError, choose
-from gsegkit.engine.claim import claim_run
+from gsegkit.engine.claim import claim_photographs, claim_run
 from gsegkit.engine.devices import pick_device
-from gsegkit.engine.identity import files_identity, recipe_of
 from gsegkit.engine.plan import Plan
 from gsegkit.engine.preflight import check
-from gsegkit.engine.scoring import score
-from gsegkit.engine.shards import ShardDataset
-from gsegkit.engine.sources import check_readable, open_images, open_test_set, sample_photographs, truth_set
+from gsegkit.engine.rounds import Rounds
+from gsegkit.engine.sources import open_inputs
 from gsegkit.engine.stages import StageRunner
-from gsegkit.engine.synthesis import synthesize
-from gsegkit.errors import ConfigError
-from gsegkit.interfaces import Evaluator, Generator, MaskExtractor, Segmenter, TrainableGenerator
+from gsegkit.interfaces import Generator, Segmenter
 from gsegkit.plugins import Registry, installed
 from gsegkit.progress import Journal, Progress
-from gsegkit.refining import automatic
-from gsegkit.rundir import RunFolder, environment, stage_key
-from gsegkit.tensors import state_hash
+from gsegkit.rundir import RunFolder, environment
 from gsegkit.types import Report
 
 
@@ -81,77 +71,34 @@ def run(
         facts = {"device": str(ctx.device), "threads": torch.get_num_threads(), **environment()}
         licences = [choice.licence for choice in choices.every]
         with folder.recorded(journal.warnings, command=command, licences=licences, **facts):
-            report = _run_stages(choices, StageRunner(folder, ctx, registry))
+            report = _run_stages(choices, StageRunner(folder, ctx, registry), update)
     return Result(folder.path, report)
 
 
-def _run_stages(choices: Choices, stages: StageRunner) -> Report | None:
+def _run_stages(choices: Choices, stages: StageRunner, update: bool) -> Report | None:
     ctx, plan = stages.ctx, choices.plan
-    classes = plan.classes
-    if plan.smoke and classes is not None:
-        ctx.warn("a smoke run fits another extractor, so class names are ignored and its clusters keep their numbers")
-        classes = None
     generator: Generator = choices["gen"].build().to(ctx.device)
     for note in generator.notes:
         ctx.warn(note)
     stages.record_licence(choices, generator.info.licence)
-    refiners = choices.build_refiners()
-    evaluator: Evaluator = choices["eval"].build()
-    images = open_images(choices, generator)
-    test_set = open_test_set(choices)
-    if test_set is not None:
-        check_readable(test_set, ctx.stage("report"))
-    segmenter: Segmenter | None = None
-    key = stage_key(choices["gen"].identity, state_hash(generator), plan.device.partition(":")[0])
+    inputs = open_inputs(choices, generator, ctx)
+    if inputs.photographs is not None:
+        claim_photographs(stages.run, inputs.contents, update)
+    work = Rounds(choices, stages, generator, inputs)
 
+    segmenter: Segmenter | None = None
     for round in range(plan.rounds):
         if plan.train_generator:
-            key = stage_key(key, round, files_identity(images), plan.seed, plan.smoke)
-            trainable, photographs = _trainable(generator, images)
-            fit = partial(trainable.fit, photographs, segmenter=segmenter)
-            stages.fit("generator", round, key, trainable, choices["gen"], fit)
-
-        extractor: MaskExtractor = choices["extractor"].build().to(ctx.device)
-        key = stage_key(
-            key, choices["extractor"].identity, files_identity(images), plan.seed, plan.batch_size, plan.smoke
-        )
-        fit = partial(extractor.fit, generator, images=images)
-        stages.fit("extractor", round, key, extractor, choices["extractor"], fit)
-
-        key = stage_key(key, [refiner.identity for refiner in choices.refiners], plan.num_samples)
-        if classes is not None:  # names come after the fit: the extractor's stage does not depend on them
-            key = stage_key(key, classes.identity)
-            extractor = Named(extractor, classes)
-        with stages.open("dataset", round, key) as stage:
-            if not stage.done:
-                recipe = recipe_of(plan.model_copy(update={"classes": classes}), extractor)
-                made = synthesize(generator, extractor, refiners, plan.num_samples, stage.ctx, recipe=recipe)
-                assert made is not None
-                stage.facts.update(pairs=len(made), **made.counts)
-
-        segmenter = choices["seg"].build().to(ctx.device)
-        key = stage_key(key, choices["seg"].identity)
-        fit = partial(segmenter.fit, ShardDataset(stage.folder))
-        stages.fit("segmenter", round, key, segmenter, choices["seg"], fit)
-
+            work.train_generator(round, segmenter)
+        extractor = work.fit_extractor(round)
+        pairs = work.make_pairs(round, extractor)
+        segmenter = work.fit_segmenter(round, pairs)
     assert segmenter is not None
-    on_photographs = automatic(stages.registry)
-    if test_set is None and (test_set := truth_set(generator, ctx)) is not None:
-        on_photographs = ()  # generated pictures are what the segmenter learned from
-    key = stage_key(key, choices["eval"].identity, str(plan.data), len(test_set or ()), time.time_ns())
-    with stages.open("report", 0, key) as stage:  # cheap beside the rest, so it is never reused
-        labels_used = classes.labels_used if classes else ()
-        shown = images or sample_photographs(choices, stages.registry)
-        return score(stage, segmenter, evaluator, test_set, labels_used, shown, on_photographs)
 
-
-def _trainable(generator: Generator, images: UnlabelledImages | None) -> tuple[TrainableGenerator, UnlabelledImages]:
-    if not isinstance(generator, TrainableGenerator) or images is None:
-        raise ConfigError(
-            f"generator '{type(generator).__name__}' cannot be trained here",
-            "choose a trainable generator and give --images",
-        )
-    return generator, images
+    for round in range(plan.rounds, plan.rounds + plan.photo_rounds):
+        labelled = work.label_photographs(round, segmenter, pairs)
+        segmenter = work.fit_segmenter(round, labelled)
+    return work.report(segmenter)
 
 
 def _plan_given(plan: Plan | Choices) -> Plan:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from gsegkit.classes.class_map import ClassMap, as_class_map
 from gsegkit.config import Config, build_config, current_names, parse_assignments
@@ -27,6 +27,23 @@ def _spec(value: Any) -> Any:
 
 
 Spec = Annotated[PartSpec, BeforeValidator(_spec)]
+
+
+class SelfTrain(Config):
+    """How a run's segmenter learns from photographs without masks."""
+
+    rounds: int = Field(
+        1, ge=1, le=10, description="times that the photographs are labelled and a segmenter is trained"
+    )
+    share: float = Field(0.5, ge=0, lt=1, description="share of synthetic pairs among the pairs of a round; 0 = none")
+    refine: Spec | None = Field(PartSpec(name="colours"), description="refiner of the photographs' masks; null = none")
+    min_confidence: float = Field(0.7, ge=0, le=1, description="less probable pixels are 255: they teach nothing")
+    min_labelled: float = Field(
+        0.5, ge=0, le=1, description="a photograph with a smaller share of such pixels is left out"
+    )
+    num_photos: int = Field(1000, ge=2, description="at most this many photographs, drawn at random")
+
+
 Names = Annotated[ClassMap | None, BeforeValidator(as_class_map)]
 Folder = Annotated[Path, PlainSerializer(str)]
 Find = Callable[[str, str], Entry]  # of a component kind and a name, as `Registry.find`
@@ -39,6 +56,7 @@ PART_KINDS = {
     "eval": "evaluator",
     "data_reader": "dataset",
 }
+PHOTO_REFINER = "selftrain.refine"  # where the refiner of the photographs' masks stands in a plan
 MAX_SHOWN = 80  # characters of a value in a list of differences
 
 
@@ -58,11 +76,19 @@ class Plan(Config):
     train_generator: bool = Field(False, description="train the generator on `images` first")
     images: Folder | None = Field(None, description="folder of unlabelled photographs; None = none")
     data: Folder | None = Field(None, description="folder of annotated photographs to score on; None = none")
+    photos: Folder | None = Field(None, description="folder of unlabelled photographs to self-train on; None = none")
+    selftrain: SelfTrain | None = Field(None, description="how to self-train on `photos`; None without them")
 
     seed: int = Field(0, ge=0, lt=2**63, description="seed of every random number of the run")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
     batch_size: int = Field(16, ge=1, le=4096, description="micro-batch of the generator; part of the run's identity")
     smoke: bool = Field(False, description="limit every loop to a few steps, to check that the whole run works")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_photos(cls, values: Any) -> Any:
+        given = isinstance(values, dict) and values.get("photos") is not None
+        return {**values, "selftrain": values.get("selftrain") or {}} if given else values
 
     @classmethod
     def from_options(cls, base: dict[str, Any], assignments: list[str] | tuple[str, ...] = (), **fields: Any) -> Plan:
@@ -89,13 +115,26 @@ class Plan(Config):
 
     def parts(self) -> list[tuple[str, str, PartSpec]]:
         """(where, kind, spec) of every component that the plan uses; the reader only when there is a folder to read."""
-        unused = {"data_reader"} if self.data is None and self.images is None else set()
+        unused = {"data_reader"} if self.data is None and self.images is None and self.photos is None else set()
         named = [(where, kind, getattr(self, where)) for where, kind in PART_KINDS.items() if where not in unused]
+        if self.photos is not None and self.selftrain is not None and self.selftrain.refine is not None:
+            named.append((PHOTO_REFINER, "refiner", self.selftrain.refine))
         return named + [(f"refine.{spec.name}", "refiner", spec) for spec in self.refine]
+
+    @property
+    def photo_rounds(self) -> int:
+        """Rounds of self-training, 0 without photographs; they follow the `rounds` of the generator."""
+        return self.selftrain.rounds if self.photos is not None and self.selftrain is not None else 0
+
+    def record(self) -> dict[str, Any]:
+        """What config.json stores; without photographs it is what it was before there was self-training."""
+        unused = {"photos", "selftrain"} if self.photos is None and self.selftrain is None else set()
+        return self.model_dump(mode="json", exclude=unused)
 
     def default_folder(self) -> Path:
         """`runs/<gen>-<extractor>-<seg>-<hash>`: the same command finds the same folder again."""
-        key = stage_key(self.model_dump(mode="json", exclude={"device", "classes"}))[:6]
+        known = {name: value for name, value in self.record().items() if name not in ("device", "classes")}
+        key = stage_key(known)[:6]
         names = "-".join(spec.name.partition("@")[0] for spec in (self.gen, self.extractor, self.seg))
         return Path("runs") / f"{names}{'-smoke' if self.smoke else ''}-{key}"
 
@@ -107,6 +146,9 @@ def renew(record: Mapping[str, Any], find: Find) -> dict[str, Any]:
     """
     new = {**record, "refine": [_renewed(find, "refiner", spec) for spec in record.get("refine", ())]}
     new.update({part: _renewed(find, kind, record[part]) for part, kind in PART_KINDS.items() if part in record})
+    own = record.get("selftrain")
+    if isinstance(own, dict) and own.get("refine"):
+        new["selftrain"] = {**own, "refine": _renewed(find, "refiner", own["refine"])}
     return new
 
 
@@ -147,14 +189,28 @@ def _assign(values: dict[str, Any], part: str, options: dict[str, Any]) -> None:
     elif part == "refine":
         for name, value in options.items():
             _assign_refiner(values, name, value)
+    elif part == "selftrain":
+        values[part] = _nested({**(values.get(part) or {})}, options)
     elif part in PART_KINDS:
         spec = dict(values.get(part) or Plan.model_fields[part].get_default() or {})
         if not spec.get("name"):
             raise ConfigError(f"options for '{part}' were given, but no {part}", f"choose one with --{part}")
         values[part] = {**spec, "options": {**spec.get("options", {}), **options}}
     else:
-        known = ", ".join([*PART_KINDS, "refine", "run"])
+        known = ", ".join([*PART_KINDS, "refine", "selftrain", "run"])
         raise ConfigError(f"option '{part}.{next(iter(options))}': there is no part '{part}'", f"parts: {known}")
+
+
+def _nested(values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """`values` with `options`; `refine.OPTION` is an option of the refiner in it."""
+    for name, value in options.items():
+        first, dot, option = name.partition(".")
+        if dot and first == "refine":
+            spec = dict(_spec(values.get("refine")) or SelfTrain().refine or {})
+            values["refine"] = {**spec, "options": {**spec.get("options", {}), option: value}}
+        else:
+            values[name] = value
+    return values
 
 
 def _assign_refiner(values: dict[str, Any], name: str, value: Any) -> None:

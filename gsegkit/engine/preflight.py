@@ -70,11 +70,14 @@ def _check_inputs(plan: Plan, entries: dict[str, Entry]) -> list[Problem]:
 
 def _check_folders(plan: Plan, out: Path | None) -> list[Problem]:
     problems = []
-    for name, folder in (("images", plan.images), ("data", plan.data)):
+    for name, folder in (("images", plan.images), ("data", plan.data), ("photos", plan.photos)):
         if folder is None or folder.is_dir():
             continue
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         problems.append(Problem(name, f"folder '{folder}' {what}", "check the path"))
+    if plan.selftrain is not None and plan.photos is None:
+        message = "options of the self-training were given, but no photographs to train on"
+        problems.append(Problem("selftrain", message, "give them with --photos FOLDER"))
     if out is not None:
         problems += _check_writable(out)
     return problems

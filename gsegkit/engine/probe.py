@@ -11,7 +11,7 @@ from gsegkit.context import RunContext
 from gsegkit.engine.choices import Choices, Problem
 from gsegkit.engine.devices import pick_device
 from gsegkit.engine.preflight import check
-from gsegkit.engine.sources import open_images, open_test_set
+from gsegkit.engine.sources import open_images, open_photographs, open_test_set
 from gsegkit.errors import GsegkitError
 from gsegkit.interfaces import Generator, MaskExtractor
 
@@ -61,6 +61,12 @@ def _probe_data(choices: Choices, generator: Generator) -> list[Problem]:
             _ = images[0]
     except GsegkitError as error:
         problems.append(Problem("images", error.message, error.hint))
+    try:
+        photographs = open_photographs(choices)
+        if photographs is not None:
+            _ = photographs[0]
+    except GsegkitError as error:
+        problems.append(Problem("photos", error.message, error.hint))
     try:
         test_set = open_test_set(choices)
         if test_set is not None:

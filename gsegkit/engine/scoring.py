@@ -28,6 +28,7 @@ def score(
     labels_used: Sequence[str],
     images: UnlabelledImages | None,
     refiners: Sequence[str] = (),
+    note: str = "",
 ) -> Report | None:
     """Evaluate the segmenter, and leave its predictions as images in the stage's folder.
 
@@ -39,13 +40,14 @@ def score(
         labels_used: names of images that helped to name the classes; they are left out.
         images: photographs, shown when there is no ground truth.
         refiners: names of those that act on the photographs; the report shows numbers and pictures without them too.
+        note: to stand beside the numbers; "" = none.
     """
     predictor = Predictor(segmenter, refiners)
     if test_set is None:
         _show_images(stage, predictor, images)
         return None
-    scored, note = leave_out(test_set, labels_used)
-    report = with_note(evaluator.evaluate(predictor, scored, stage.ctx), note)
+    scored, left_out = leave_out(test_set, labels_used)
+    report = with_note(with_note(evaluator.evaluate(predictor, scored, stage.ctx), left_out), note)
     if predictor.refined_by:
         report = _beside(report, evaluator.evaluate(Predictor(segmenter), scored, stage.ctx), predictor)
     atomic_write_json(stage.folder / SCORES_FILE, report.to_json())

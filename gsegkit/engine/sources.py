@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset, UnlabelledImages
 from gsegkit.engine.choices import Choices
+from gsegkit.engine.identity import contents_identity
 from gsegkit.engine.shards import MANIFEST_FILE, ShardDataset
 from gsegkit.errors import CapabilityError, DataError, GsegkitError, and_more
 from gsegkit.images import list_images, to_pixels
@@ -18,8 +20,61 @@ from gsegkit.interfaces import DatasetReader, Generator, Samples, Weights
 from gsegkit.parts import find_part, load_part
 from gsegkit.plugins import Registry
 from gsegkit.rundir import CONFIG_FILE, last_round
+from gsegkit.seeds import child_seed
 
 TRUTH_SAMPLES = 200
+FEWEST_PHOTOGRAPHS = 2  # a segmenter cannot be trained on fewer
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a plan's folders hold, opened.
+
+    Attributes:
+        images: what generator or extractor are fitted to, at the generator's size; None = the plan names none.
+        photographs: what the segmenter trains itself on, at their own sizes; None = the plan names none.
+        contents: their names, each with the hash of its bytes.
+        test_set: annotated photographs at their own sizes; None = the plan names none.
+    """
+
+    images: UnlabelledImages | None = None
+    photographs: UnlabelledImages | None = None
+    contents: Mapping[str, str] = field(default_factory=dict)
+    test_set: LabelledDataset | None = None
+
+
+def open_inputs(choices: Choices, generator: Generator, ctx: RunContext) -> Inputs:
+    """Open every folder of the plan, and read each photograph that is needed late once, early.
+
+    Raises:
+        DataError: a folder without usable files, or files that cannot be read.
+    """
+    images, photographs = open_images(choices, generator), open_photographs(choices)
+    test_set = open_test_set(choices)
+    if photographs is not None:
+        check_readable(photographs, "photographs", ctx.stage("selftrain"))
+    if test_set is not None:
+        check_readable(test_set, "test pairs", ctx.stage("report"))
+    contents = contents_identity(photographs) if photographs is not None else {}
+    return Inputs(images, photographs, contents, test_set)
+
+
+def open_photographs(choices: Choices) -> UnlabelledImages | None:
+    """The photographs to self-train on, at most as many as the plan wants: a random choice, in a stable order.
+
+    Raises:
+        DataError: fewer than two.
+    """
+    plan = choices.plan
+    if plan.photos is None or plan.selftrain is None:
+        return None
+    reader: DatasetReader = choices["data_reader"].build()
+    found = reader.images(plan.photos)
+    if len(found) < FEWEST_PHOTOGRAPHS:
+        raise DataError(f"self-training needs at least 2 photographs, '{plan.photos}' holds {len(found)}", "add some")
+    order = torch.Generator().manual_seed(child_seed(plan.seed, "photographs"))
+    rows = torch.randperm(len(found), generator=order)[: plan.selftrain.num_photos].sort().values
+    return replace(found, paths=tuple(found.paths[i] for i in rows.tolist()))
 
 
 def open_images(choices: Choices, generator: Generator) -> UnlabelledImages | None:
@@ -86,21 +141,21 @@ def open_part(folder: str | Path, kind: str, registry: Registry, device: torch.d
     return part.to(device).eval()
 
 
-def check_readable(dataset: LabelledDataset, ctx: RunContext) -> None:
-    """Read every pair once, so that a damaged one is told before hours of work and not after them.
+def check_readable(dataset: LabelledDataset | UnlabelledImages, what: str, ctx: RunContext) -> None:
+    """Read every item once, so that a damaged one is told before hours of work and not after them.
 
     Raises:
         DataError: names up to ten of the files that cannot be used.
     """
     bad: list[str] = []
-    for index in ctx.track(range(ctx.limit(len(dataset), SMOKE_SAMPLES)), "reading the test images"):
+    for index in ctx.track(range(ctx.limit(len(dataset), SMOKE_SAMPLES)), f"reading the {what}"):
         try:
             dataset[index]
         except GsegkitError as error:
             bad.append(error.message)
     if bad:
         raise DataError(
-            f"{len(bad)} of {len(dataset)} test pairs cannot be used: {and_more(bad, 10)}",
+            f"{len(bad)} of {len(dataset)} {what} cannot be used: {and_more(bad, 10)}",
             "fix or remove them, then run the same command again",
         )
 

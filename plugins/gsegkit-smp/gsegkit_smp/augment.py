@@ -38,6 +38,8 @@ def augment(
     moves = torch.rand(4, n, generator=generator) * 2 - 1
     colours = torch.rand(4, n, generator=generator) * 2 - 1
     strengths = torch.rand(2, n, generator=generator)
+    lights = torch.rand(4, n, generator=generator) * 2 - 1
+    greys = torch.rand(n, generator=generator) < config.grey
 
     for axis, chosen in ((-1, flips[0] < config.flip), (-2, flips[1] < config.flip_vertical)):
         if bool(chosen.any()):
@@ -45,8 +47,12 @@ def augment(
     if config.rotate or config.scale or config.shift:
         theta = affine_maps(moves, config, (int(images.shape[-2]), int(images.shape[-1])))
         images, masks, weights = warp(images, masks, weights, theta.to(images.device))
+    if config.balance or config.gamma:
+        images = relight(images, lights.to(images.device), config)
     if config.colour or config.hue:
         images = _recolour(images, colours.to(images.device), config)
+    if config.grey:
+        images = torch.where(greys.to(images.device).reshape(-1, 1, 1, 1), luma(images), images)
     if config.blur:
         images = _blur(images, (strengths[0] * config.blur).to(images.device), config.blur)
     if config.noise:
@@ -97,6 +103,23 @@ def _flip(
     images = torch.where(rows.unsqueeze(1), images.flip(axis), images)
     masks = torch.where(rows, masks.flip(axis), masks)
     return images, masks, None if weights is None else torch.where(rows, weights.flip(axis), weights)
+
+
+def relight(images: Tensor, lights: Tensor, config: SmpConfig) -> Tensor:
+    """Another lamp and another exposure: v -> (gain * v) ^ gamma for v in [0, 1], gain by channel.
+
+    Args:
+        images: [N, 3, H, W] float32 in [-1, 1].
+        lights: [4, N] float32 in [-1, 1]: log gains of red, green and blue, log gamma.
+        config: `balance`, `gamma`.
+
+    Returns:
+        The same shape; a gain above 1 clips highlights, as a camera does.
+    """
+    gains = torch.exp(lights[:3] * math.log1p(config.balance)).T.reshape(-1, 3, 1, 1)
+    powers = torch.exp(lights[3] * math.log1p(config.gamma)).reshape(-1, 1, 1, 1)
+    changed: Tensor = ((images + 1) / 2 * gains).clamp(0, 1) ** powers * 2 - 1
+    return changed
 
 
 def _recolour(images: Tensor, draws: Tensor, config: SmpConfig) -> Tensor:

@@ -9,7 +9,9 @@ from pydantic import Field, field_validator, model_validator
 
 from gsegkit.config import Config
 
-Profile = Literal["default", "standard", "paper-directions"]
+Profile = Literal["default", "standard", "lite", "paper-directions"]
+LITE = "lite"  # encoder_weights: those of the package behind the extra [lite]
+LITE_ENCODER = "tu-tf_efficientnet_lite0"
 
 #: Melas-Kyriazi et al., ICLR 2022: Adam 1e-3, 12,000 steps, x0.2 at 8,000, 95 images a step, no augmentation.
 _DIRECTIONS = {
@@ -40,6 +42,8 @@ _STANDARD = {
     "val_every": 250,
     "ema_decay": 0.999,
 }
+#: The default network on EfficientNet-Lite0 with ImageNet's weights: labels were used there.
+_LITE = {"encoder": LITE_ENCODER, "encoder_weights": LITE}
 #: Xu, Zhang and Hu, KLiSH: their "DeepLabV3" is a DeepLabV3+ on ResNet-50; 10 epochs of 40,000 pairs, 4 images each
 #: on 8 GPUs.
 _KLISH = {
@@ -71,11 +75,17 @@ class SmpConfig(Config):
 
     architecture: ClassVar[str]
     renamed: ClassVar[Mapping[str, str]] = {"amp": "dtype"}
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"standard": _STANDARD, "paper-directions": _DIRECTIONS}
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "standard": _STANDARD,
+        "lite": _LITE,
+        "paper-directions": _DIRECTIONS,
+    }
 
     profile: Profile = Field("default", description="set of defaults: 2 CPU cores, smp's own sizes, or a paper's")
     encoder: str = _encoder("tu-resnet10t")
-    encoder_weights: str | None = Field(None, description="pretrained weights: smp's name, timm's tag; None = random")
+    encoder_weights: str | None = Field(
+        None, description="pretrained: smp's name, timm's tag, or lite (extra [lite], ImageNet labels); None = random"
+    )
     model_options: dict[str, Any] = _model_options()
 
     steps: int = Field(300, ge=1, description="optimiser steps")
@@ -113,6 +123,9 @@ class SmpConfig(Config):
     shift: float = Field(0.1, ge=0, le=1, description="largest shift as a share of the side")
     colour: float = Field(0.2, ge=0, le=1, description="strength of brightness, contrast and saturation changes")
     hue: float = Field(0.0, ge=0, le=180, description="largest shift of the hue in degrees, both ways")
+    balance: float = Field(0.0, ge=0, le=3, description="white balance: gains of red, green, blue 1/(1+b) .. 1+b")
+    gamma: float = Field(0.0, ge=0, le=3, description="exposure: exponents 1/(1+gamma) .. 1+gamma of values in [0, 1]")
+    grey: float = Field(0.0, ge=0, le=1, description="probability that an image loses its colours")
     noise: float = Field(0.05, ge=0, le=1, description="largest standard deviation of noise, images in [-1, 1]")
     blur: float = Field(0.0, ge=0, le=10, description="largest sigma of a Gaussian blur in pixels")
 
@@ -190,7 +203,7 @@ class DeepLabV3PlusConfig(SmpConfig):
 
     architecture = "deeplabv3plus"
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {**SmpConfig.profiles, "paper-klish": _KLISH}
-    profile: Literal["default", "standard", "paper-directions", "paper-klish"] = Field(  # type: ignore[assignment]
+    profile: Literal["default", "standard", "lite", "paper-directions", "paper-klish"] = Field(  # type: ignore[assignment]
         "default", description="set of defaults: 2 CPU cores, smp's own sizes, or a paper's"
     )
     model_options: dict[str, Any] = _model_options(decoder_channels=64, decoder_atrous_rates=[2, 4, 6])

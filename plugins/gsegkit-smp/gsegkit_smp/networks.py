@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gsegkit.errors import ArtifactError, ConfigError
+from gsegkit.errors import ArtifactError, ConfigError, GsegkitError
 from gsegkit.seeds import isolated_rng
-from gsegkit_smp.config import SmpConfig
+from gsegkit_smp import lite
+from gsegkit_smp.config import LITE, LITE_ENCODER, SmpConfig
 
 TIMM = "tu-"
 MEAN_RGB, STD_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, images in [0, 1]
@@ -64,7 +65,13 @@ def build_network(config: SmpConfig, num_classes: int, *, pretrained: bool) -> n
     """
     weights = config.encoder_weights if pretrained else None
     try:
-        return _create(config, num_classes, weights)
+        if weights != LITE:
+            return _create(config, num_classes, weights)
+        network = _create(config, num_classes, None)
+        lite.load_encoder(network.encoder)  # type: ignore[arg-type]  # a Tensor, for all that mypy knows
+        return network
+    except GsegkitError:
+        raise
     except (OSError, ConnectionError) as error:
         raise ArtifactError(
             f"the encoder weights '{weights}' of {config.encoder} could not be fetched: {_first_line(error)}",
@@ -81,6 +88,10 @@ def encoder_weights(config: SmpConfig) -> EncoderWeights:
         ConfigError: there are no such weights.
     """
     name, weights = config.encoder, str(config.encoder_weights)
+    if weights == LITE:
+        if name != LITE_ENCODER:
+            raise ConfigError(f"the weights '{LITE}' are not for '{name}'", f"choose encoder={LITE_ENCODER}")
+        return EncoderWeights(lite.SOURCE, lite.LICENCE)
     if name.startswith(TIMM):
         model, tags = _timm_model(name, weights), timm.list_pretrained(_timm_stem(name) + ".*")
         record = timm.get_pretrained_cfg(model, allow_unregistered=False) if timm.is_model_pretrained(model) else None
@@ -101,10 +112,10 @@ def normalisation(config: SmpConfig) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, [1, 3, 1, 1] each, that bring images in [-1, 1] to what the encoder expects."""
     mean: tuple[float, ...] = MEAN_RGB
     std: tuple[float, ...] = STD_RGB
-    if config.encoder_weights is None:
+    if config.encoder_weights in (None, LITE):
         return torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)
     if config.encoder.startswith(TIMM):
-        record = timm.get_pretrained_cfg(_timm_model(config.encoder, config.encoder_weights))
+        record = timm.get_pretrained_cfg(_timm_model(config.encoder, str(config.encoder_weights)))
         assert record is not None  # check_config saw to it
         mean, std = record.mean, record.std
     shape = (1, 3, 1, 1)

