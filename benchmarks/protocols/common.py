@@ -17,7 +17,6 @@ from gsegkit_directions.ensemble import Ensemble
 
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, Subset, UnlabelledImages
-from gsegkit.engine.pipeline import state_hash
 from gsegkit.engine.shards import ShardDataset
 from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import GsegkitError
@@ -28,6 +27,7 @@ from gsegkit.progress import Progress
 from gsegkit.refining import Predictor
 from gsegkit.rundir import stage_key
 from gsegkit.storage import atomic_write_json, read_json
+from gsegkit.tensors import state_hash
 from gsegkit.testing.data import DATA_VARIABLE, data_root
 
 ROOT = Path(__file__).parents[2]
