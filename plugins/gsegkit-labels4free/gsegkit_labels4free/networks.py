@@ -112,7 +112,7 @@ class Discriminator(nn.Module):
         self.mix = Equal(channels + 1, channels, 3)
         self.dense = Equal(channels * TOP * TOP, channels, 0)
         self.output = Equal(channels, 1, 0)
-        self.register_load_state_dict_pre_hook(_stored_names)
+        self.register_load_state_dict_pre_hook(_stored_names)  # type: ignore[no-untyped-call]
 
     def forward(self, images: Tensor) -> Tensor:
         """[N, 3, H, W] float32 in [-1, 1] -> [N], high for real ones."""
