@@ -2,20 +2,24 @@
 
 A segmenter that learned from generated pictures knows *what* is where, with blurred borders and a domain gap. The
 photograph knows where the borders are, and which colours this one picture's parts have today. So, for each picture
-alone, with pixels i, classes k, colours x_i in CIE Lab:
+alone, with pixels i, classes k and colours x_i in CIE Lab:
 
-    prior             pi_ik                                the segmenter's probabilities
-    colours of k      p_k(x) = sum_c a_kc N(x; mu_kc, S_kc)    a small mixture for each class
-    evidence          l_ik = log p_k(x_i) - log sum_j P_j p_j(x_i)     P_j: share of class j in the picture
-    responsibility    r_ik ~ (pi_ik + floor) exp(weight l_ik + b_k)
+    prior             pi_ik                                the segmenter's probabilities; P_k = their mean over i
+    colours of k      p_k(x) = sum_c a_kc N(x; mu_kc, S_kc)            a small mixture for each class
+    evidence          l_ik = log p_k(x_i) - log sum_j Q_j p_j(x_i)     Q_k: mean of r_ik over i
+    neighbours        m_ik = sum_j s_ij r_jk / sum_j s_ij  s_ij: near, and of the same colour (see EdgeMean)
+    responsibility    r_ik ~ ((1 - floor) pi_ik + floor P_k) exp(weight l_ik + coupling m_ik + b_k)
 
-GrabCut with K classes, a semantic prior in the place of the rectangle, and EM in the place of hard assignments:
+GrabCut with K classes, a semantic prior in the place of the rectangle, EM in the place of hard assignments and mean
+field in the place of the graph cut:
 
-    r = pi; repeat: mixtures from r (M), r from mixtures (E), r smoothed along the picture's edges (S).
+    r = pi; repeat: mixtures from r (M), r from mixtures (E), r once more with its neighbours (N).
 
-**It does nothing where it has nothing to say.** Classes that share their colours have equal mixtures: l is 0, and r is
-the prior. The term b_k keeps a class's area within a factor of what the prior says: no class vanishes or floods.
-Mixtures are sums of phi(x) = (1, x, x x^T), so M and E are one matrix product each, closed form, without sampling.
+**It does nothing where it has nothing to say.** Classes that share their colours have equal mixtures: l is 0, and the
+prior decides. **It keeps every class.** b_k holds a class's area, before the neighbours speak, within a factor of what
+the prior says, and colours that no class has today count at most `CAP` against each. **It is quick and repeatable.**
+Mixtures are sums of phi(x) = (1, x, x x^T), so M and E are one matrix product each, in closed form, without sampling;
+they work at `side` pixels, and a last E answers at full size.
 """
 
 from __future__ import annotations
@@ -33,7 +37,9 @@ from gsegkit.interfaces import Refiner
 from gsegkit.types import IGNORE, LabelledBatch
 from gsegkit_refine.config import ColoursConfig
 
-MIN_PIXELS = 2.0  # of a class at the working size; fewer say nothing of its colours
+CAP = 30.0  # nats: most that colours say against a class; 5 gives the same scores
+MIN_PIXELS = 2.0  # of a class at the working size; with fewer it has no colours, and its prior stays
+LEAST = 1e-4  # of the prior, so that a certain segmenter can be corrected too
 PRODUCTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))  # entries of x x^T
 TINY = 1e-8
 
@@ -69,29 +75,34 @@ def sharpen(pixels: Tensor, prior: Tensor, config: ColoursConfig) -> Tensor:
     Returns:
         [K, H, W] float32, sums to 1 over K.
     """
-    image = pixels.float() / 255
-    size = _working_size(prior.shape[-2], prior.shape[-1], config.side)
-    coarse = Picture.of(_shrunk(image, size), _shrunk(prior, size))
-    smooth = EdgeMean(coarse.colours.reshape(3, *size), config.radius)
+    image, size = pixels.float() / 255, _working_size(prior.shape[-2], prior.shape[-1], config.side)
+    small = _shrunk(prior, size)
+    there = small.sum(dim=(1, 2)) >= MIN_PIXELS
+    if int(there.sum()) < 2:
+        return prior
+    r = _responsibilities(image, prior[there], small[there], config)
+    found = prior.clone()  # classes that are not in the picture keep their traces
+    found[there] = r * prior[there].sum(dim=0, keepdim=True)
+    return found
+
+
+def _responsibilities(image: Tensor, prior: Tensor, small: Tensor, config: ColoursConfig) -> Tensor:
+    """Of the classes that are there: image [3, H, W] in 0..1, prior [K, H, W], small [K, h, w] -> [K, H, W]."""
+    full, size = (int(prior.shape[-2]), int(prior.shape[-1])), (int(small.shape[-2]), int(small.shape[-1]))
+    small = small / small.sum(dim=0, keepdim=True).clamp(min=TINY)
+    coarse = Picture.of(_shrunk(image, size), small)
+    neighbours = EdgeMean(coarse.colours.reshape(3, *size), config.radius)
     r, mixtures = coarse.prior, None
     for _ in range(config.rounds):
         mixtures = Mixtures.fitted(r, coarse, config, mixtures)  # M
-        r = mixtures.responsibilities(coarse, config)  # E
-        for _ in range(config.passes):  # S
-            r = smooth(r)
-    r = r.reshape(-1, *size)
-    if size == tuple(prior.shape[-2:]) or mixtures is None:
-        return r
-    return _at_full_size(r, mixtures, image, prior, config)
-
-
-def _at_full_size(r: Tensor, mixtures: Mixtures, image: Tensor, prior: Tensor, config: ColoursConfig) -> Tensor:
-    """A last E at full size, where the smoothed r of the working size ([K, h, w]) joins the prior."""
-    size = (int(prior.shape[-2]), int(prior.shape[-1]))
-    fine = Picture.of(image, prior)
-    r = F.interpolate(r.unsqueeze(0), size, mode="bilinear", align_corners=False)[0].flatten(1)
-    r = mixtures.responsibilities(fine, config) * (r + config.floor)
-    return (r / r.sum(dim=0, keepdim=True)).reshape(-1, *size)
+        mixtures, logits = mixtures.balanced(coarse, config)
+        message = neighbours(logits.softmax(dim=0))  # E
+        r = (logits + config.coupling * message).softmax(dim=0)  # N
+    if size == full or mixtures is None:
+        return r.reshape(-1, *full)
+    fine = Picture.of(image, prior / prior.sum(dim=0, keepdim=True).clamp(min=TINY))
+    message = F.interpolate(message.reshape(1, -1, *size), full, mode="bilinear", align_corners=False)[0].flatten(1)
+    return (mixtures.logits(fine, config) + config.coupling * message).softmax(dim=0).reshape(-1, *full)
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,7 @@ class Picture:
     """One picture at one size: M pixels, their colours, phi and prior.
 
     Attributes:
-        colours: [3, M] CIE Lab.
+        colours: [3, M] CIE Lab, lightness less 50.
         phi: [10, M]: 1, x and the products of x.
         prior: [K, M].
     """
@@ -111,7 +122,8 @@ class Picture:
     @staticmethod
     def of(image: Tensor, prior: Tensor) -> Picture:
         """From [3, H, W] in 0..1 and [K, H, W]."""
-        x = rgb_to_lab(image.unsqueeze(0))[0].flatten(1) - torch.tensor([[50.0], [0.0], [0.0]], device=image.device)
+        x = rgb_to_lab(image.unsqueeze(0))[0].flatten(1)
+        x[0] -= 50  # small numbers keep the sums of squares exact
         phi = torch.cat([torch.ones_like(x[:1]), x, torch.stack([x[a] * x[b] for a, b in PRODUCTS])])
         return Picture(x, phi, prior.flatten(1))
 
@@ -123,16 +135,16 @@ class Mixtures:
     Attributes:
         theta: [K C, 10], so that log(a_kc N(x; mu_kc, S_kc)) = theta phi(x).
         split: [K, C, M], each pixel's shares of its class's components.
-        share: [K], each class's share of the picture (P).
-        bias: [K, 1], keeps the areas (b).
-        known: [K, 1] bool, whether a class has pixels enough to have colours.
+        share: [K], Q: each class's share of the picture.
+        frequency: [K], P: the same in the prior.
+        bias: [K, 1], b: keeps the areas.
     """
 
     theta: Tensor
     split: Tensor
     share: Tensor
+    frequency: Tensor
     bias: Tensor
-    known: Tensor
 
     @staticmethod
     def fitted(r: Tensor, picture: Picture, config: ColoursConfig, before: Mixtures | None) -> Mixtures:
@@ -144,32 +156,31 @@ class Mixtures:
         within = (within / within.sum(dim=1, keepdim=True).clamp(min=TINY)).clamp(min=TINY).log()  # log a_kc
         theta = _theta(means, covariances)
         theta[:, 0] += within.flatten()
-        known = picture.prior.sum(dim=1, keepdim=True) >= MIN_PIXELS
-        mixtures = Mixtures(theta, split, r.mean(dim=1), theta.new_zeros(classes, 1), known)
+        mixtures = Mixtures(theta, split, r.mean(dim=1), picture.prior.mean(dim=1), theta.new_zeros(classes, 1))
         if components > 1:
             joint = (theta @ picture.phi).reshape(classes, components, -1)
             mixtures = replace(mixtures, split=joint.softmax(dim=1))
-        return replace(mixtures, bias=mixtures._bias(picture, config))
+        return mixtures
 
-    def responsibilities(self, picture: Picture, config: ColoursConfig) -> Tensor:
-        """E: [K, M]."""
-        return (self._logits(picture, config) + self.bias).softmax(dim=0)
-
-    def _logits(self, picture: Picture, config: ColoursConfig) -> Tensor:
+    def logits(self, picture: Picture, config: ColoursConfig) -> Tensor:
+        """E: logarithms of the responsibilities without neighbours, up to a constant; [K, M]."""
         joint = (self.theta @ picture.phi).reshape(len(self.share), -1, picture.phi.shape[1])
         likelihood = joint.logsumexp(dim=1) if joint.shape[1] > 1 else joint[:, 0]
         whole = (likelihood + self.share.clamp(min=TINY).log().unsqueeze(1)).logsumexp(dim=0)
-        evidence = (likelihood - whole).clamp(min=-config.cap) * self.known
-        return (picture.prior + config.floor).log() + config.weight * evidence
+        evidence = (likelihood - whole).clamp(min=-CAP)
+        prior = (1 - config.floor) * picture.prior + config.floor * self.frequency.unsqueeze(1)
+        return (prior + LEAST).log() + config.weight * evidence + self.bias
 
-    def _bias(self, picture: Picture, config: ColoursConfig) -> Tensor:
-        """b: what brings each class's area back to within a factor `mass` of its area in the prior."""
-        logits, limit = self._logits(picture, config), math.log(config.mass)
-        wanted, bias = picture.prior.mean(dim=1).clamp(min=TINY).log(), torch.zeros_like(self.bias)
-        for _ in range(2):
+    def balanced(self, picture: Picture, config: ColoursConfig) -> tuple[Mixtures, Tensor]:
+        """With the b that brings each area back to within a factor `mass` of the prior's, and the logits with it."""
+        logits, limit = self.logits(picture, config), math.log(config.mass)
+        wanted, bias = self.frequency.clamp(min=TINY).log(), torch.zeros_like(self.bias)
+        for _ in range(2):  # a class that gives way changes the others: the second pass settles them
             growth = (logits + bias).softmax(dim=0).mean(dim=1).clamp(min=TINY).log() - wanted
+            if float(growth.abs().max()) <= limit:
+                break
             bias = bias - (growth - growth.clamp(-limit, limit)).unsqueeze(1)
-        return bias
+        return replace(self, bias=bias), logits + bias
 
 
 def _moments(weights: Tensor, phi: Tensor, spread: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -208,20 +219,21 @@ def _first_split(r: Tensor, picture: Picture, components: int, spread: float) ->
 
 
 class EdgeMean:
-    """S: the mean of a pixel's neighbourhood, in which pixels of another colour hardly count.
+    """The mean of a pixel's neighbourhood, itself included, in which pixels of another colour hardly count.
 
-    The weight of a neighbour is exp(-|x_i - x_j|^2 / 2 m) exp(-d^2 / 2 radius^2), m being the picture's mean squared
-    difference between neighbours (GrabCut's beta).
+    s_ij = exp(-|x_i - x_j|^2 / 2 v) exp(-d_ij^2 / 2 radius^2), d being the distance in pixels and v the picture's mean
+    squared difference between neighbours, which is how GrabCut sets its beta.
     """
 
     def __init__(self, colours: Tensor, radius: int) -> None:
         """`colours`: [3, h, w]."""
         self.size = (int(colours.shape[-2]), int(colours.shape[-1]))
-        shifts = [shift for shift in _half_window(radius) if _fits(shift, self.size)]
+        shifts = [shift for shift in _half_window(radius) if shift[0] < self.size[0] and abs(shift[1]) < self.size[1]]
         squares = [(a - b).square().sum(dim=0) for a, b in (_pairs(colours, shift) for shift in shifts)]
-        mean = torch.cat([s.flatten() for s in squares]).mean().clamp(min=1.0) if squares else torch.tensor(1.0)
+        total = sum(float(s.sum()) for s in squares)
+        v = max(1.0, total / max(1, sum(s.numel() for s in squares)))
         self.weights = [
-            (shift, torch.exp(-s / (2 * mean)) * math.exp(-(shift[0] ** 2 + shift[1] ** 2) / (2 * radius**2)))
+            (shift, torch.exp(-s / (2 * v)) * math.exp(-(shift[0] ** 2 + shift[1] ** 2) / (2 * radius**2)))
             for shift, s in zip(shifts, squares, strict=True)
         ]
         self.total = 1 + self._neighbours(torch.ones_like(colours[:1]))
@@ -235,18 +247,14 @@ class EdgeMean:
         found = torch.zeros_like(planes)
         for shift, weight in self.weights:
             (here, there), (to_here, to_there) = _pairs(planes, shift), _pairs(found, shift)
-            to_here += weight * there
-            to_there += weight * here
+            to_here.addcmul_(there, weight)
+            to_there.addcmul_(here, weight)
         return found
 
 
 def _half_window(radius: int) -> Iterator[tuple[int, int]]:
     """Half of the shifts within a square window; the other half are their opposites."""
     return ((y, x) for y in range(radius + 1) for x in range(-radius, radius + 1) if y > 0 or x > 0)
-
-
-def _fits(shift: tuple[int, int], size: tuple[int, int]) -> bool:
-    return shift[0] < size[0] and abs(shift[1]) < size[1]
 
 
 def _pairs(planes: Tensor, shift: tuple[int, int]) -> tuple[Tensor, Tensor]:

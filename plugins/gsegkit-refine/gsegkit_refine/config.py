@@ -95,15 +95,14 @@ class VoynovConfig(Config):
 
 
 class ColoursConfig(Config):
-    """Options of the refiner `colours`."""
+    """Options of the refiner `colours`; the defaults are one choice for six development sets."""
 
-    rounds: int = Field(4, ge=1, le=50, description="EM rounds")
-    weight: float = Field(1.0, ge=0, le=10, description="exponent of the colours' likelihood; 0 = the prior alone")
+    rounds: int = Field(5, ge=1, le=50, description="EM rounds")
+    weight: float = Field(1.3, ge=0, le=10, description="exponent of the colours' likelihood; 0 = the prior alone")
     components: int = Field(1, ge=1, le=8, description="Gaussians of each class")
-    floor: float = Field(0.02, gt=0, le=1, description="added to the prior, so that no class is excluded anywhere")
+    floor: float = Field(0.1, ge=0, lt=1, description="share of the prior that knows only how frequent each class is")
     spread: float = Field(2.0, gt=0, le=50, description="least standard deviation of a class's colours, in Lab units")
-    mass: float = Field(2.0, ge=1, description="a class's area may change by at most this factor")
-    cap: float = Field(30.0, gt=0, description="most that colours may say against a class, in nats")
-    radius: int = Field(2, ge=1, le=8, description="half side of the neighbourhood that borders are smoothed over")
-    passes: int = Field(2, ge=0, le=20, description="smoothings in each round; 0 = none")
-    side: int = Field(128, ge=16, le=4096, description="longer side at which colours are learned and smoothed")
+    mass: float = Field(3.0, ge=1, description="a class's area may change by at most this factor")
+    coupling: float = Field(10.0, ge=0, le=100, description="weight of the neighbours' opinion, in nats; 0 = none")
+    radius: int = Field(2, ge=1, le=8, description="half side of the neighbourhood, in pixels of the working size")
+    side: int = Field(128, ge=16, le=4096, description="longer side at which colours and neighbours are looked at")

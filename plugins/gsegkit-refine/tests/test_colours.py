@@ -34,7 +34,7 @@ def miou(found, truth, classes=3):
     return float(sum(hits) / classes)
 
 
-@pytest.mark.parametrize("options", [{}, {"components": 2}, {"side": 32}, {"passes": 0}])
+@pytest.mark.parametrize("options", [{}, {"components": 2}, {"side": 32}, {"coupling": 0}])
 def test_borders_move_to_where_the_colours_change(options):
     truth, prior = disks()
     found = sharpen(painted(truth), prior, ColoursConfig(**options))
@@ -47,19 +47,20 @@ def test_borders_move_to_where_the_colours_change(options):
 def test_where_classes_share_their_colours_the_prior_stays():
     truth, prior = disks()
     alike = painted(torch.zeros_like(truth), noise=25.0)
-    found = sharpen(alike, prior, ColoursConfig(passes=0))
-    assert float((found - prior).abs().max()) < 0.25
-    assert torch.equal(found.argmax(0), prior.argmax(0))
+    found = sharpen(alike, prior, ColoursConfig(coupling=0))
+    assert float((found.argmax(0) != prior.argmax(0)).float().mean()) < 0.02
+    assert float((found - prior).abs().mean()) < 0.05
 
 
 def test_one_grey_everywhere_changes_nothing_but_by_the_floor():
     _, prior = disks()
-    found = sharpen(torch.full((3, SIDE, SIDE), 128, dtype=torch.uint8), prior, ColoursConfig(passes=0))
+    found = sharpen(torch.full((3, SIDE, SIDE), 128, dtype=torch.uint8), prior, ColoursConfig(coupling=0))
     floor = ColoursConfig().floor
-    torch.testing.assert_close(found, (prior + floor) / (1 + 3 * floor), atol=1e-3, rtol=0)
+    expected = (1 - floor) * prior + floor * prior.mean(dim=(1, 2), keepdim=True)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
 
 
-def test_a_rare_class_survives_and_an_area_changes_by_the_factor_at_most():
+def test_a_rare_class_survives_and_no_class_floods():
     truth, prior = disks()
     spot = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     spot[50:53, 8:11] = True
@@ -70,8 +71,8 @@ def test_a_rare_class_survives_and_an_area_changes_by_the_factor_at_most():
     found = sharpen(picture, prior, ColoursConfig())
     assert (found.argmax(0) == 3)[51, 9]
     before, after = prior.mean(dim=(1, 2)), found.mean(dim=(1, 2))
-    assert float((after / before).max()) < 2.2
-    assert float((after / before).min()) > 0.45
+    assert float((after / before).max()) < ColoursConfig().mass
+    assert float((found.argmax(0) == 3).float().mean()) < 3 * 9 / SIDE**2
 
 
 def test_a_class_that_is_nowhere_stays_nowhere():
