@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from gsegkit.config import Config
 
@@ -20,9 +20,10 @@ class MasksConfig(Config):
 
     match: str = Field("auto", description="auto, names, index, greedy, hungarian, or a file (see the README)")
     num_match_images: int | None = Field(
-        None,
-        ge=1,
-        description="match greedy / hungarian on this many images and leave them out of the score; null = on all",
+        20,
+        ge=0,
+        description="match greedy / hungarian on this many images, at most half of them, and leave those out of the "
+        "score; 0 or null = on the images that are scored, as in the KLiSH paper",
     )
     beta2: float = Field(0.3, gt=0, description="squared beta of F_beta; 0.3 in the saliency literature")
     thresholds: Literal[254, 255] = Field(255, description="of max F_beta: k/255 from k=0 (255) or from k=1 (254)")
@@ -35,12 +36,6 @@ class MasksConfig(Config):
         if value not in MATCH_RULES and not value.endswith(MATCH_FILES):
             raise ValueError(f"must be one of {', '.join(MATCH_RULES)}, or a {' / '.join(MATCH_FILES)} file")
         return value
-
-    @model_validator(mode="after")
-    def _images_are_used(self) -> MasksConfig:
-        if self.num_match_images is not None and self.match not in ("auto", "greedy", "hungarian"):
-            raise ValueError("num_match_images needs match=greedy, match=hungarian or match=auto")
-        return self
 
 
 class ClustersConfig(Config):

@@ -16,7 +16,7 @@ from gsegkit.classes.greedy import contingency
 from gsegkit.classes.held_out import choose_images, leave_out
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, Sample, Subset
-from gsegkit.errors import ConfigError, DataError
+from gsegkit.errors import DataError
 from gsegkit.interfaces import Evaluator, Predict
 from gsegkit.types import IGNORE, Report
 from gsegkit_eval.baselines import CentrePrior, foreground_iou, otsu_foreground
@@ -77,8 +77,8 @@ class Masks(Evaluator):
         used = ""
         if matching is not None:
             dataset, used = leave_out(dataset, matching.labels_used)
-        elif self.config.num_match_images is not None:
-            matching, dataset = self._match_on_few(predict, dataset, num_predicted, ctx)
+        elif count := min(ctx.limit(self.config.num_match_images or 0), len(dataset) // 2):
+            matching, dataset = self._match_on_few(predict, dataset, num_predicted, count, ctx)
         curve = FCurve(self.config.beta2, first=255 - self.config.thresholds)
         tally = self._count(predict, dataset, num_predicted, matching, curve, ctx)
         tables = np.stack(tally.tables)
@@ -115,16 +115,9 @@ class Masks(Evaluator):
         return (hungarian if self.config.match == "hungarian" else greedy)(tables, labels)
 
     def _match_on_few(
-        self, predict: Predict, dataset: LabelledDataset, num_predicted: int, ctx: RunContext
+        self, predict: Predict, dataset: LabelledDataset, num_predicted: int, count: int, ctx: RunContext
     ) -> tuple[Matching, LabelledDataset]:
-        """Match on `num_match_images` images drawn by the context's seed; the data set without them."""
-        assert self.config.num_match_images is not None
-        count = ctx.limit(self.config.num_match_images)
-        if count >= len(dataset):
-            raise ConfigError(
-                f"num_match_images={count} leaves nothing to score: the data set has {len(dataset)} images",
-                "give fewer, or num_match_images=null to match on all of them",
-            )
+        """Match on `count` images drawn by the context's seed; the data set without them."""
         chosen = set(choose_images(len(dataset), count, ctx.seed))
         few = Subset(dataset, sorted(chosen))
         num_true = len(dataset.classes)

@@ -15,7 +15,7 @@ from gsegkit.classes.greedy import UNMATCHED, greedy_targets, ratio
 from gsegkit.errors import ConfigError
 from gsegkit_eval.config import MATCH_RULES
 
-LABELS_USED = "the matching itself used the labels of this data set"
+LABELS_USED = "this used the labels of the very images that are scored, as in the KLiSH paper"
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ def flat(masks, probs):
 
 
 def run(name, predict, dataset, tmp_path, **options):
+    if name == "masks":
+        options = {"num_match_images": 0, **options}  # of a handful of images none can be spared
     return REGISTRY.build("evaluator", name, options).evaluate(predict, dataset, RunContext(tmp_path, seed=1))
 
 
@@ -411,12 +413,26 @@ def test_matching_on_a_few_images(match, tmp_path):
         assert given.metrics == report.metrics
 
 
+def test_matching_leaves_20_images_out_unless_told_otherwise(tmp_path):
+    masks, probs = (rows * 9 for rows in random_case(n=5, k_true=3, k_predicted=4))
+    evaluator = REGISTRY.build("evaluator", "masks", {"match": "greedy"})
+    report = evaluator.evaluate(Lookup(probs), dataset_of(masks), RunContext(tmp_path, seed=1))
+    assert report.metrics["num_images"] == 25
+    assert "used the labels of 20 images drawn by seed 1, which were left out of the score" in report.notes[0]
+    for all_of_them in (0, None):
+        report = run("masks", Lookup(probs), dataset_of(masks), tmp_path, match="greedy", num_match_images=all_of_them)
+        assert report.metrics["num_images"] == 45
+        assert "the very images that are scored, as in the KLiSH paper" in report.notes[0]
+
+
 def test_matching_on_a_few_images_that_cannot_be(score, tmp_path):
     masks, probs = random_case(k_true=3, k_predicted=4)
-    with pytest.raises(ConfigError, match="num_match_images=5 leaves nothing to score"):
-        score(masks, probs, match="greedy", num_match_images=5)
-    with pytest.raises(ConfigError, match="num_match_images needs match=greedy"):
-        score(masks, probs, match="index", num_match_images=2)
+    half = score(masks, probs, match="greedy", num_match_images=20)
+    assert "used the labels of 2 images" in half.notes[0], "at most half of the five"
+    assert half.metrics["num_images"] == 3
+    alone = score(masks[:1], probs[:1], match="greedy", num_match_images=20)
+    assert "the very images that are scored" in alone.notes[0], "one image cannot be divided"
+    assert score(*random_case(), match="index", num_match_images=2).metrics["num_images"] == 5
     named = score(masks, probs[:5], names=("k0", "k1", "k2", "k9"), match="greedy", num_match_images=1)
     assert named.metrics["num_images"] == 4
     same = score(*random_case(), names=("k0", "k1", "k2"), num_match_images=2)
