@@ -11,8 +11,8 @@ from torch import Tensor
 from gsegkit.clustering.config import ClusterConfig, KMeansConfig
 from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Partition, centre_classifiers
 from gsegkit.clustering.kmeans import TorchKMeans
-from gsegkit.clustering.points import Points, collect_points, mirrored_axes
-from gsegkit.clustering.position import GRID, PlaceMeans, fold, position_directions, project_out
+from gsegkit.clustering.points import Points, collect_points, mirrored_axes, select_layers
+from gsegkit.clustering.position import PlaceMeans, fold, position_directions, project_out
 from gsegkit.config import Config
 from gsegkit.context import RunContext
 from gsegkit.interfaces import Generator
@@ -21,7 +21,7 @@ from gsegkit.seeds import normals
 from gsegkit.testing.fixtures import seeds
 from gsegkit.types import FeatureSpec, GeneratedBatch, GeneratorInfo
 
-SIDE, CONTENT, PLACE, NOISE = 32, 6, 10, 0.05
+SIDE, CONTENT, PLACE, NOISE, GRID = 32, 6, 10, 0.05, 16
 
 
 class Placed(Generator):
@@ -153,7 +153,7 @@ def test_directions_are_orthonormal_and_projection_is_exact():
 @pytest.mark.parametrize("sizes", [(7,), (3, 4), (1, 5, 1)])
 def test_means_do_not_depend_on_the_batches(sizes):
     maps = torch.randn(7, 5, 20, 24, generator=torch.Generator().manual_seed(0))
-    means, first = PlaceMeans(5, torch.device("cpu")), 0
+    means, first = PlaceMeans(5, torch.device("cpu"), GRID), 0
     for part in torch.split(maps, list(sizes)):
         means.add({"f": part}, ("f",), first)
         first += len(part)
@@ -169,3 +169,35 @@ def test_old_parts_load_and_new_ones_come_back(tmp_path):
     load_part(again, tmp_path / "part")
     assert torch.equal(part.weight, again.weight)
     assert again.fit_facts["position_rank"] == part.fit_facts["position_rank"]
+
+
+@pytest.mark.parametrize(
+    ("side", "options", "read"),
+    [
+        (1024, {}, [16, 32, 64, 1024]),  # a floor in pixels, not a share of the image
+        (64, {}, [16, 32, 64]),
+        (28, {}, [14, 28]),  # small images keep their map of half the size
+        (64, {"min_size": None}, [32, 64]),
+        (64, {"min_scale": 0}, [4, 8, 16, 32, 64]),  # the paper's rule
+        (64, {"min_size": 32}, [32, 64]),
+    ],
+)
+def test_which_maps_are_read(side, options, read):
+    sizes = sorted({4, 8, 16, 32, 64, side} if side > 28 else {7, 14, 28})
+    specs = tuple(FeatureSpec(str(s), 10, s, s) for s in sizes if s <= side)
+    info = GeneratorInfo(side, side, (4,), features=specs)
+    assert [int(name) for name in select_layers(info, ClusterConfig(**options))] == read
+
+
+def test_the_coarse_cut_has_no_tiny_cluster(tmp_path):
+    part = fitted(tmp_path, k=4)
+    ids = tuple(range(9))
+    rows = {k: {"ids": list(ids[:k]), "shares": shares, "rows": list(ids[:k]), "owners": [], "scale": 1.0, "facts": {}}
+            for k, shares in ((2, [0.6, 0.4]), (3, [0.5, 0.3, 0.2]), (4, [0.5, 0.3, 0.195, 0.005]), (9, [1 / 9] * 9))}  # fmt: skip
+    part._set_table(rows)
+    assert part.coarse == 3
+    part.config = part.config.model_copy(update={"coarse_share": 0.0})
+    assert part.coarse == 4
+    assert part.facts()["coarse"] == 4
+    part.cut(part.coarse)
+    assert len(part.classes) == 4

@@ -147,7 +147,7 @@ def fit_all(
     lab: Lab, setting: Setting, generator: Generator
 ) -> Iterator[tuple[str, int, int, ClusterExtractor, dict[str, Any]]]:
     """(method, seed, k, fitted extractor, facts of the fit) for everything that was asked for."""
-    common = {"num_images": setting.images, "min_scale": setting.min_scale}
+    common = {"num_images": setting.images, "min_scale": setting.min_scale, "min_size": None}
     for method in setting.methods:
         extractor, own = METHODS[method]
         if extractor == "ahc":  # keeps its own number of pixels: a tree of all would be too large

@@ -17,17 +17,18 @@ class FeatureConfig(Config):
 
     layers: tuple[str, ...] = Field((), description="feature maps by name; empty = the paper's rule (from shapes)")
     max_channels: int = Field(1000, ge=1, description="the rule stops before more channels than this")
+    min_size: int | None = Field(
+        16, ge=1, description="and at maps whose shorter side has fewer pixels than this; null = no floor in pixels"
+    )
     min_scale: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="and at maps smaller than this share of the image, which encode position, not parts",
+        0.5, ge=0, le=1, description="but maps of at least this share of the image are read at any size; 0 = all maps"
     )
     mirrored: Literal["none", "auto", "x", "y", "xy"] = Field(
         "none",
         description="axes along which half of the training photographs were flipped: by them position is taken out of "
         "the features; auto = as the generator says; none = position stays",
     )
+    position_grid: int = Field(16, ge=2, le=64, description="mean features are compared on this many places squared")
     position_rank: int | None = Field(
         None, ge=0, description="directions of the features taken out as position; null = those that repeat"
     )
@@ -46,6 +47,14 @@ class ClusterConfig(FeatureConfig):
 
     k: int | None = Field(None, ge=2, le=255, description="number of clusters; null = the method's own choice")
     kmeans: str = Field("auto", description="k-means backend; auto = faiss when it is installed, else torch")
+    scale_points: int = Field(2048, ge=1, description="points on which the steepness of the probabilities is fitted")
+    scale_range: tuple[float, float] = Field(
+        (0.125, 8.0), description="and its limits: clusters that are perfectly separable would make it infinite"
+    )
+    coarse_max: int = Field(8, ge=2, le=255, description="most clusters of the coarse cut, which is for showing")
+    coarse_share: float = Field(
+        0.01, ge=0, lt=1, description="every cluster of the coarse cut covers at least this share of the pixels"
+    )
 
     def resolved(self, available: Available) -> Self:
         """With the backend written out."""

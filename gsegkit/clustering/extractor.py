@@ -24,8 +24,6 @@ from gsegkit.interfaces import Generator, KMeans, Level, MaskExtractor
 from gsegkit.plugins import installed
 from gsegkit.types import GeneratedBatch, GeneratorInfo, MaskBatch
 
-SCALE_POINTS = 2048  # points on which the steepness of the probabilities is fitted
-SCALE_RANGE = (0.125, 8.0)  # and its limits: clusters that are perfectly separable would make it infinite
 BLOCK = 1 << 24  # numbers in the largest temporary of a pass over the points
 
 
@@ -137,6 +135,17 @@ class ClusterExtractor(MaskExtractor):
         coverage = 1 - probs[:, 0].mean(dim=(1, 2))
         return MaskBatch(probs, {"coverage": coverage, "confidence": probs.amax(dim=1).mean(dim=(1, 2))})
 
+    @property
+    def coarse(self) -> int:
+        """A level for showing: the finest of 2 to `coarse_max` clusters in which none is tiny, 0 without such a level.
+
+        A cluster that covers less than `coarse_share` of the pixels is not a part that a person would draw. `cut` takes
+        the extractor there; its class 0 is the background by the border rule, as at every level.
+        """
+        few = [k for k in self.levels if k <= self.config.coarse_max]
+        whole = [k for k in few if min(self.level(k).shares) >= self.config.coarse_share]
+        return max(whole, default=min(few, default=0))
+
     # ---- the hierarchy -------------------------------------------------------------------------------------------
 
     def level(self, k: int) -> Level:
@@ -181,6 +190,7 @@ class ClusterExtractor(MaskExtractor):
             "layers": list(self.layers),
             "channels": self.weight.shape[1],
             "classifiers": self.weight.shape[0],
+            "coarse": self.coarse,
             "fit": self.fit_facts,
             "levels": {str(k): entry for k, entry in self._table.items()},
         }
@@ -205,7 +215,7 @@ class ClusterExtractor(MaskExtractor):
         num_leaves = len(next(iter(found.levels.values())).leaves)
         sizes = torch.bincount(leaf, minlength=num_leaves)
         border = torch.bincount(leaf[points.at_border], minlength=num_leaves)
-        chosen = torch.randperm(len(leaf), generator=torch.Generator().manual_seed(0))[:SCALE_POINTS]
+        chosen = torch.randperm(len(leaf), generator=torch.Generator().manual_seed(0))[: self.config.scale_points]
         scores = points.x[chosen.to(points.x.device)].float() @ self.weight.T + self.bias
         table = {}
         for k, level in sorted(found.levels.items()):
@@ -218,7 +228,7 @@ class ClusterExtractor(MaskExtractor):
             if scale is None:
                 own = scores[:, list(level.rows)]
                 own = best_of_owners(own, level.owners, k) if level.owners else own
-                scale = fit_scale(own, leaves[leaf[chosen]].to(scores.device))
+                scale = fit_scale(own, leaves[leaf[chosen]].to(scores.device), self.config.scale_range)
             table[k] = {
                 "ids": [level.ids[i] for i in order],
                 "rows": list(level.rows) if level.owners else [level.rows[i] for i in order],
@@ -240,15 +250,16 @@ def best_of_owners(scores: Tensor, owners: Sequence[int], clusters: int) -> Tens
     return torch.stack([scores[:, own == cluster].amax(dim=1) for cluster in range(clusters)], dim=1)
 
 
-def fit_scale(scores: Tensor, labels: Tensor) -> float:
-    """The steepness at which softmax(scale * scores) fits the labels best (least cross-entropy), within SCALE_RANGE.
+def fit_scale(scores: Tensor, labels: Tensor, limits: tuple[float, float]) -> float:
+    """The steepness at which softmax(scale * scores) fits the labels best (least cross-entropy), within limits.
 
     Args:
         scores: [N, K] float32.
         labels: [N] int64.
+        limits: lowest and highest.
     """
     right = scores.gather(1, labels[:, None]).squeeze(1)
-    low, high = (torch.tensor(limit, dtype=torch.float64).log() for limit in SCALE_RANGE)
+    low, high = (torch.tensor(limit, dtype=torch.float64).log() for limit in limits)
     for _ in range(12):  # the loss is convex in the scale: halve the interval by the sign of its derivative
         middle = (low + high) / 2
         weights = (scores * float(middle.exp())).softmax(dim=1)

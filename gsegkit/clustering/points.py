@@ -32,8 +32,8 @@ def select_layers(info: GeneratorInfo, config: FeatureConfig) -> tuple[str, ...]
     """Which feature maps to read, from shapes alone (KLiSH, Sec. 4.1).
 
     Of several maps of one resolution the last counts. Going from high to low resolution, maps are added until the next
-    one would make more than `max_channels` channels, or is smaller than `min_scale` times the image. Layers that the
-    user names are taken as they are.
+    one would make more than `max_channels` channels, or is smaller than `min_size` pixels and than `min_scale` times
+    the image. Layers that the user names are taken as they are.
 
     Returns:
         Names, from low to high resolution.
@@ -52,7 +52,8 @@ def select_layers(info: GeneratorInfo, config: FeatureConfig) -> tuple[str, ...]
     last = {(spec.height, spec.width): spec for spec in info.features}  # later maps replace earlier ones
     chosen: list[FeatureSpec] = []
     for spec in sorted(last.values(), key=lambda spec: spec.height * spec.width, reverse=True):
-        too_small = spec.height < config.min_scale * info.height or spec.width < config.min_scale * info.width
+        few = config.min_size is None or min(spec.height, spec.width) < config.min_size
+        too_small = few and min(spec.height / info.height, spec.width / info.width) < config.min_scale
         if sum(s.channels for s in chosen) + spec.channels > config.max_channels or (chosen and too_small):
             break
         chosen.insert(0, spec)
@@ -120,7 +121,7 @@ def collect_points(
     pixel = torch.empty(count, dtype=torch.int64)
     row = 0
     axes = mirrored_axes(info, config)
-    means = PlaceMeans(dim, x.device) if axes else None
+    means = PlaceMeans(dim, x.device, config.position_grid) if axes else None
     batches = list(ctx.batches("fit", config.num_images))
     with frozen(generator):
         for seeds in ctx.track(batches, "reading features"):

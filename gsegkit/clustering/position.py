@@ -5,9 +5,9 @@ into top, left and right pieces. Where its training photographs were mirrored at
 show the same content on average. So the mean feature of a place minus that of its mirror place is position and nothing
 else; the directions that these differences span are projected out of the features.
 
-The means are noisy, so they are taken over two disjoint halves of the images. With differences d1 and d2 of the halves,
-[places, D], the symmetric part of d1^T d2 has position in expectation and noise of either sign: eigenvalues above the
-size of the most negative one stand out of it.
+The means are noisy, so they are taken over two disjoint halves of the images, with differences d1 and d2, [places, D].
+In d1^T d2 the noise averages out; (d1 - d2) / 2 is nothing but noise, as strong as that of the mean of the halves.
+Directions in which the halves agree on more than the noisiest direction's energy count as position.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-GRID = 16  # places along each side of the image
-AXES = {"x": 1, "y": 0}  # axis name -> dimension of a [GRID, GRID, D] table that it flips
+AXES = {"x": 1, "y": 0}  # axis name -> dimension of a [G, G, D] table that it flips
+EPS = 1e-9  # strengths below this share of the largest are rounding
 BLOCK = 1 << 24  # numbers in the largest temporary of a pass over the points
 
 
@@ -27,23 +27,23 @@ class PlaceMeans:
     """Mean features of a grid of places, over the even and over the odd images.
 
     Attributes:
-        sums: [2, GRID, GRID, D] float64, counts: images in each half.
+        sums: [2, G, G, D] float64, counts: images in each half.
     """
 
-    def __init__(self, dim: int, device: torch.device) -> None:
-        self.sums = torch.zeros(2, GRID, GRID, dim, dtype=torch.float64, device=device)
+    def __init__(self, dim: int, device: torch.device, grid: int) -> None:
+        self.sums = torch.zeros(2, grid, grid, dim, dtype=torch.float64, device=device)
         self.counts = [0, 0]
 
     def add(self, maps: Mapping[str, Tensor], layers: Iterable[str], first: int) -> None:
         """Add images of feature maps ([N, C, h, w] by name); `first` is the number of the first image."""
-        pooled = torch.cat([F.adaptive_avg_pool2d(maps[name].float(), GRID) for name in layers], dim=1)
+        pooled = torch.cat([F.adaptive_avg_pool2d(maps[name].float(), self.sums.shape[1]) for name in layers], dim=1)
         for half in (0, 1):
             own = pooled[(half + first) % 2 :: 2]
             self.sums[half] += own.sum(dim=0, dtype=torch.float64).permute(1, 2, 0)
             self.counts[half] += len(own)
 
     def halves(self) -> Tensor:
-        """The means of both halves, [2, GRID, GRID, D] float64; a half without images has zeros."""
+        """The means of both halves, [2, G, G, D] float64; a half without images has zeros."""
         return self.sums / torch.tensor(self.counts, device=self.sums.device).clamp(min=1).view(2, 1, 1, 1)
 
 
@@ -62,7 +62,8 @@ def position_directions(halves: Tensor, axes: str, rank: int | None = None) -> T
     agreed = one.T @ two
     strength, directions = torch.linalg.eigh((agreed + agreed.T) / 2)  # rising
     if rank is None:
-        rank = int((strength > -strength.min().clamp(max=0)).sum())
+        noise = torch.linalg.matrix_norm((one - two) / 2, ord=2).square()
+        rank = int((strength > noise + EPS * strength[-1].clamp(min=0)).sum())
     return directions.flip(1)[:, :rank].float()
 
 

@@ -46,8 +46,6 @@ from gsegkit_klish.svm import SVMSolver, signs
 SMOKE_CLUSTERS = 8
 LOGIT_EPS = 1e-6  # IoUs of 0 and 1 have no logit
 TIE = 1e-6  # IoUs closer than this are equal: the larger ECoS, then the lower index decides
-SNOWBALL_LEVELS = 20  # the last merges that are looked at for snowballing
-SNOWBALL_SHARE = 0.75  # share of them that went into the largest cluster
 
 
 @dataclass
@@ -95,7 +93,8 @@ class Klish(ClusterExtractor):
 
     def cluster(self, points: Points, ctx: RunContext) -> Clustering:
         """Algorithm 1: from K0 clusters down to one, with every level kept."""
-        solver = SVMSolver(points.x, self.config.C, self.config.tol)
+        c = self.config
+        solver = SVMSolver(points.x, c.C, c.tol, c.svm_rounds, c.newton_steps)
         tree = self._resumed(points, ctx) or self._initial(points, solver, ctx)
         confidence = tree.scores.clamp(-1, 1).add_(1).mul_(0.5)
         saved = time.monotonic()
@@ -242,10 +241,12 @@ class Klish(ClusterExtractor):
         return cut_automatic(least, self.config.auto_iou, self.config.auto_max)
 
     def _warn_of_snowball(self, tree: Tree, ctx: RunContext) -> None:
-        share = snowball_share(tree.merges, torch.bincount(tree.leaf.cpu(), minlength=len(tree.merges) + 1).tolist())
-        if len(tree.merges) >= SNOWBALL_LEVELS and share > SNOWBALL_SHARE:
+        last, most = self.config.snowball_levels, self.config.snowball_share
+        sizes = torch.bincount(tree.leaf.cpu(), minlength=len(tree.merges) + 1).tolist()
+        share = snowball_share(tree.merges, sizes, last)
+        if len(tree.merges) >= last and share > most:
             ctx.warn(
-                f"{share:.0%} of the last {SNOWBALL_LEVELS} merges went into the largest cluster: these features are "
+                f"{share:.0%} of the last {last} merges went into the largest cluster: these features are "
                 "barely separable; cut higher (k), or try max_share=0.5"
             )
 
@@ -308,15 +309,15 @@ def unusual(iou: Tensor, sigmas: float = 1.0) -> Tensor:
     return logit < logit.mean() - sigmas * logit.std()
 
 
-def snowball_share(merges: list[list[float]], sizes: list[int]) -> float:
-    """Share of the last merges (all but the very last) in which one partner was the largest cluster."""
+def snowball_share(merges: list[list[float]], sizes: list[int], levels: int = 20) -> float:
+    """Share of the last `levels` merges (all but the very last) in which one partner was the largest cluster."""
     size = dict(enumerate(sizes))
     into_largest = []
     for p, q, merged, *_ in merges:
         largest = max(size, key=lambda name: size[name])
         into_largest.append(largest in (p, q))
         size[int(merged)] = size.pop(int(p)) + size.pop(int(q))
-    last = into_largest[-SNOWBALL_LEVELS:-1]
+    last = into_largest[-levels:-1]
     return sum(last) / max(len(last), 1)
 
 

@@ -17,8 +17,6 @@ from torch import Tensor
 WORKING = 2.0  # a first working set has this many times the points inside the margin
 WORKING_MIN = 4  # and at least this many points per feature
 NEAR = 0.1  # points this close to the margin join together with those that violate it
-ROUNDS = 30  # most working sets of one problem; 2 or 3 is what happens
-STEPS = 60  # most Newton steps on one working set; about 10 is what happens
 SEARCH_STEPS = 8  # most steps of a line search
 SEARCH_TOL = 1e-2  # and its accuracy
 JITTER = 1e-6  # added to the Hessian's diagonal, relative to its mean: the bias has no penalty of its own
@@ -35,10 +33,13 @@ class SVMSolver:
         x: [N, D] float32, float16 or bfloat16; may be mapped from a file.
         lam: C / N.
         tol: relative accuracy: half the squared Newton decrement over f, an estimate of the gap to the optimum.
+        rounds: most working sets of one problem; 2 or 3 is what happens.
+        steps: most Newton steps on one working set; about 10 is what happens.
     """
 
-    def __init__(self, x: Tensor, C: float, tol: float) -> None:
+    def __init__(self, x: Tensor, C: float, tol: float, rounds: int = 30, steps: int = 60) -> None:
         self.x = x
+        self.rounds, self.steps = rounds, steps
         self.lam = C / len(x)
         self.tol = tol
         self._rows = Workspace(x.shape[1] + 1, x.device)
@@ -64,7 +65,7 @@ class SVMSolver:
         values = torch.zeros(num_classes, dtype=torch.float64)
         working: list[Tensor | None] = [None] * num_classes
         open_ = list(range(num_classes))
-        for _ in range(ROUNDS):
+        for _ in range(self.rounds):
             still_open = []
             for k in open_:
                 y = signs(labels == k)
@@ -98,7 +99,7 @@ class SVMSolver:
             v, scores and f at the optimum.
         """
         working, value = None, 0.0
-        for _ in range(ROUNDS):
+        for _ in range(self.rounds):
             rows = self.extend(working, y, scores)
             if rows is None:
                 break
@@ -182,7 +183,7 @@ class SVMSolver:
         x, y, s = self._rows.take(self.x, rows), y[rows], scores[rows]
         hessian = active = None
         value = 0.0
-        for _ in range(STEPS):
+        for _ in range(self.steps):
             hinge = (1 - y * s).clamp_(min=0)
             inside = hinge > 0
             value = 0.5 * float(v[:-1] @ v[:-1]) + lam * float(hinge @ hinge)
