@@ -40,7 +40,6 @@ EVEN = ("coffee_leaf",)  # its odd files are for testing
 SETTINGS: dict[str, dict[str, Any]] = {
     "maps from half the image's size": {"min_size": None},
     "maps from 16 px": {},
-    "maps from 16 px, position out": {"mirrored": "auto"},
     "maps from 16 px, position out, 2 directions": {"mirrored": "auto", "position_rank": 2},
 }
 WIDTHS = (16, 32, 64, 96, 96)  # channels of the reader at 64, 32, 16, 8, 4 px
@@ -140,7 +139,9 @@ def scored(labels: Tensor, masks: Tensor, clusters: int, classes: int, matched: 
     return {"miou": mean(per_class), "foreground": float(foreground.mean())}
 
 
-def one_case(lab: Lab, case: str, levels: list[int], steps: int, pool: int) -> dict[str, list[dict[str, Any]]]:
+def one_case(
+    lab: Lab, case: str, levels: list[int], fit: dict[str, Any], steps: int, pool: int
+) -> dict[str, list[dict[str, Any]]]:
     """For each setting one row a seed."""
     generator = CASES[case].build(lab.device)
     layers = tuple(
@@ -157,7 +158,7 @@ def one_case(lab: Lab, case: str, levels: list[int], steps: int, pool: int) -> d
     for name, options in SETTINGS.items():
         seen: list[dict[int, np.ndarray]] = []
         for seed in lab.seeds:
-            part: ClusterExtractor = installed().build("extractor", "klish", {"k0": 100, "kmeans": "torch", **options})
+            part: ClusterExtractor = installed().build("extractor", "klish", {"kmeans": "torch", **fit, **options})
             began = time.process_time()
             part.fit(generator, lab.context(f"{case}-{name.replace(' ', '-')}-{seed}", "extractor", seed))
             row: dict[str, Any] = {"seed": seed, "auto": part.k, "coarse": part.coarse,
@@ -175,11 +176,13 @@ def one_case(lab: Lab, case: str, levels: list[int], steps: int, pool: int) -> d
     return rows
 
 
-def ablation(lab: Lab, cases: list[str], levels: list[int], steps: int = 150, pool: int = 384) -> dict[str, Any]:
-    """Every setting on every case, and for each setting and level the mean over cases and seeds."""
+def ablation(
+    lab: Lab, cases: list[str], levels: list[int], fit: dict[str, Any], steps: int = 150, pool: int = 384
+) -> dict[str, Any]:
+    """Every setting on every case; means over cases and seeds. `fit`: options of klish that all settings share."""
     if lab.tiny:
         cases, steps, pool = cases[:1], 3, 32
-    rows = {case: one_case(lab, case, levels, steps, pool) for case in cases}
+    rows = {case: one_case(lab, case, levels, fit, steps, pool) for case in cases}
     means: dict[str, Any] = {}
     for name in SETTINGS:
         for k in map(str, levels):
