@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from gsegkit.config import Config
 
 Profile = Literal["default", "standard", "lite", "paper-directions"]
+Scale = Annotated[float, Field(gt=0, le=8)]
 LITE = "lite"  # encoder_weights: those of the package behind the extra [lite]
 LITE_ENCODER = "tu-tf_efficientnet_lite0"
 
@@ -128,6 +129,13 @@ class SmpConfig(Config):
     grey: float = Field(0.0, ge=0, le=1, description="probability that an image loses its colours")
     noise: float = Field(0.05, ge=0, le=1, description="largest standard deviation of noise, images in [-1, 1]")
     blur: float = Field(0.0, ge=0, le=10, description="largest sigma of a Gaussian blur in pixels")
+
+    predict_scales: list[Scale] = Field(
+        [1.0], min_length=1, max_length=8, description="multiples of the training size to predict at, averaged"
+    )
+    predict_flip: bool = Field(
+        False, description="also predict the mirror image, and average; exported files do neither"
+    )
 
     val_fraction: float = Field(0.1, ge=0, le=0.5, description="share split off to validate; 0 = keep the last weights")
     val_max: int = Field(128, ge=1, description="maximum number of validation images")

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from gsegkit.context import RunContext, Stateful, Steps
 from gsegkit.dataset import LabelledDataset
 from gsegkit.errors import ArtifactError, ConfigError, ContractError, DataError
-from gsegkit.images import to_images
+from gsegkit.images import fit_pixels, scaled_size, to_images, unfit_logits
 from gsegkit.interfaces import Segmenter
+from gsegkit.refining import Refine
 from gsegkit.seeds import child_seed, isolated_rng
 from gsegkit.training import WeightAverage, rising_decay, tuned_convolutions
 from gsegkit_smp.augment import augment
@@ -73,6 +74,29 @@ class SmpSegmenter(Segmenter):
         network = self._compiled or self.network
         logits: Tensor = network((padded - self.mean) / self.std)
         return crop_logits(logits, height, width).float()
+
+    def probs(self, pixels: Tensor, refine: Refine = ()) -> Tensor:
+        """See `Segmenter.probs`; the mean over `predict_scales` and, with `predict_flip`, over mirror images."""
+        scales = self.config.predict_scales
+        if refine or (scales == [1.0] and not self.config.predict_flip):
+            return super().probs(pixels, refine)
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            found = [self._probs_at(pixels.to(self.device), scale) for scale in scales]
+        self.train(training)
+        return torch.stack(found).mean(0)
+
+    def _probs_at(self, pixels: Tensor, scale: float) -> Tensor:
+        """Probabilities of photographs that are fitted to `scale` times the training size: [N, K, H, W]."""
+        size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
+        aim = scaled_size(*(size if self.fit_rule == "native" else self.train_size), scale)
+        rule = "squash" if self.fit_rule == "native" else self.fit_rule
+        images = to_images(fit_pixels(pixels, aim, rule))
+        views = [self.logits(images)]
+        if self.config.predict_flip:
+            views.append(self.logits(images.flip(-1)).flip(-1))
+        return torch.stack([unfit_logits(view, size, aim, rule).softmax(dim=1) for view in views]).mean(0)
 
     def facts(self) -> dict[str, Any]:
         """See `ModulePart.facts`."""

@@ -75,3 +75,22 @@ def test_traced_for_any_size(name):
     for size in ((3, 3, 33, 47), (2, 3, 64, 96)):
         images = torch.rand(size)
         torch.testing.assert_close(program.module()(images), segmenter.logits(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rule", ["squash", "crop", "pad", "native"])
+def test_prediction_at_several_sizes_and_of_the_mirror_image(rule):
+    def made(**options):
+        segmenter = installed().build("segmenter", "unet", {"encoder": "tu-test_resnet", **options})
+        segmenter.restore({"classes": ["a", "b", "c"], "train_size": [32, 32], "fit_rule": rule})
+        return segmenter
+
+    one, both, mirrored = made(), made(predict_scales=[1.0, 1.5]), made(predict_flip=True)
+    larger = made(predict_scales=[1.5])
+    for other in (both, mirrored, larger):
+        other.load_state_dict(one.state_dict())
+    pixels = torch.randint(0, 256, (2, 3, 40, 56), dtype=torch.uint8)
+    assert both.probs(pixels).shape == (2, 3, 40, 56)
+    assert not torch.allclose(larger.probs(pixels), one.probs(pixels))
+    torch.testing.assert_close(both.probs(pixels), (one.probs(pixels) + larger.probs(pixels)) / 2)
+    torch.testing.assert_close(mirrored.probs(pixels.flip(-1)), mirrored.probs(pixels).flip(-1), atol=2e-3, rtol=0)
+    assert both.training, "as it was before"
