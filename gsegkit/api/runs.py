@@ -30,7 +30,7 @@ from gsegkit.storage import atomic_write
 
 @dataclass(frozen=True)
 class Result(pipeline.Result):
-    """What a run leaves: its folder, the numbers (None without ground truth), and the report's page."""
+    """What a run leaves: see `gsegkit.engine.pipeline.Result`; and the report's page."""
 
     page: Path
 
@@ -92,7 +92,7 @@ def run_plan(
         plan, out, registry=session.registry, progress=session.progress, stop=session.stop, update=update,
         command=command,
     )  # fmt: skip
-    return Result(done.folder, done.report, render_report(done.folder))
+    return Result(done.folder, done.report, done.learned, render_report(done.folder))
 
 
 def synthesize(

@@ -55,13 +55,17 @@ def run(
     command = shlex.join(["gsegkit", *sys.argv[1:]])
     result = api.run_plan(plan, out, update=update, command=command, session=c.session(quiet))
     metrics = result.report.to_json() if result.report is not None else None
+    learned = result.learned.to_json() if result.learned is not None else None
     if as_json:
-        print_json({"folder": str(result.folder), "page": str(result.page), "metrics": metrics})
+        facts = {"folder": str(result.folder), "page": str(result.page), "metrics": metrics, "learned": learned}
+        print_json(facts)
         return
     if result.report is not None:
         _print_metrics(result.report.to_json())
     else:
         console.print("no ground truth was given (--data FOLDER), so nothing was scored")
+    if learned is not None and learned["problem"]:
+        show_message(console, learned["problem"], "warning")
     console.print(f"report: {result.page}", soft_wrap=True)
     console.print(f"next: gsegkit predict {result.folder} PHOTOS --out FOLDER", soft_wrap=True)
 

@@ -12,6 +12,7 @@ from gsegkit.context import RunContext
 from gsegkit.engine.choices import Choices, PreflightError, choose
 from gsegkit.engine.claim import claim_photographs, claim_run
 from gsegkit.engine.devices import pick_device
+from gsegkit.engine.learned import Learned
 from gsegkit.engine.plan import Plan
 from gsegkit.engine.preflight import check
 from gsegkit.engine.rounds import Rounds
@@ -26,10 +27,17 @@ from gsegkit.types import Report
 
 @dataclass(frozen=True)
 class Result:
-    """What a run leaves: its folder, and the numbers (None without ground truth)."""
+    """What a run leaves.
+
+    Attributes:
+        folder: the run folder.
+        report: the numbers; None without ground truth.
+        learned: how well the segmenter learned its pairs; None in a smoke run, or when no new pair could be made.
+    """
 
     folder: Path
     report: Report | None
+    learned: Learned | None
 
 
 def run(
@@ -71,11 +79,11 @@ def run(
         facts = {"device": str(ctx.device), "threads": torch.get_num_threads(), **environment()}
         licences = [choice.licence for choice in choices.every]
         with folder.recorded(journal.warnings, command=command, licences=licences, **facts):
-            report = _run_stages(choices, StageRunner(folder, ctx, registry), update)
-    return Result(folder.path, report)
+            report, learned = _run_stages(choices, StageRunner(folder, ctx, registry), update)
+    return Result(folder.path, report, learned)
 
 
-def _run_stages(choices: Choices, stages: StageRunner, update: bool) -> Report | None:
+def _run_stages(choices: Choices, stages: StageRunner, update: bool) -> tuple[Report | None, Learned | None]:
     ctx, plan = stages.ctx, choices.plan
     generator: Generator = choices["gen"].build().to(ctx.device)
     for note in generator.notes:
@@ -90,15 +98,16 @@ def _run_stages(choices: Choices, stages: StageRunner, update: bool) -> Report |
     for round in range(plan.rounds):
         if plan.train_generator:
             work.train_generator(round, segmenter)
-        extractor = work.fit_extractor(round)
+        extractor = work.named(work.fit_extractor(round))
         pairs = work.make_pairs(round, extractor)
         segmenter = work.fit_segmenter(round, pairs)
     assert segmenter is not None
+    learned = work.check_learned(segmenter, extractor)
 
     for round in range(plan.rounds, plan.rounds + plan.photo_rounds):
         labelled = work.label_photographs(round, segmenter, pairs)
         segmenter = work.fit_segmenter(round, labelled)
-    return work.report(segmenter)
+    return work.report(segmenter), learned
 
 
 def _plan_given(plan: Plan | Choices) -> Plan:

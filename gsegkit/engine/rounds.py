@@ -12,6 +12,7 @@ from gsegkit.classes.named import Named
 from gsegkit.dataset import LabelledDataset
 from gsegkit.engine.choices import Choices
 from gsegkit.engine.identity import files_identity, recipe_of
+from gsegkit.engine.learned import Learned, compare, new_pairs
 from gsegkit.engine.plan import PHOTO_REFINER
 from gsegkit.engine.scoring import score
 from gsegkit.engine.selftrain import Mixed, label_photographs, show_difference
@@ -67,13 +68,16 @@ class Rounds:
         self.stages.fit("extractor", round, self.key, extractor, self.choices["extractor"], fit)
         return extractor
 
+    def named(self, extractor: MaskExtractor) -> MaskExtractor:
+        """The extractor under the plan's class names, if it has any."""
+        return Named(extractor, self.classes) if self.classes is not None else extractor
+
     def make_pairs(self, round: int, extractor: MaskExtractor) -> ShardDataset:
-        """Make the synthetic pairs, under the plan's class names if it has any."""
+        """Make the synthetic pairs with an extractor that has its class names."""
         plan, classes = self.plan, self.classes
         self.key = stage_key(self.key, [refiner.identity for refiner in self.choices.refiners], plan.num_samples)
         if classes is not None:  # names come after the fit: the extractor's stage does not depend on them
             self.key = stage_key(self.key, classes.identity)
-            extractor = Named(extractor, classes)
         with self.stages.open("dataset", round, self.key) as stage:
             if not stage.done:
                 recipe = recipe_of(plan.model_copy(update={"classes": classes}), extractor)
@@ -90,6 +94,25 @@ class Rounds:
         self.key = stage_key(self.key, self.choices["seg"].identity)
         self.stages.fit("segmenter", round, self.key, segmenter, self.choices["seg"], partial(segmenter.fit, pairs))
         return segmenter
+
+    def check_learned(self, segmenter: Segmenter, extractor: MaskExtractor) -> Learned | None:
+        """Warn when the segmenter did not learn its pairs; None when that cannot be said (smoke, nothing to compare).
+
+        Args:
+            segmenter: trained on pairs of `extractor`.
+            extractor: as the pairs were made, under its class names if it has any.
+        """
+        pairs = None if self.plan.smoke else new_pairs(self.generator, extractor, self.refiners, self.ctx)
+        learned = None if pairs is None else compare(segmenter, pairs, self._remedy(extractor))
+        if learned is not None and learned.failed:
+            self.ctx.warn(learned.sentence)
+        self.stages.run.write_status("running", learned=learned.to_json() if learned else None)
+        return learned
+
+    def _remedy(self, extractor: MaskExtractor) -> str:
+        if len(extractor.levels) > 1:
+            return f"ask for fewer clusters, for example -o extractor.k={max(2, len(extractor.classes) // 2)}"
+        return f"make more pairs (--samples {2 * self.plan.num_samples}) and train longer"
 
     def label_photographs(self, round: int, segmenter: Segmenter, pairs: ShardDataset) -> LabelledDataset:
         """Label the plan's photographs with the segmenter so far, and mix them with the synthetic pairs."""

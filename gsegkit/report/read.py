@@ -78,7 +78,7 @@ def overview(source: Source) -> dict[str, Any]:
     at = next((i for i, part in enumerate(parts) if part["kind"] == "segmenter"), len(parts))
     shown = {"generator", "extractor", "segmenter"}
     skipped = {*PART_KINDS, "refine", "classes"}
-    environment = {"status", "command", "warnings", "licences", "error", "updated", "seconds", "started"}
+    environment = {"status", "command", "warnings", "licences", "error", "updated", "seconds", "started", "learned"}
     return {
         "title": " → ".join(part["name"] for part in parts if part["kind"] in shown) or source.folder.name,
         "name": source.folder.resolve().name,
@@ -94,6 +94,7 @@ def overview(source: Source) -> dict[str, Any]:
         "photographs": bool(config.get("data") or config.get("images")),
         "device": show(record.get("device", config.get("device"))),
         "seconds": record.get("seconds"),
+        "learned": as_dict(record.get("learned")),
         "licences": _licences(record),
         "warnings": [show(warning) for warning in as_list(record.get("warnings"))],
     }

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from gsegkit.progress import duration, number
 from gsegkit.report import pictures, read
 from gsegkit.report.charts import histogram, line_chart
+from gsegkit.report.read import show
 from gsegkit.storage import atomic_write
 
 PAGE = Path("report") / "index.html"
@@ -84,6 +85,8 @@ def _tiles(
     if dataset:
         candidates = dataset["funnel"][0]["count"]
         tiles.append(("pairs", number(dataset["pairs"]), f"of {number(candidates)} candidates"))
+    if learned := run["learned"]:
+        tiles.append(("masks learned", show(learned.get("miou")), f"mIoU on {show(learned.get('pairs'))} new pairs"))
     seconds = run["seconds"] if read.is_number(run["seconds"]) else sum(row["seconds"] for row in timings)
     tiles.append(("time", duration(seconds), f"on {run['device']}"))
     tiles.append(("seed", run["seed"], ""))
