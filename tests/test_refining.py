@@ -15,6 +15,7 @@ from gsegkit.images import read_mask, write_png
 from gsegkit.interfaces import Refiner, Segmenter
 from gsegkit.plugins import Registry, installed
 from gsegkit.refining import Predictor, automatic, chosen, in_words, made
+from gsegkit.rundir import RunFolder
 
 
 class Bright(Segmenter):
@@ -124,7 +125,7 @@ class Setup:
 @pytest.fixture
 def finished(tmp_path, registry):
     """A run on annotated photographs, by parts of the tests, with the installed refiners."""
-    for entry in installed().of_kind("refiner"):
+    for entry in [*installed().of_kind("refiner"), *installed().of_kind("dataset")]:
         registry.entries.append(entry)
     session = api.Session.default()
     session.registry = registry
@@ -160,3 +161,28 @@ def test_predict_refines_by_itself_by_request_or_not(finished, tmp_path):
 
 def test_generated_pictures_are_scored_in_one_pass(finished):
     assert not list(finished.run.glob("report/predictions/*.refined.png"))
+
+
+@needs_colours
+def test_a_report_on_photographs_shows_them_with_and_without(finished):
+    plan = Plan.from_record(RunFolder(finished.run).read_config(), finished.session.registry)
+    plan = plan.model_copy(update={"data": finished.photos})
+    result = api.run_plan(plan, finished.run, update=True, session=finished.session)
+    assert len(list(finished.run.glob("report/predictions/*.refined.png"))) == 3
+    metrics = result.report.metrics
+    assert {f"one_pass_{name}" for name in metrics if not name.startswith("one_pass_")} <= set(metrics)
+    assert any("refined by colours" in note for note in result.report.notes)
+    page = result.page.read_text()
+    assert "one pass" in page
+    assert "refined" in page
+
+
+@needs_colours
+def test_evaluate_says_what_refined(finished):
+    def notes(**options):
+        return api.evaluate(
+            finished.run, finished.photos, evaluator="count", device="cpu", session=finished.session, **options
+        ).notes
+
+    assert "refined by colours" in notes()
+    assert "one pass of the segmenter, not refined" in notes(refine=())
