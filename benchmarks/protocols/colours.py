@@ -26,27 +26,21 @@ ROWS: dict[str, dict[str, Any] | None] = {
     "defaults": {},
     "1 round": {"rounds": 1},
     "2 rounds": {"rounds": 2},
-    "10 rounds": {"rounds": 10},
     "weight 0.5": {"weight": 0.5},
     "weight 1": {"weight": 1.0},
     "weight 2": {"weight": 2.0},
     "2 components": {"components": 2},
     "no floor": {"floor": 0.0},
-    "floor 0.3": {"floor": 0.3},
-    "spread 1": {"spread": 1.0},
     "spread 4": {"spread": 4.0},
-    "area within 1.5": {"mass": 1.5},
     "area free": {"mass": 1e6},
     "no neighbours": {"coupling": 0.0},
-    "coupling 3": {"coupling": 3.0},
     "coupling 30": {"coupling": 30.0},
-    "radius 1": {"radius": 1},
-    "64 px": {"side": 64},
+    "128 px": {"side": 128},
 }
 
 
 def ablation(
-    lab: Lab, sets: dict[str, str], options: list[str], scored: int = 30, rows: dict[str, Any] | None = None
+    lab: Lab, sets: dict[str, str], options: list[str], scored: int = 25, rows: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Foreground and mIoU of every row on every set.
 

@@ -105,4 +105,4 @@ class ColoursConfig(Config):
     mass: float = Field(3.0, ge=1, description="a class's area may change by at most this factor")
     coupling: float = Field(10.0, ge=0, le=100, description="weight of the neighbours' opinion, in nats; 0 = none")
     radius: int = Field(2, ge=1, le=8, description="half side of the neighbourhood, in pixels of the working size")
-    side: int = Field(128, ge=16, le=4096, description="longer side at which colours and neighbours are looked at")
+    side: int = Field(64, ge=16, le=4096, description="longer side at which colours and neighbours are looked at")

@@ -34,7 +34,7 @@ def miou(found, truth, classes=3):
     return float(sum(hits) / classes)
 
 
-@pytest.mark.parametrize("options", [{}, {"components": 2}, {"side": 32}, {"coupling": 0}])
+@pytest.mark.parametrize("options", [{}, {"components": 2}, {"side": 48}, {"coupling": 0}])
 def test_borders_move_to_where_the_colours_change(options):
     truth, prior = disks()
     found = sharpen(painted(truth), prior, ColoursConfig(**options))
