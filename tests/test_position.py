@@ -190,7 +190,7 @@ def test_which_maps_are_read(side, options, read):
 
 
 def test_the_coarse_cut_has_no_tiny_cluster(tmp_path):
-    part = fitted(tmp_path, k=4)
+    part = fitted(tmp_path, k=4, coarse_share=0.01)
     ids = tuple(range(9))
     rows = {k: {"ids": list(ids[:k]), "shares": shares, "rows": list(ids[:k]), "owners": [], "scale": 1.0, "facts": {}}
             for k, shares in ((2, [0.6, 0.4]), (3, [0.5, 0.3, 0.2]), (4, [0.5, 0.3, 0.195, 0.005]), (9, [1 / 9] * 9))}  # fmt: skip

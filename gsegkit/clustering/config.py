@@ -53,7 +53,7 @@ class ClusterConfig(FeatureConfig):
     )
     coarse_max: int = Field(8, ge=2, le=255, description="most clusters of the coarse cut, which is for showing")
     coarse_share: float = Field(
-        0.01, ge=0, lt=1, description="every cluster of the coarse cut covers at least this share of the pixels"
+        0.0, ge=0, lt=1, description="every cluster of the coarse cut covers at least this share of the pixels"
     )
 
     def resolved(self, available: Available) -> Self:

@@ -137,10 +137,11 @@ class ClusterExtractor(MaskExtractor):
 
     @property
     def coarse(self) -> int:
-        """A level for showing: the finest of 2 to `coarse_max` clusters in which none is tiny, 0 without such a level.
+        """A level for showing: the finest of at most `coarse_max` clusters, 0 where no level has so few.
 
-        A cluster that covers less than `coarse_share` of the pixels is not a part that a person would draw. `cut` takes
-        the extractor there; its class 0 is the background by the border rule, as at every level.
+        With `coarse_share` the finest of those in which no cluster covers less than that share of the pixels: such a
+        cluster may be no part that a person would draw, but leaving it out often leaves two or three clusters. `cut`
+        takes the extractor there; its class 0 is the background by the border rule, as at every level.
         """
         few = [k for k in self.levels if k <= self.config.coarse_max]
         whole = [k for k in few if min(self.level(k).shares) >= self.config.coarse_share]
