@@ -14,6 +14,7 @@ segmenter learned its own pairs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -109,11 +110,15 @@ class Climb:
             ("student on clusters merged by the teacher", lambda: self.student(clusters)),
             ("ours", lambda: self.ours),
         ]  # fmt: skip
-        return {"rungs": [self.kept(name, lambda make=make: self.score(make())) for name, make in made]}
+        return {"rungs": [self.kept(name, partial(self.scored, make)) for name, make in made]}
 
     def score(self, predict: Predict, refine: Refine | None = None) -> dict[str, Any]:
         """On the photographs whose labels nobody saw."""
         return scores(Predictions.make(predict, self.others).counts(refine)[0], self.classes)
+
+    def scored(self, make: Callable[[], Predict]) -> dict[str, Any]:
+        """The score of what is made only now."""
+        return self.score(make())
 
     def kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """A rung, from the work folder if it was finished before."""

@@ -283,7 +283,8 @@ class Setting:
         if path.exists() and not row.ours:
             stored = load_file(path)
             return Predictions(others, [stored[str(i)].float() for i in others.indices], float(stored["seconds"]))
-        probs, seconds = {}, []
+        probs: dict[int, Tensor] = {}
+        seconds = []
         for predict, test in self.folds(row, few, others, seed):
             made = Predictions.make(predict, test)
             probs |= dict(zip(test.indices, made.probs, strict=True))
@@ -396,8 +397,9 @@ def own_rows(lab: Lab, photos: str, options: list[str]) -> list[Row]:
 
 
 def predict(
-    lab: Lab, photos: str, weights: str = "", named_by: str = "", options: list[str] | None = None
-) -> dict[str, Any]:
+    lab: Lab, photos: str, weights: str = "", named_by: str = "", refine: str = "colours",
+    options: list[str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """`gsegkit predict` on all photographs of a folder: share of pixels of each part, seconds a photograph.
 
     Args:
@@ -405,30 +407,35 @@ def predict(
         photos: unlabelled photographs that no generator saw.
         weights: of the StyleGAN2; "" = the default.
         named_by: annotated set whose labels (20 images) say which cluster is which part; "" = the run's own classes.
+        refine: refiner that brings in the photograph's own colours; "" = none.
         options: of our run, as after `-o`.
     """
     given = [*([f"gen.weights={weights}"] if weights else []), *(options or [])]
-    each = {str(seed): _shares(lab, photos, named_by, given, seed) for seed in lab.seeds}
+    each = {str(seed): _shares(lab, photos, named_by, refine, given, seed) for seed in lab.seeds}
     parts = sorted({name for found in each.values() for name in found["share"]})
     mean = {name: round(statistics.mean(f["share"].get(name, 0.0) for f in each.values()), 4) for name in parts}
     return {"photos": photos, "named_by": named_by, "share": mean, "seeds": each}
 
 
-def _shares(lab: Lab, photos: str, named_by: str, options: list[str], seed: int) -> dict[str, Any]:
+def _shares(lab: Lab, photos: str, named_by: str, refine: str, options: list[str], seed: int) -> dict[str, Any]:
     folder = our_run(lab, options, seed)
     began, cpu = time.perf_counter(), time.process_time()
-    api.predict(folder, lab.data(photos), lab.work / "predictions" / str(seed), device=str(lab.device))
+    steps = (refine,) if refine else ()
+    api.predict(folder, lab.data(photos), lab.work / "predictions" / str(seed), refine=steps, device=str(lab.device))
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     images = installed().build("dataset", "folder").images(lab.data(photos))
     predictor = Predictor(api.load(folder))
-    names, predict = tuple(predictor.classes), predictor
+    names: tuple[str, ...] = tuple(predictor.classes)
+    predict: Predict = predictor
     if named_by:
         annotations = annotated(lab, named_by)
         few, _ = split(annotations, LABELLED, 1, seed)
         names, predict = annotations.classes, matched(predictor, few, len(annotations.classes))
-    counts = torch.zeros(len(names), dtype=torch.int64)
+    step, counts = colour_step(refine) if refine else None, torch.zeros(len(names), dtype=torch.int64)
     for index in range(len(images)):
-        counts += torch.bincount(predict(images[index][None])[0].argmax(dim=0).flatten(), minlength=len(names))
+        pixels = images[index][None]
+        probs = step(pixels, predict(pixels)) if step else predict(pixels)
+        counts += torch.bincount(probs[0].argmax(dim=0).flatten(), minlength=len(names))
     share = {name: round(float(s), 4) for name, s in zip(names, counts / counts.sum(), strict=True)}
     return {"photographs": len(images), "seconds_each": round(wall / len(images), 4),
             "cpu_seconds_each": round(cpu / len(images), 4), "share": share}  # fmt: skip
