@@ -49,7 +49,7 @@ from gsegkit.storage import atomic_write_json, read_json
 
 BATCH = 50
 STEPS = 300  # of each student; what our segmenter takes by default
-WEIGHTS = (0.0, 0.3, 0.6, 1.0, 1.5)  # of the colours that the oracle chooses from
+WEIGHTS = (0.0, 0.3, 0.6, 1.0, 1.3, 2.0)  # of the colours that the oracle chooses from
 
 
 def ladder(
