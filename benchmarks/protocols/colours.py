@@ -12,11 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from benchmarks.protocols.common import Lab, say
 from benchmarks.protocols.photographs import Predictions, annotated, colour_step, matched, scores, split
 from gsegkit import api
+from gsegkit.interfaces import Segmenter
 from gsegkit.refining import Predictor
+from gsegkit.rundir import stage_key
 
 LABELLED = 20  # images whose labels match clusters to classes
 
@@ -68,18 +71,31 @@ def ablation(
 
 
 def probabilities(lab: Lab, data: str, weights: str, options: list[str], scored: int) -> Predictions:
-    """What the segmenter of a run says of the scored images, its clusters matched to classes."""
-    folder = lab.work / "runs" / weights
-    given = [f"gen.weights={weights}", *options]
-    device, seed = str(lab.device), lab.seeds[0]
-    api.run(
-        "stylegan2", "klish", "unet", out=folder, options=given, seed=seed, update=True, smoke=lab.tiny, device=device
-    )
+    """What the segmenter of a run says of the scored images, its clusters matched to classes; kept on disk."""
+    seed = lab.seeds[0]
     annotations = annotated(lab, data)
-    labelled = 5 if lab.tiny else LABELLED
-    few, others = split(annotations, labelled, 3 if lab.tiny else scored, lab.seeds[0])
-    predict = matched(Predictor(api.load(folder)), few, len(annotations.classes))
-    return Predictions.make(predict, others)
+    few, others = split(annotations, 5 if lab.tiny else LABELLED, 3 if lab.tiny else scored, seed)
+    key = stage_key(data, weights, options, scored, seed, lab.tiny)
+    path = lab.work / "probabilities" / f"{key}.safetensors"
+    if not path.exists():
+        predict = matched(Predictor(trained(lab, weights, options)), few, len(annotations.classes))
+        made = Predictions.make(predict, others)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({str(i): p.half().contiguous() for i, p in enumerate(made.probs)}, path)
+    stored = load_file(path)
+    return Predictions(others, [stored[str(i)].float() for i in range(len(others))], 0.0)
+
+
+def trained(lab: Lab, weights: str, options: list[str]) -> Segmenter:
+    """The segmenter of a run; a finished run of the same options is kept."""
+    folder = lab.work / "runs" / weights
+    given, seed = [f"gen.weights={weights}", *options], lab.seeds[0]
+    api.run(
+        "stylegan2", "klish", "unet", out=folder, options=given, seed=seed, update=True, smoke=lab.tiny,
+        device=str(lab.device),
+    )  # fmt: skip
+    segmenter: Segmenter = api.load(folder)
+    return segmenter
 
 
 def speed(lab: Lab, sides: list[int], classes: list[int], repeats: int = 7) -> dict[str, Any]:
