@@ -25,6 +25,7 @@ from gsegkit.classes.class_map import (
 from gsegkit.classes.held_out import leave_out
 from gsegkit.classes.match import parents, predicted_clusters
 from gsegkit.classes.named import Named, Renamed
+from gsegkit.classes.targets import automatic_classes, coarse_cut
 from gsegkit.clustering.config import ClusterConfig, KMeansConfig
 from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Partition, centre_classifiers
 from gsegkit.clustering.kmeans import TorchKMeans
@@ -38,7 +39,7 @@ from gsegkit.engine.preflight import check
 from gsegkit.engine.synthesis import label_samples
 from gsegkit.errors import ArtifactError, ConfigError, ContractError, DataError
 from gsegkit.images import read_image, to_pixels, write_png
-from gsegkit.interfaces import MaskExtractor
+from gsegkit.interfaces import Level, MaskExtractor
 from gsegkit.plugins import Component, hookimpl
 from gsegkit.progress import Progress
 from gsegkit.report import render_report
@@ -687,3 +688,79 @@ def test_the_report_shows_chosen_colours_and_survives_damaged_names(finished, re
 def test_nothing_here_is_a_fitted_class_map():
     assert isinstance(ClassMap(**GOOD), ClassMap)
     assert issubclass(Named, MaskExtractor)
+
+
+# ---- targets ---------------------------------------------------------------------------------------------------------
+
+
+def test_targets_stand_for_class_maps(tree, toy):
+    assert automatic_classes(tree, "clusters") is None
+    parts, foreground = automatic_classes(tree, "parts"), automatic_classes(tree, "foreground")
+    cut = coarse_cut(tree)
+    assert cut == tree.coarse
+    ids = tree.level(cut).ids
+    assert parts.cut == foreground.cut == cut
+    assert parts.names == ("background", *(f"part {i}" for i in range(1, cut)))
+    assert [entry.clusters for entry in parts.classes] == [(i,) for i in ids]
+    assert [entry.clusters for entry in foreground.classes] == [ids[:1], ids[1:]]
+    assert foreground.names == ("background", "foreground")
+    found = Named(tree, foreground).extract(batch_of(toy, tree), toy)
+    assert found.probs.shape[1] == 2
+    own = Native(Config())
+    own.fit(toy, None)
+    assert automatic_classes(own, "parts") is None, "its classes are parts already"
+    assert [entry.clusters for entry in automatic_classes(own, "foreground").classes] == [(0,), (1, 2, 3)]
+
+
+def test_the_coarse_cut_of_an_extractor_that_names_none():
+    shares = {2: (0.9, 0.1), 4: (0.4, 0.3, 0.2, 0.1), 5: (0.4, 0.3, 0.2, 0.06, 0.04), 9: (1 / 9,) * 9}
+
+    class Other(Tree):
+        coarse = 0
+
+        def level(self, k):
+            return Level(tuple(range(k)), shares[k])
+
+    part = Other(ClusterConfig())
+    part.levels = tuple(shares)
+    assert coarse_cut(part) == 4, "of 3 to 8 clusters the level whose smallest is largest"
+    part.levels = (9,)
+    assert coarse_cut(part) == 9
+
+
+def test_a_run_with_a_target(finished, tree_plan, registry, session, tmp_path):
+    assert stored_class_map(finished) is None
+    stored = Plan.from_options(json.loads((finished / "config.json").read_text()))
+    wanted = stored.model_copy(update={"target": "foreground"})
+    assert wanted.default_folder() != stored.default_folder()
+    with pytest.raises(ConfigError, match="target: None -> foreground"):
+        run(wanted, finished, registry=registry)
+    said = Listener()
+    result = run(wanted, finished, registry=registry, progress=said, update=True)
+    assert [line for line in said.infos if "reused" in line] == ["extractor: reused"], "the fit is kept"
+    names = stored_class_map(finished)
+    assert names == automatic_classes(api.load(finished, "extractor", session=session), "foreground")
+    assert api.load(finished, session=session).classes == ("background", "foreground")
+    assert api.open_labelled(finished, session).manifest.recipe["classes"] == names.model_dump(mode="json")
+    assert "foreground &lt;- " in render_report(result.folder).read_text()
+    again = Listener()
+    run(wanted, finished, registry=registry, progress=again)
+    assert sum("reused" in line for line in again.infos) == 3
+    replay = Plan.from_options(json.loads((finished / "config.json").read_text()))
+    run(replay, tmp_path / "replay", registry=registry)
+    shard = "dataset/shard-00000.safetensors"
+    assert (finished / shard).read_bytes() == (tmp_path / "replay" / shard).read_bytes()
+    more = api.synthesize(finished, tmp_path / "more", 8, device="cpu", session=session)
+    assert more.classes == ("background", "foreground")
+    # the fine clusters are still there to be named, and names that a person gave come first
+    extractor = api.load(finished, "extractor", session=session)
+    assert len(extractor.classes) == LEAVES
+    made = api.name(finished, ["a=*", f"b={extractor.level(LEAVES).ids[1]}"], session=session)
+    run(wanted.model_copy(update={"classes": made}), finished, registry=registry, update=True)
+    assert api.load(finished, session=session).classes == ("a", "b")
+    assert stored_class_map(finished) == made
+
+
+def test_a_target_that_there_is_not():
+    with pytest.raises(ConfigError, match="target"):
+        Plan.from_options({"gen": "toy", "extractor": "native", "seg": "tiny", "target": "heads"})

@@ -9,7 +9,7 @@ from typing import Any
 from gsegkit.api.results import load, open_labelled
 from gsegkit.api.session import Session
 from gsegkit.classes.class_map import FILE_NAME as CLASSES_FILE
-from gsegkit.classes.class_map import ClassMap, as_class_map, class_map_yaml
+from gsegkit.classes.class_map import ClassMap, as_class_map, class_map_yaml, stored_class_map
 from gsegkit.classes.named import Named, Renamed, check_origin
 from gsegkit.config import build_config
 from gsegkit.dataset import LabelledDataset
@@ -128,6 +128,8 @@ def synthesize(
         plan = plan.model_copy(update={"refine": tuple(PartSpec(name=name) for name in refine)})
     if classes is not None:
         plan = plan.model_copy(update={"classes": as_class_map(classes)})
+    elif plan.classes is None:  # a run's target may have given it classes
+        plan = plan.model_copy(update={"classes": stored_class_map(run_folder)})
     choices = choose(plan, session.registry).as_recorded(record, session.registry.available)
     plan = choices.plan
     generator: Generator = load(run_folder, "generator", session=session, device=device)

@@ -26,6 +26,7 @@ from pydantic import Field, StrictInt, field_validator, model_validator
 
 from gsegkit.config import Config, build_config, read_options_file
 from gsegkit.errors import ConfigError
+from gsegkit.rundir import CONFIG_FILE, RUN_FILE
 
 FILE_NAME = "classes.yaml"
 MAX_BYTES = 1 << 18
@@ -172,15 +173,20 @@ def read_values(path: str | Path) -> dict[str, Any]:
 
 
 def stored_class_map(folder: str | Path) -> ClassMap | None:
-    """The class names that a run (config.json) or a trained segmenter (classes.yaml) was made with, if any.
+    """The class names that a run or a trained segmenter (classes.yaml) was made with, if any.
+
+    Those of a run stand in its config.json when a person gave them, in its run.json when its target made them.
 
     Raises:
         ConfigError: the record is damaged.
     """
     folder = Path(folder)
-    if (folder / "config.json").is_file():
-        config = read_options_file(folder / "config.json")
-        return parse_class_map(config["classes"], f"{folder / 'config.json'}") if config.get("classes") else None
+    if (folder / CONFIG_FILE).is_file():
+        for name in (CONFIG_FILE, RUN_FILE):
+            record = read_options_file(folder / name) if (folder / name).is_file() else {}
+            if record.get("classes"):
+                return parse_class_map(record["classes"], f"{folder / name}")
+        return None
     path = folder / FILE_NAME
     return class_map_in(path) if path.is_file() else None
 

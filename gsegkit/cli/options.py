@@ -55,6 +55,9 @@ Refine = Annotated[list[str] | None, _part("--refine", "refiner", "Refiner; repe
 Classes = Annotated[
     Path | None, typer.Option("--classes", metavar="FILE", help="Names for the extractor's clusters; see gsegkit name.")
 ]
+Target = Annotated[
+    str | None, typer.Option("--target", help="Classes when nobody named any: clusters, parts (a few), or foreground.")
+]
 Seg = Annotated[str | None, _part("--seg", "segmenter", "Segmenter.")]
 Eval = Annotated[str | None, _part("--eval", "evaluator", "Evaluator.")]
 Samples = Annotated[int | None, typer.Option("--samples", help="Number of generated candidates.")]

@@ -27,6 +27,7 @@ def run(
     seg: c.Seg = None,
     refine: c.Refine = None,
     classes: c.Classes = None,
+    target: c.Target = None,
     evaluator: c.Eval = None,
     images: c.Images = None,
     photos: c.Photos = None,
@@ -46,9 +47,9 @@ def run(
 ) -> None:
     """Generator to segmenter: masks, pairs, training, report. Repeat the command to resume."""
     plan = c.read_plan(
-        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, eval=evaluator,
-        images=images, photos=photos, data=data, num_samples=samples, rounds=rounds, train_generator=train_generator,
-        seed=seed, device=device, smoke=smoke,
+        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, target=target,
+        eval=evaluator, images=images, photos=photos, data=data, num_samples=samples, rounds=rounds,
+        train_generator=train_generator, seed=seed, device=device, smoke=smoke,
     )  # fmt: skip
     from gsegkit import api
 
@@ -76,6 +77,7 @@ def check(
     seg: c.Seg = None,
     refine: c.Refine = None,
     classes: c.Classes = None,
+    target: c.Target = None,
     evaluator: c.Eval = None,
     images: c.Images = None,
     photos: c.Photos = None,
@@ -92,8 +94,8 @@ def check(
     from gsegkit.engine.preflight import check as check_light
 
     plan = c.read_plan(
-        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, eval=evaluator,
-        images=images, photos=photos, data=data, train_generator=train_generator, device=device,
+        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, target=target,
+        eval=evaluator, images=images, photos=photos, data=data, train_generator=train_generator, device=device,
     )  # fmt: skip
     folder = out or plan.default_folder()
     choices = choose(plan, installed())
@@ -121,6 +123,7 @@ def plan(
     seg: c.Seg = None,
     refine: c.Refine = None,
     classes: c.Classes = None,
+    target: c.Target = None,
     images: c.Images = None,
     photos: c.Photos = None,
     data: c.Data = None,
@@ -136,9 +139,9 @@ def plan(
 ) -> None:
     """Predict time, memory and disk of a run on this machine, by running a few steps of everything."""
     chosen = c.read_plan(
-        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, images=images,
-        photos=photos, data=data,
-        num_samples=samples, rounds=rounds, train_generator=train_generator, seed=seed, device=device,
+        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, target=target,
+        images=images, photos=photos, data=data, num_samples=samples, rounds=rounds, train_generator=train_generator,
+        seed=seed, device=device,
     )  # fmt: skip
     from gsegkit.engine.estimate import estimate
 

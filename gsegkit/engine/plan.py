@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
@@ -71,6 +71,11 @@ class Plan(Config):
     data_reader: Spec = Field(PartSpec(name="folder"), description="reader of image folders")
 
     classes: Names = Field(None, description="names for the extractor's clusters (a classes.yaml); None = no names")
+    target: Literal["clusters", "parts", "foreground"] = Field(
+        "clusters",
+        description="classes without names: every cluster of the extractor; a few parts, of its coarse cut; or "
+        "foreground and background",
+    )
     num_samples: int = Field(2000, ge=1, description="generated candidates for the training set")
     rounds: int = Field(1, ge=1, description="rounds of generator, extractor, segmenter; above 1 they alternate")
     train_generator: bool = Field(False, description="train the generator on `images` first")
@@ -127,8 +132,9 @@ class Plan(Config):
         return self.selftrain.rounds if self.photos is not None and self.selftrain is not None else 0
 
     def record(self) -> dict[str, Any]:
-        """What config.json stores; without photographs it is what it was before there was self-training."""
+        """What config.json stores; without photographs or a target it is what it was before there were any."""
         unused = {"photos", "selftrain"} if self.photos is None and self.selftrain is None else set()
+        unused |= {"target"} if self.target == "clusters" else set()
         return self.model_dump(mode="json", exclude=unused)
 
     def default_folder(self) -> Path:

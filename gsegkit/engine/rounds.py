@@ -9,6 +9,7 @@ from functools import partial
 
 from gsegkit.classes.class_map import ClassMap
 from gsegkit.classes.named import Named
+from gsegkit.classes.targets import automatic_classes
 from gsegkit.dataset import LabelledDataset
 from gsegkit.engine.choices import Choices
 from gsegkit.engine.identity import files_identity, recipe_of
@@ -36,13 +37,16 @@ class Rounds:
 
     Attributes:
         key: of the last stage: what its result, and all that follows, depends on.
+        given: the plan's class names.
+        classes: those in use: the given ones, or those of the plan's target.
     """
 
     def __init__(self, choices: Choices, stages: StageRunner, generator: Generator, inputs: Inputs) -> None:
         self.choices, self.stages, self.generator, self.inputs = choices, stages, generator, inputs
         self.plan, self.ctx = choices.plan, stages.ctx
         self.key = stage_key(choices["gen"].identity, state_hash(generator), self.plan.device.partition(":")[0])
-        self.classes = self._classes()
+        self.given = self._classes()
+        self.classes = self.given
         self.refiners = choices.build_refiners()
         self.first: Segmenter | None = None  # before it saw a photograph
 
@@ -69,7 +73,13 @@ class Rounds:
         return extractor
 
     def named(self, extractor: MaskExtractor) -> MaskExtractor:
-        """The extractor under the plan's class names, if it has any."""
+        """The extractor under the plan's class names, or under those that its target stands for."""
+        if self.given is None:
+            self.classes = automatic_classes(extractor, self.plan.target)
+            record = self.classes.model_dump(mode="json") if self.classes is not None else None
+            self.stages.run.write_status("running", classes=record)
+            if self.classes is not None:
+                self.ctx.info(f"{self.plan.target}: {self.classes.summary()}")
         return Named(extractor, self.classes) if self.classes is not None else extractor
 
     def make_pairs(self, round: int, extractor: MaskExtractor) -> ShardDataset:
@@ -110,8 +120,9 @@ class Rounds:
         return learned
 
     def _remedy(self, extractor: MaskExtractor) -> str:
-        if len(extractor.levels) > 1:
-            return f"ask for fewer clusters, for example -o extractor.k={max(2, len(extractor.classes) // 2)}"
+        if self.given is None and self.plan.target == "clusters" and len(extractor.levels) > 1:
+            fewer = max(2, len(extractor.classes) // 2)
+            return f"ask for a few parts (--target parts), or for fewer clusters (-o extractor.k={fewer})"
         return f"make more pairs (--samples {2 * self.plan.num_samples}) and train longer"
 
     def label_photographs(self, round: int, segmenter: Segmenter, pairs: ShardDataset) -> LabelledDataset:

@@ -78,7 +78,18 @@ def overview(source: Source) -> dict[str, Any]:
     at = next((i for i, part in enumerate(parts) if part["kind"] == "segmenter"), len(parts))
     shown = {"generator", "extractor", "segmenter"}
     skipped = {*PART_KINDS, "refine", "classes"}
-    environment = {"status", "command", "warnings", "licences", "error", "updated", "seconds", "started", "learned"}
+    environment = {
+        "status",
+        "command",
+        "warnings",
+        "licences",
+        "error",
+        "updated",
+        "seconds",
+        "started",
+        "learned",
+        "classes",
+    }
     return {
         "title": " → ".join(part["name"] for part in parts if part["kind"] in shown) or source.folder.name,
         "name": source.folder.resolve().name,
@@ -88,7 +99,8 @@ def overview(source: Source) -> dict[str, Any]:
         "command": command if isinstance(command, str) else " ".join(map(str, as_list(command))),
         "replay": f"gsegkit run --config {source.folder.name}/{CONFIG_FILE} --out NEW_FOLDER",
         "parts": parts[:at] + refiners + parts[at:],
-        "settings": [(name, show(value)) for name, value in config.items() if name not in skipped] + _names(config),
+        "settings": [(name, show(value)) for name, value in config.items() if name not in skipped]
+        + (_names(config) or _names(record)),
         "environment": [(name, show(value)) for name, value in record.items() if name not in environment],
         "seed": show(config.get("seed")),
         "photographs": bool(config.get("data") or config.get("images")),
