@@ -172,10 +172,11 @@ class Rounds:
     ) -> str:
         """Score the segmenter that had not seen the photographs, in a folder of its own; the numbers in a sentence."""
         assert self.first is not None
+        if test_set is None:
+            return ""
         own = Stage(replace(stage.ctx, folder=stage.folder / BEFORE_FOLDER), done=False)
         found = score(own, self.first, evaluator, test_set, labels_used, None, on_photographs)
-        if found is None:
-            return ""
+        assert found is not None
         numbers = [f"{name} {value:.4f}" for name, value in found.metrics.items() if value is not None]
         return f"before self-training: {', '.join(numbers[:SHOWN_METRICS])}; all numbers: report/{BEFORE_FOLDER}"
 
