@@ -114,13 +114,14 @@ def train_reader(generator: Generator, layers: tuple[str, ...], steps: int, pool
 def photographs(lab: Lab, name: str) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """Pictures [N, 3, 64, 64] uint8, masks [N, 64, 64] uint8, classes; a fixed draw, the matched ones first."""
     data = lab.labelled(name)
-    rows = [
-        i for i in range(len(data)) if name not in EVEN or int("".join(filter(str.isdigit, data.names[i]))) % 2 == 0
-    ]
-    order = np.random.default_rng(0).permutation(len(rows))[: MATCHED + SCORED]
+    order = np.random.default_rng(0).permutation(len(data))
     pixels, masks = [], []
     for i in order:
-        sample = data[rows[i]]
+        sample = data[int(i)]
+        if name in EVEN and int("".join(filter(str.isdigit, sample.name))) % 2:
+            continue
+        if len(pixels) == MATCHED + SCORED:
+            break
         pixels.append(fit_pixels(sample.pixels[None], (64, 64), "squash"))
         masks.append(F.interpolate(sample.mask[None, None].float(), (64, 64), mode="nearest-exact")[0].to(torch.uint8))
     return torch.cat(pixels), torch.cat(masks), tuple(data.classes)
