@@ -92,7 +92,7 @@ def run_plan(
         plan, out, registry=session.registry, progress=session.progress, stop=session.stop, update=update,
         command=command,
     )  # fmt: skip
-    return Result(done.folder, done.report, done.learned, render_report(done.folder))
+    return Result(done.folder, done.report, done.learned, done.found, render_report(done.folder))
 
 
 def synthesize(

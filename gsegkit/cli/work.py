@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from rich.text import Text
 from gsegkit.cli import options as c
 from gsegkit.cli.options import console, print_json
 from gsegkit.cli.terminal import make_table, show_message, size
+from gsegkit.engine.next_steps import in_a_line, next_commands
 from gsegkit.errors import ConfigError
 from gsegkit.exports.formats import DATASET_FORMATS, DEFAULT_PREDICTIONS, MODEL_FORMATS, PREDICTION_FORMATS
 from gsegkit.plugins import installed
@@ -58,8 +60,8 @@ def run(
     metrics = result.report.to_json() if result.report is not None else None
     learned = result.learned.to_json() if result.learned is not None else None
     if as_json:
-        facts = {"folder": str(result.folder), "page": str(result.page), "metrics": metrics, "learned": learned}
-        print_json(facts)
+        facts = {"folder": str(result.folder), "page": str(result.page), "found": dict(result.found)}
+        print_json({**facts, "metrics": metrics, "learned": learned})
         return
     if result.report is not None:
         _print_metrics(result.report.to_json())
@@ -67,8 +69,10 @@ def run(
         console.print("no ground truth was given (--data FOLDER), so nothing was scored")
     if learned is not None and learned["problem"]:
         show_message(console, learned["problem"], "warning")
+    console.print(in_a_line(result.found), soft_wrap=True)
     console.print(f"report: {result.page}", soft_wrap=True)
-    console.print(f"next: gsegkit predict {result.folder} PHOTOS --out FOLDER", soft_wrap=True)
+    for lead, command in zip_longest(["next:"], next_commands(str(result.folder), result.found), fillvalue="     "):
+        console.print(lead, command, soft_wrap=True)
 
 
 def check(

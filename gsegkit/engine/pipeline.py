@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,11 +35,13 @@ class Result:
         folder: the run folder.
         report: the numbers; None without ground truth.
         learned: how well the segmenter learned its pairs; None in a smoke run, or when no new pair could be made.
+        found: its classes, whether they have names, and photographs to try them on, see `gsegkit.engine.next_steps`.
     """
 
     folder: Path
     report: Report | None
     learned: Learned | None
+    found: Mapping[str, Any]
 
 
 def run(
@@ -79,11 +83,11 @@ def run(
         facts = {"device": str(ctx.device), "threads": torch.get_num_threads(), **environment()}
         licences = [choice.licence for choice in choices.every]
         with folder.recorded(journal.warnings, command=command, licences=licences, **facts):
-            report, learned = _run_stages(choices, StageRunner(folder, ctx, registry), update)
-    return Result(folder.path, report, learned)
+            result = _run_stages(choices, StageRunner(folder, ctx, registry), update)
+    return result
 
 
-def _run_stages(choices: Choices, stages: StageRunner, update: bool) -> tuple[Report | None, Learned | None]:
+def _run_stages(choices: Choices, stages: StageRunner, update: bool) -> Result:
     ctx, plan = stages.ctx, choices.plan
     generator: Generator = choices["gen"].build().to(ctx.device)
     for note in generator.notes:
@@ -107,7 +111,7 @@ def _run_stages(choices: Choices, stages: StageRunner, update: bool) -> tuple[Re
     for round in range(plan.rounds, plan.rounds + plan.photo_rounds):
         labelled = work.label_photographs(round, segmenter, pairs)
         segmenter = work.fit_segmenter(round, labelled)
-    return work.report(segmenter), learned
+    return Result(stages.run.path, work.report(segmenter), learned, work.found)
 
 
 def _plan_given(plan: Plan | Choices) -> Plan:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from gsegkit.classes.class_map import ClassMap
 from gsegkit.classes.named import Named
@@ -14,11 +15,12 @@ from gsegkit.dataset import LabelledDataset
 from gsegkit.engine.choices import Choices
 from gsegkit.engine.identity import files_identity, recipe_of
 from gsegkit.engine.learned import Learned, compare, new_pairs
+from gsegkit.engine.next_steps import found_record
 from gsegkit.engine.plan import PHOTO_REFINER
 from gsegkit.engine.scoring import score
 from gsegkit.engine.selftrain import Mixed, label_photographs, show_difference
 from gsegkit.engine.shards import ShardDataset
-from gsegkit.engine.sources import Inputs, sample_photographs, truth_set
+from gsegkit.engine.sources import Inputs, sample_photographs, samples_name, truth_set
 from gsegkit.engine.stages import Stage, StageRunner
 from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import ConfigError
@@ -39,6 +41,8 @@ class Rounds:
         key: of the last stage: what its result, and all that follows, depends on.
         given: the plan's class names.
         classes: those in use: the given ones, or those of the plan's target.
+        cuttable: the extractor's clusters can be named.
+        found: what the run found, see `gsegkit.engine.next_steps`; once it is reported.
     """
 
     def __init__(self, choices: Choices, stages: StageRunner, generator: Generator, inputs: Inputs) -> None:
@@ -47,6 +51,8 @@ class Rounds:
         self.key = stage_key(choices["gen"].identity, state_hash(generator), self.plan.device.partition(":")[0])
         self.given = self._classes()
         self.classes = self.given
+        self.cuttable = False
+        self.found: dict[str, Any] = {}
         self.refiners = choices.build_refiners()
         self.first: Segmenter | None = None  # before it saw a photograph
 
@@ -74,6 +80,7 @@ class Rounds:
 
     def named(self, extractor: MaskExtractor) -> MaskExtractor:
         """The extractor under the plan's class names, or under those that its target stands for."""
+        self.cuttable = bool(extractor.levels)
         if self.given is None:
             self.classes = automatic_classes(extractor, self.plan.target)
             record = self.classes.model_dump(mode="json") if self.classes is not None else None
@@ -144,6 +151,10 @@ class Rounds:
 
     def report(self, segmenter: Segmenter) -> Report | None:
         """Score the last segmenter and show it; beside it the one that had not seen the photographs."""
+        self.found = found_record(
+            segmenter.classes, self.given is None and self.cuttable, samples_name(self.choices, self.stages.registry)
+        )
+        self.stages.run.write_status("running", found=self.found)
         plan, inputs = self.plan, self.inputs
         test_set, on_photographs = inputs.test_set, automatic(self.stages.registry)
         if test_set is None and (test_set := truth_set(self.generator, self.ctx)) is not None:

@@ -87,15 +87,21 @@ def open_images(choices: Choices, generator: Generator) -> UnlabelledImages | No
     return reader.images(folder).fitted((info.height, info.width), info.fit_rule)
 
 
-def sample_photographs(choices: Choices, registry: Registry) -> UnlabelledImages | None:
-    """Photographs that ship with the generator's weights, at their own sizes; None when there are none."""
+def samples_name(choices: Choices, registry: Registry) -> str:
+    """Name of the photographs that ship with the generator's weights; "" when there are none."""
     name = getattr(choices["gen"].config, "weights", None)
     if not isinstance(name, str) or name not in registry.available("weights"):
-        return None
+        return ""
     weights: Weights = registry.build("weights", name)
-    if weights.samples not in registry.available("samples"):
+    return weights.samples if weights.samples in registry.available("samples") else ""
+
+
+def sample_photographs(choices: Choices, registry: Registry) -> UnlabelledImages | None:
+    """Photographs that ship with the generator's weights, at their own sizes; None when there are none."""
+    name = samples_name(choices, registry)
+    if not name:
         return None
-    samples: Samples = registry.build("samples", weights.samples)
+    samples: Samples = registry.build("samples", name)
     return UnlabelledImages(tuple(list_images(samples.folder())))
 
 

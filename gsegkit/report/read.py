@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from gsegkit.context import read_metrics
+from gsegkit.engine.next_steps import in_a_line, next_commands
 from gsegkit.engine.plan import PART_KINDS
 from gsegkit.progress import duration, number
 from gsegkit.rundir import CONFIG_FILE, METRICS_FILE, RUN_FILE, STAGE_FILE, RunFolder, split_round, stage_folders
@@ -72,7 +73,7 @@ def overview(source: Source) -> dict[str, Any]:
     """Title, status, command, parts with their options, environment."""
     config = RunFolder(source.folder).read_config()
     record = source.json(RUN_FILE)
-    command = record.get("command", "")
+    command, found = record.get("command", ""), as_dict(record.get("found"))
     parts = [_part(kind, as_dict(config.get(where))) for where, kind in PART_KINDS.items() if config.get(where)]
     refiners = [_part("refiner", as_dict(spec)) for spec in as_list(config.get("refine"))]
     at = next((i for i, part in enumerate(parts) if part["kind"] == "segmenter"), len(parts))
@@ -103,7 +104,9 @@ def overview(source: Source) -> dict[str, Any]:
         + (_names(config) or _names(record)),
         "environment": [(name, show(value)) for name, value in record.items() if name not in environment],
         "seed": show(config.get("seed")),
-        "photographs": bool(config.get("data") or config.get("images")),
+        "photographs": bool(config.get("data") or config.get("images") or config.get("photos") or found.get("samples")),
+        "found": in_a_line(found) if found else "",
+        "next": next_commands(source.folder.name, found) if found else [],
         "device": show(record.get("device", config.get("device"))),
         "seconds": record.get("seconds"),
         "learned": as_dict(record.get("learned")),

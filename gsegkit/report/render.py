@@ -20,6 +20,7 @@ from gsegkit.report.charts import histogram, line_chart
 from gsegkit.report.read import show
 from gsegkit.storage import atomic_write
 
+FIRST = 6  # predictions before the legend and the next command: the first screen
 PAGE = Path("report") / "index.html"
 
 
@@ -57,6 +58,7 @@ def _page(folder: Path) -> str:
         dataset=dataset,
         timings=timings,
         predictions=predictions,
+        first=FIRST,
         figures=pictures.figures(source),
         colours={entry.name: entry.colour for entry in dataset["legend"]} if dataset else {},
         tiles=_tiles(run, metrics, dataset, timings),

@@ -1,0 +1,69 @@
+"""What a run found, and the commands that its last lines and its report lead to."""
+
+import json
+
+from gsegkit.engine.next_steps import found_record, in_a_line, next_commands
+from gsegkit.engine.pipeline import run
+from gsegkit.report import render_report
+
+CLUSTERS = found_record(["cluster-3", "cluster-0"], True, "blood-cells")
+
+
+def test_unnamed_clusters_lead_to_naming_then_to_photographs():
+    assert in_a_line(CLUSTERS) == "found 2 clusters without names"
+    assert next_commands("runs/my run", CLUSTERS) == [
+        "gsegkit name 'runs/my run'",
+        "gsegkit samples blood-cells --out photos",
+        "gsegkit predict 'runs/my run' photos --out masks",
+    ]
+
+
+def test_named_parts_are_ready_to_predict():
+    named = found_record([f"part {i}" for i in range(10)], False, "")
+    line = "found 10 classes: part 0, part 1, part 2, part 3, part 4, part 5, part 6, part 7 ..."
+    assert in_a_line(named) == line
+    assert next_commands("r", named) == ["gsegkit predict r PHOTOS --out masks"]
+
+
+def test_the_report_shows_predictions_then_legend_then_the_next_command(plan, registry, tmp_path):
+    result = run(plan, tmp_path / "run", registry=registry)
+    assert result.found["classes"] == ["background", "body", "spot", "rim"]
+    assert not result.found["unnamed"], "the toy's classes have names"
+    path = tmp_path / "run/run.json"
+    stored = json.loads(path.read_text())
+    assert stored["found"] == result.found
+    path.write_text(json.dumps({**stored, "found": CLUSTERS}))
+    page = render_report(result.folder).read_text()
+    marks = ['id="predictions"', "prediction on ", 'class="legend"', "gsegkit name run", "gsegkit samples blood-cells",
+             "gsegkit predict run photos", 'id="results"']  # fmt: skip
+    places = [page.index(mark, page.index("<main")) for mark in marks]
+    assert places == sorted(places)
+    path.write_text(json.dumps({name: value for name, value in stored.items() if name != "found"}))
+    assert "gsegkit predict" not in render_report(result.folder).read_text(), (
+        "runs of earlier versions have no such record"
+    )
+
+
+def test_the_last_lines_of_the_command(call, tmp_path):
+    out = tmp_path / "run"
+    given = [
+        "run",
+        "--gen",
+        "toy",
+        "--extractor",
+        "native",
+        "--seg",
+        "unet",
+        "--smoke",
+        "--out",
+        out,
+        "--device",
+        "cpu",
+    ]
+    code, _, said = call(*given, "-o", "gen.size=32")
+    assert code == 0
+    assert said.splitlines()[-3:] == [
+        "found 4 classes: background, body, spot, rim",
+        f"report: {out}/report/index.html",
+        f"next: gsegkit predict {out} PHOTOS --out masks",
+    ]
