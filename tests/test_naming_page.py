@@ -346,3 +346,65 @@ def test_the_page_begins_with_the_names_that_a_run_has(toy, extractor, ctx):
     assert text["ignore"] == ids[3:]
     foreign = names.model_copy(update={"extractor": "0" * 16})
     assert Page(render_page(shown, "r", foreign)).data["start"] is None
+
+
+BLOOD_CELLS = ["plasma", "red cell", "cytoplasm", "nucleus"]
+
+
+class CoarseStripes(Stripes):
+    """Eight leaves; the coarse cut has them all: as many parts as a person is ever shown at first."""
+
+    def cluster(self, points, ctx):
+        weight = torch.randn(8, points.x.shape[1], generator=torch.Generator().manual_seed(3))
+        bias = -points.x.mean(0) @ weight.T
+        leaf = (points.x @ weight.T + bias).argmax(1)
+        levels = {8: Partition(tuple(range(8)), tuple(range(8)), tuple(range(8)), {})}
+        return Clustering(leaf=leaf, levels=levels, weight=weight, bias=bias)
+
+
+@needs_node
+def test_four_names_for_eight_parts_take_at_most_twelve_clicks_and_four_words(toy, ctx, tmp_path):
+    """What a person does, step by step, on the functions that the page calls for it."""
+    part = CoarseStripes(ClusterConfig(num_images=6, pixels_per_image=50))
+    part.fit(toy, RunContext(tmp_path / "fit", seed=1))
+    data = Page(render_page(look(toy, part, ctx, num_images=1, max_clusters=30), "r")).data
+    assert data["coarse"] == 8
+    meant = {cluster: BLOOD_CELLS[place % 4] for place, cluster in enumerate(part.level(8).ids)}
+    found = node(
+        """
+        const level = data.levels[firstLevel(data)];
+        let state = initialState(data);
+        let clicks = 0;
+        let words = 0;
+        for (const name of data.wanted) {
+          const selected = new Set();
+          for (const id of level.ids.filter((one) => data.meant[one] === name)) { selected.add(id); clicks += 1; }
+          state = named(state, data, level, [...selected], name); // Enter, the name, Enter
+          words += 1;
+        }
+        clicks += 1; // Save
+        const joined = named(state, data, level, [level.ids[0]], " nucleus ");
+        return { clicks, words, text: yamlText(data, state, level), problem: problemOf(state, level),
+          names: classesOf(state, level).map((entry) => entry.name),
+          joined: classesOf(joined, level).map((entry) => [entry.name, entry.ids.length]) };
+        """,
+        {**data, "meant": meant, "wanted": BLOOD_CELLS},
+    )  # fmt: skip
+    assert found["problem"] == ""
+    assert found["clicks"] <= 12
+    assert found["words"] == 4
+    assert found["names"] == BLOOD_CELLS
+    assert dict(found["joined"]) == {"plasma": 1, "red cell": 2, "cytoplasm": 2, "nucleus": 3}
+    (tmp_path / "classes.yaml").write_text(found["text"])
+    made = read_class_map(tmp_path / "classes.yaml")
+    assert {cluster: entry.name for entry in made.classes for cluster in entry.clusters} == meant
+    assert len({entry.colour for entry in made.classes}) == 4
+
+
+@needs_node
+def test_the_page_begins_with_the_coarse_cut(toy, extractor, ctx):
+    data = Page(render_page(look(toy, extractor, ctx, num_images=1, max_clusters=4), "r")).data
+    assert data["coarse"] == extractor.coarse
+    code = "const at = (more) => data.levels[firstLevel({ ...data, ...more })].k;"
+    code += "return [at({}), at({ coarse: 3 }), at({ coarse: 0 }), at({ coarse: 77 }), at({ start: { cut: 2 } })];"
+    assert node(code, data) == [extractor.coarse, 3, data["cut"], data["cut"], 2]

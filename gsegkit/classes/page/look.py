@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gsegkit.classes.named import clusters_of
+from gsegkit.classes.targets import coarse_cut
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError
 from gsegkit.images import shrunk_size, to_pixels
@@ -58,6 +59,7 @@ class Shown:
         seeds: identities of the images.
         levels: rising in the number of clusters.
         names: what the extractor calls its classes now.
+        coarse: number of clusters of the coarse cut; 0 = none among the levels.
     """
 
     fingerprint: str
@@ -67,6 +69,7 @@ class Shown:
     seeds: tuple[int, ...]
     levels: tuple[View, ...]
     names: tuple[str, ...]
+    coarse: int = 0
 
 
 def look(
@@ -117,6 +120,7 @@ def look(
         seeds=tuple(seeds.tolist()),
         levels=tuple(_view(extractor, k, maps[k]) for k in ks),
         names=tuple(extractor.classes),
+        coarse=coarse_cut(extractor) if extractor.levels else 0,
     )
 
 

@@ -35,6 +35,13 @@ function ownClass(state, data, id, place) {
   state.owner[id] = key;
 }
 
+/** Number of the level to begin with: that of the names there are, else the coarse cut, else the present one. */
+function firstLevel(data) {
+  const wanted = data.start ? [data.start.cut ?? data.cut] : [data.coarse, data.cut];
+  const places = wanted.map((k) => data.levels.findIndex((level) => level.k === k));
+  return Math.max(0, places.find((place) => place >= 0) ?? 0);
+}
+
 /** The classes that have clusters on a level, in mask order. */
 function classesOf(state, level) {
   const keys = [...new Set(level.ids.map((id) => state.owner[id]))].filter((key) => key !== IGNORE);
@@ -49,8 +56,24 @@ const ignoredOf = (state, level) => level.ids.filter((id) => state.owner[id] ===
 function merged(state, level, ids) {
   const next = structuredClone(state);
   const found = classesOf(state, level).filter((entry) => entry.ids.some((id) => ids.includes(id)));
-  const target = found.find((entry) => !/^cluster-\d+$/.test(entry.name)) || found[0];
+  const target = found.find((entry) => !/^(cluster-|part )\d+$/.test(entry.name)) || found[0];
   if (target) for (const id of ids) next.owner[id] = target.key;
+  return next;
+}
+
+/** Put clusters into the class of that name; where there is none, into a new one. */
+function named(state, data, level, ids, text) {
+  const name = cleanName(text);
+  const next = structuredClone(state);
+  let key = classesOf(state, level).find((entry) => entry.name === name)?.key;
+  if (key === undefined) {
+    let number = 0;
+    while (`named-${number}` in next.classes) number += 1;
+    key = `named-${number}`;
+    const place = Math.min(...ids.map((id) => level.ids.indexOf(id)));
+    next.classes[key] = { name, colour: data.palette[place % data.palette.length] };
+  }
+  for (const id of ids) next.owner[id] = key;
   return next;
 }
 
@@ -146,7 +169,7 @@ function start() {
   const thumbnails = new Map(); // level number and cluster -> canvas
   const past = [];
   let state = initialState(data);
-  let number = Math.max(0, data.levels.findIndex((level) => level.k === (data.start?.cut ?? data.cut)));
+  let number = firstLevel(data);
   let selected = new Set();
   let pointed = []; // clusters under the pointer or the focus
   let unsaved = false;
@@ -305,6 +328,7 @@ function start() {
         make("div", { class: "clusters" }, ...ignored.map(clusterButton))));
     }
     at("list").replaceChildren(...rows);
+    at("name").disabled = selected.size === 0;
     for (const id of ["merge", "split", "ignore", "clear"]) at(id).disabled = selected.size < (id === "merge" ? 2 : 1);
     at("undo").disabled = past.length === 0;
     at("level-count").textContent = level().k;
@@ -332,6 +356,7 @@ function start() {
     merge: () => selected.size > 1 && finish(merged(state, level(), [...selected]), "merged"),
     split: () => selected.size && finish(splitOff(state, data, level(), [...selected]), "split off"),
     ignore: () => selected.size && finish(ignoring(state, [...selected]), "ignored"),
+    name: () => selected.size && at("name").focus(),
     clear: () => { selected.clear(); render(); },
     undo: () => { if (past.length) { state = past.pop(); render(); say("undone"); } },
   };
@@ -347,13 +372,23 @@ function start() {
     if (number === wanted) render();
   }
 
-  for (const [id, action] of Object.entries(actions)) at(id).addEventListener("click", action);
-  const keys = { m: "merge", s: "split", i: "ignore", escape: "clear", u: "undo" };
+  at("name").addEventListener("keydown", (event) => {
+    const text = cleanName(event.target.value);
+    if (event.key === "Escape") event.target.blur();
+    if (event.key !== "Enter" || !text || !selected.size) return;
+    event.preventDefault();
+    event.stopPropagation(); // Enter on the page leads into this field
+    event.target.value = "";
+    event.target.blur();
+    finish(named(state, data, level(), [...selected], text), `named ${text}`);
+  });
+  for (const [id, action] of Object.entries(actions)) if (id !== "name") at(id).addEventListener("click", action);
+  const keys = { enter: "name", m: "merge", s: "split", i: "ignore", escape: "clear", u: "undo" };
   document.addEventListener("keydown", (event) => {
     const typing = event.target.matches?.("input[type=text], textarea");
     const wanted = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z" ? "undo" : keys[event.key.toLowerCase()];
     const plain = wanted === "undo" && event.key.toLowerCase() === "z" ? !typing : !event.ctrlKey && !event.metaKey && !event.altKey && !typing;
-    if (!wanted || !plain) return;
+    if (!wanted || !plain || (wanted === "name" && !selected.size)) return;
     event.preventDefault();
     actions[wanted]();
   });

@@ -57,6 +57,7 @@ def page_data(shown: Shown, run: str, names: ClassMap | None = None) -> dict[str
         "extractor": shown.fingerprint,
         "hasLevels": shown.has_levels,
         "cut": shown.k,
+        "coarse": shown.coarse,
         "names": list(shown.names),
         "pictures": [_uri(png_bytes(_small(picture))) for picture in shown.pixels],
         "seeds": [str(seed) for seed in shown.seeds],
