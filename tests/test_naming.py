@@ -1,10 +1,12 @@
 """Names for clusters: the file, the extractor under its names, and the runs, pairs and scores that follow."""
 
+import base64
 import dataclasses
 import json
 import shlex
 import shutil
 import threading
+import zlib
 
 import pytest
 import torch
@@ -23,15 +25,16 @@ from gsegkit.classes.class_map import (
     stored_class_map,
 )
 from gsegkit.classes.held_out import leave_out
-from gsegkit.classes.match import parents, predicted_clusters
+from gsegkit.classes.match import Predicted, parents, predicted_clusters
 from gsegkit.classes.named import Named, Renamed
+from gsegkit.classes.page.photographs import positions
 from gsegkit.classes.targets import automatic_classes, coarse_cut
 from gsegkit.clustering.config import ClusterConfig, KMeansConfig
 from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Partition, centre_classifiers
 from gsegkit.clustering.kmeans import TorchKMeans
 from gsegkit.config import Config
 from gsegkit.context import RunContext
-from gsegkit.dataset import MemoryDataset
+from gsegkit.dataset import MemoryDataset, UnlabelledImages
 from gsegkit.engine.choices import choose
 from gsegkit.engine.pipeline import run
 from gsegkit.engine.plan import Plan
@@ -764,3 +767,42 @@ def test_a_run_with_a_target(finished, tree_plan, registry, session, tmp_path):
 def test_a_target_that_there_is_not():
     with pytest.raises(ConfigError, match="target"):
         Plan.from_options({"gen": "toy", "extractor": "native", "seg": "tiny", "target": "heads"})
+
+
+# ---- photographs on the page -----------------------------------------------------------------------------------------
+
+
+def test_a_segmenters_classes_on_every_level(tree):
+    fine = tree.level(4).ids
+    predicted = Predicted(tuple((i,) for i in fine), (0, 1, 2, 3), 4)
+    assert positions(predicted, tree, fine) == [0, 1, 2, 3]
+    for k in (2, 3):
+        ids, parent = tree.level(k).ids, parents(tree, 4, k)
+        assert positions(predicted, tree, ids) == [ids.index(parent[i]) for i in fine]
+    finer = tree.level(6).ids
+    assert positions(predicted, tree, finer) == [finer.index(i) if i in finer else 255 for i in fine]
+    assert 255 in positions(predicted, tree, finer), "a cluster that is divided on this level"
+    grouped = Predicted((fine[:2], fine[2:]), (0, 1), 4)
+    assert positions(grouped, tree, fine) == [255, 255], "several clusters are no single one"
+    other = Predicted(tuple((i,) for i in (91, 92, 93, 94)), (0, 1, 2, 3), 4)
+    assert positions(other, tree, tree.level(6).ids) == [255] * 4
+
+
+def test_the_page_shows_photographs(finished, session, tmp_path):
+    for i in range(10):
+        write_png(tmp_path / "photos" / f"cell-{i}.png", torch.full((3, 30, 20), 25 * i, dtype=torch.uint8))
+    page = api.name_page(finished, tmp_path / "page.html", num_images=3, images=tmp_path / "photos", session=session)
+    data = json.loads(page.read_text().split('id="data">')[1].split("</script>")[0])
+    assert data["photographs"] == [f"cell-{i}" for i in range(8)]
+    assert len(data["seeds"]) == 3
+    assert len(data["pictures"]) == 11
+    segmenter = api.load(finished, session=session)
+    photos = UnlabelledImages(tuple(sorted((tmp_path / "photos").glob("*.png")))).fitted((24, 24), "squash")
+    own = next(level for level in data["levels"] if level["k"] == LEAVES)
+    drawn = [list(zlib.decompress(base64.b64decode(text))) for text in own["maps"][3:]]
+    assert drawn == segmenter.predict(photos.batch(range(8))).flatten(1).tolist()
+    assert "then 8 photographs" in page.read_text()
+    alone = api.name_page(finished, tmp_path / "alone.html", num_images=3, session=session)
+    assert '"photographs": []' in alone.read_text(), "the toy has no photographs of its own"
+    with pytest.raises(DataError, match="does not exist"):
+        api.name_page(finished, tmp_path / "page.html", images=tmp_path / "nothing", session=session)

@@ -20,8 +20,10 @@ from gsegkit.classes.held_out import choose_images
 from gsegkit.classes.match import Match, match_clusters, predicted_clusters
 from gsegkit.classes.named import check_fits, clusters_of
 from gsegkit.dataset import Subset
+from gsegkit.engine.choices import choose
 from gsegkit.engine.plan import Plan
-from gsegkit.errors import ConfigError
+from gsegkit.engine.sources import open_shown
+from gsegkit.errors import ArtifactError, ConfigError
 from gsegkit.interfaces import Generator, MaskExtractor, Segmenter
 from gsegkit.refining import Predictor
 from gsegkit.storage import atomic_write
@@ -29,6 +31,7 @@ from gsegkit.storage import atomic_write
 if TYPE_CHECKING:
     from gsegkit.classes.page import Shown, View
 
+SHOWN_PHOTOGRAPHS = 8  # on the page: the first ones by name
 NAMES_FOLDER = "names"  # of a run: the page and the sheet of its clusters
 
 
@@ -38,6 +41,7 @@ def name_page(
     *,
     num_images: int = 12,
     max_clusters: int = 30,
+    images: str | Path | None = None,
     device: str = "auto",
     session: Session | None = None,
 ) -> Path:
@@ -48,15 +52,17 @@ def name_page(
         out: the page, one HTML file that needs nothing else; None = `RUN/names/index.html`.
         num_images: generated images to show.
         max_clusters: finest level to show; the present cut is always there.
+        images: folder of photographs to show the clusters on, by the run's segmenter; None = the run's own photographs,
+            or those that ship with its generator's weights.
         device: where to compute.
         session: see `run`.
     """
     from gsegkit.classes.page import num_candidates, render_page
 
     out = Path(out) if out is not None else Path(run_folder) / NAMES_FOLDER / "index.html"
-    shown = _look(
-        run_folder, num_images, None, max_clusters, device, session or Session.default(), num_candidates(num_images)
-    )
+    session = session or Session.default()
+    shown = _look(run_folder, num_images, None, max_clusters, device, session, num_candidates(num_images))
+    shown = _with_photographs(shown, run_folder, images, device, session)
     atomic_write(out, render_page(shown, str(run_folder), stored_class_map(run_folder)).encode())
     return out
 
@@ -177,6 +183,30 @@ def match(
     if save is not None:
         atomic_write(Path(save), class_map_yaml(found.class_map()).encode())
     return found
+
+
+def _with_photographs(
+    shown: Shown, run_folder: str | Path, images: str | Path | None, device: str, session: Session
+) -> Shown:
+    """Add the first photographs of a folder, or of the run; or none where its segmenter knows no clusters."""
+    from gsegkit.classes.page import with_photographs
+
+    try:
+        segmenter: Segmenter = load(run_folder, "segmenter", session=session, device=device)
+        extractor: MaskExtractor = load(run_folder, "extractor", session=session)
+        predicted = predicted_clusters(segmenter.classes, extractor, stored_class_map(run_folder))
+    except (ArtifactError, ConfigError):
+        if images is not None:
+            raise
+        return shown
+    found = open_shown(choose(Plan.of_run(run_folder, session.registry), session.registry), session.registry, images)
+    if found is None:
+        return shown
+    names = [path.stem for path in found.paths[:SHOWN_PHOTOGRAPHS]]
+    height, width = (int(size) for size in shown.pixels.shape[2:])
+    rule = "squash" if segmenter.fit_rule == "native" else segmenter.fit_rule
+    pixels = found.fitted((height, width), rule).batch(range(len(names)))
+    return with_photographs(shown, pixels, names, segmenter, predicted, extractor)
 
 
 def _look(

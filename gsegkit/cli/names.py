@@ -25,6 +25,10 @@ def name(
         typer.Option("--out", metavar="FILE.html", help="Where to write the page; default RUN/names/index.html."),
     ] = None,
     num_images: Annotated[int, typer.Option("--num-images", min=1, help="Generated images to show.")] = 12,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="FOLDER", help="Photographs on the page; default: the run's own, or samples."),
+    ] = None,
     max_clusters: Annotated[
         int, typer.Option("--max-clusters", min=2, help="Largest number of clusters on the page.")
     ] = 30,
@@ -66,8 +70,9 @@ def name(
     if cut is not None:
         raise ConfigError("--cut was given without --list or --save", "the page has all cuts")
     page = api.name_page(
-        run_folder, out, num_images=num_images, max_clusters=max_clusters, device=device or "auto", session=session
-    )
+        run_folder, out, num_images=num_images, max_clusters=max_clusters, images=images, device=device or "auto",
+        session=session,
+    )  # fmt: skip
     if as_json:
         print_json({"page": str(page)})
         return

@@ -105,6 +105,24 @@ def sample_photographs(choices: Choices, registry: Registry) -> UnlabelledImages
     return UnlabelledImages(tuple(list_images(samples.folder())))
 
 
+def open_shown(choices: Choices, registry: Registry, folder: str | Path | None = None) -> UnlabelledImages | None:
+    """Photographs to show a run's results on, at their own sizes; None when there are none.
+
+    Args:
+        choices: of the run.
+        registry: where samples come from.
+        folder: these; None = those that the run learned from, where they are still there, else those of its weights.
+
+    Raises:
+        DataError: the folder is missing, or holds no image.
+    """
+    own = [path for path in (choices.plan.photos, choices.plan.images) if path is not None and path.is_dir()]
+    chosen = Path(folder) if folder is not None else next(iter(own), None)
+    if chosen is None:
+        return sample_photographs(choices, registry)
+    return UnlabelledImages(tuple(list_images(chosen)))
+
+
 def open_test_set(choices: Choices) -> LabelledDataset | None:
     """The plan's annotated photographs at their own sizes; None when it names none."""
     folder = choices.plan.data

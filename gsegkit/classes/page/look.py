@@ -20,6 +20,7 @@ from gsegkit.interfaces import Generator, MaskExtractor
 
 MAP_SIDE = 128  # longer side of the index maps: what a cluster is can be seen at this size
 MAX_IMAGES = 128
+UNKNOWN = 255  # in a map: nothing is known of this pixel's cluster
 CANDIDATES = 8  # images labelled for each one shown, so that rare clusters are seen
 
 
@@ -37,7 +38,7 @@ class View:
         ids: the clusters in class order.
         shares: their shares of the pixels: those of the fit, or of the images shown where the fit stored none.
         facts: numbers that the method gives for this level (lowest separability ...).
-        maps: [N, h, w] uint8, positions in `ids`.
+        maps: [N, h, w] uint8, positions in `ids`; 255 = not known, on photographs only.
     """
 
     k: int
@@ -60,6 +61,7 @@ class Shown:
         levels: rising in the number of clusters.
         names: what the extractor calls its classes now.
         coarse: number of clusters of the coarse cut; 0 = none among the levels.
+        photographs: names of the last of the pictures, which are photographs and have no seeds.
     """
 
     fingerprint: str
@@ -70,6 +72,7 @@ class Shown:
     levels: tuple[View, ...]
     names: tuple[str, ...]
     coarse: int = 0
+    photographs: tuple[str, ...] = ()
 
 
 def look(

@@ -195,7 +195,10 @@ function start() {
   const pictures = data.pictures.map((uri, place) => {
     const image = make("img", { src: uri, alt: "" });
     const canvas = make("canvas", { "aria-hidden": "true" });
-    const box = make("div", { class: "picture", role: "img", title: `seed ${data.seeds[place]}`, "aria-label": `generated picture ${place + 1}` }, image, canvas);
+    const photograph = data.photographs[place - data.seeds.length];
+    const title = photograph === undefined ? `seed ${data.seeds[place]}` : `photograph ${photograph}`;
+    const label = photograph === undefined ? `generated picture ${place + 1}` : title;
+    const box = make("div", { class: "picture", role: "img", title, "aria-label": label }, image, canvas);
     const under = (event) => {
       const map = maps.get(number)?.[place];
       if (!map) return null;
@@ -203,7 +206,7 @@ function start() {
       const x = Math.floor(((event.clientX - frame.left) / frame.width) * map.width);
       const y = Math.floor(((event.clientY - frame.top) / frame.height) * map.height);
       if (x < 0 || y < 0 || x >= map.width || y >= map.height) return null;
-      return level().ids[map.values[y * map.width + x]];
+      return level().ids[map.values[y * map.width + x]] ?? null; // null where a photograph's cluster is not known
     };
     box.addEventListener("pointermove", (event) => {
       const id = under(event);
@@ -253,7 +256,7 @@ function start() {
 
   function fill(canvas, map, table) {
     const pixels = new ImageData(map.width, map.height);
-    map.values.forEach((value, place) => pixels.data.set(table[value], 4 * place));
+    map.values.forEach((value, place) => pixels.data.set(table[value] ?? [0, 0, 0, 0], 4 * place));
     canvas.width = map.width;
     canvas.height = map.height;
     canvas.getContext("2d").putImageData(pixels, 0, 0);

@@ -43,7 +43,8 @@ def render_page(shown: Shown, run: str, names: ClassMap | None = None) -> str:
         data=Markup(json.dumps(page_data(shown, run, names), ensure_ascii=False).replace("<", "\\u003c")),
         version=version("gsegkit"),
         run=run,
-        count=len(shown.pixels),
+        count=len(shown.seeds),
+        photographs=len(shown.photographs),
     )
 
 
@@ -61,6 +62,7 @@ def page_data(shown: Shown, run: str, names: ClassMap | None = None) -> dict[str
         "names": list(shown.names),
         "pictures": [_uri(png_bytes(_small(picture))) for picture in shown.pixels],
         "seeds": [str(seed) for seed in shown.seeds],
+        "photographs": list(shown.photographs),
         "mapSize": [maps.shape[2], maps.shape[1]],  # width, height
         "levels": [_level(view) for view in shown.levels],
         "palette": palette(max(view.k for view in shown.levels)),
