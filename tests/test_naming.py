@@ -28,7 +28,7 @@ from gsegkit.classes.held_out import leave_out
 from gsegkit.classes.match import Predicted, parents, predicted_clusters
 from gsegkit.classes.named import Named, Renamed
 from gsegkit.classes.page.photographs import positions
-from gsegkit.classes.targets import automatic_classes, coarse_cut
+from gsegkit.classes.targets import automatic_classes, coarse_cut, coarse_parts
 from gsegkit.clustering.config import ClusterConfig, KMeansConfig
 from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Partition, centre_classifiers
 from gsegkit.clustering.kmeans import TorchKMeans
@@ -699,12 +699,13 @@ def test_nothing_here_is_a_fitted_class_map():
 def test_targets_stand_for_class_maps(tree, toy):
     assert automatic_classes(tree, "clusters") is None
     parts, foreground = automatic_classes(tree, "parts"), automatic_classes(tree, "foreground")
-    cut = coarse_cut(tree)
-    assert cut == tree.coarse
-    ids = tree.level(cut).ids
-    assert parts.cut == foreground.cut == cut
-    assert parts.names == ("background", *(f"part {i}" for i in range(1, cut)))
-    assert [entry.clusters for entry in parts.classes] == [(i,) for i in ids]
+    ids = tree.level(coarse_cut(tree)).ids
+    assert foreground.cut == coarse_cut(tree) == tree.coarse
+    cut, large, small = coarse_parts(tree)
+    assert set(large) | set(small) == set(tree.level(cut).ids)
+    assert (parts.cut, parts.ignore) == (cut, small)
+    assert parts.names == ("background", *(f"part {i}" for i in range(1, len(large))))
+    assert [entry.clusters for entry in parts.classes] == [(i,) for i in large]
     assert [entry.clusters for entry in foreground.classes] == [ids[:1], ids[1:]]
     assert foreground.names == ("background", "foreground")
     found = Named(tree, foreground).extract(batch_of(toy, tree), toy)
@@ -727,8 +728,15 @@ def test_the_coarse_cut_of_an_extractor_that_names_none():
     part = Other(ClusterConfig())
     part.levels = tuple(shares)
     assert coarse_cut(part) == 4, "of 3 to 8 clusters the level whose smallest is largest"
+    assert coarse_parts(part) == (5, (0, 1, 2, 3, 4), ()), "the finest level of at most 8 large clusters"
+    shares[9] = (0.4, 0.3, 0.265, *(0.005,) * 5, 0.01)
+    assert coarse_parts(part) == (9, (0, 1, 2, 8), (3, 4, 5, 6, 7)), "odd corners are no parts"
+    shares[9] = (0.4, 0.3, 0.24, *(0.01 - 1e-4,) * 6)
+    assert coarse_parts(part)[0] == 5, "too many pixels would be ignored"
+    shares[9] = (1 / 9,) * 9
     part.levels = (9,)
     assert coarse_cut(part) == 9
+    assert coarse_parts(part) == (9, tuple(range(9)), ()), "one level with many parts: there is no other"
 
 
 def test_a_run_with_a_target(finished, tree_plan, registry, session, tmp_path):

@@ -25,6 +25,7 @@ from gsegkit.classes.page import look, render_page
 from gsegkit.classes.page.look import choose_pictures
 from gsegkit.classes.page.render import packed, palette
 from gsegkit.classes.page.sheet import CELL, GAP, LABEL, draw_sheet
+from gsegkit.classes.targets import coarse_parts
 from gsegkit.clustering.config import ClusterConfig
 from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Partition
 from gsegkit.config import Config
@@ -404,7 +405,7 @@ def test_four_names_for_eight_parts_take_at_most_twelve_clicks_and_four_words(to
 @needs_node
 def test_the_page_begins_with_the_coarse_cut(toy, extractor, ctx):
     data = Page(render_page(look(toy, extractor, ctx, num_images=1, max_clusters=4), "r")).data
-    assert data["coarse"] == extractor.coarse
+    assert data["coarse"] == coarse_parts(extractor)[0]
     code = "const at = (more) => data.levels[firstLevel({ ...data, ...more })].k;"
     code += "return [at({}), at({ coarse: 3 }), at({ coarse: 0 }), at({ coarse: 77 }), at({ start: { cut: 2 } })];"
-    assert node(code, data) == [extractor.coarse, 3, data["cut"], data["cut"], 2]
+    assert node(code, data) == [coarse_parts(extractor)[0], 3, data["cut"], data["cut"], 2]

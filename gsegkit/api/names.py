@@ -19,6 +19,7 @@ from gsegkit.classes.class_map import (
 from gsegkit.classes.held_out import choose_images
 from gsegkit.classes.match import Match, match_clusters, predicted_clusters
 from gsegkit.classes.named import check_fits, clusters_of
+from gsegkit.classes.targets import PARTS, automatic_classes
 from gsegkit.dataset import Subset
 from gsegkit.engine.choices import choose
 from gsegkit.engine.plan import Plan
@@ -51,7 +52,7 @@ def name_page(
         run_folder: the run.
         out: the page, one HTML file that needs nothing else; None = `RUN/names/index.html`.
         num_images: generated images to show.
-        max_clusters: finest level to show; the present cut is always there.
+        max_clusters: finest level to show; the present cut and the level that the page begins with are always there.
         images: folder of photographs to show the clusters on, by the run's segmenter; None = the run's own photographs,
             or those that ship with its generator's weights.
         device: where to compute.
@@ -61,9 +62,12 @@ def name_page(
 
     out = Path(out) if out is not None else Path(run_folder) / NAMES_FOLDER / "index.html"
     session = session or Session.default()
-    shown = _look(run_folder, num_images, None, max_clusters, device, session, num_candidates(num_images))
+    extractor: MaskExtractor = load(run_folder, "extractor", session=session)
+    names = stored_class_map(run_folder) or automatic_classes(extractor, PARTS)  # to begin with
+    finest = max(max_clusters, (names.cut or 0) if names else 0)
+    shown = _look(run_folder, num_images, None, finest, device, session, num_candidates(num_images))
     shown = _with_photographs(shown, run_folder, images, device, session)
-    atomic_write(out, render_page(shown, str(run_folder), stored_class_map(run_folder)).encode())
+    atomic_write(out, render_page(shown, str(run_folder), names).encode())
     return out
 
 

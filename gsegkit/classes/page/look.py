@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gsegkit.classes.named import clusters_of
-from gsegkit.classes.targets import coarse_cut
+from gsegkit.classes.targets import coarse_parts
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError
 from gsegkit.images import shrunk_size, to_pixels
@@ -123,7 +123,7 @@ def look(
         seeds=tuple(seeds.tolist()),
         levels=tuple(_view(extractor, k, maps[k]) for k in ks),
         names=tuple(extractor.classes),
-        coarse=coarse_cut(extractor) if extractor.levels else 0,
+        coarse=coarse_parts(extractor)[0] if extractor.levels else 0,
     )
 
 
