@@ -116,7 +116,7 @@ def test_what_is_there_already_is_not_replaced(call, weights, tmp_path):
     torch.save(dcgan(colours=1), other)
     assert call("import", weights, "--out", tmp_path / "out")[0] == 0
     before = written(tmp_path / "out")
-    refused(call("import", other, "--out", tmp_path / "out"), "holds the import of another file", "--out")
+    refused(call("import", other, "--out", tmp_path / "out"), "holds the import of a different file", "--out")
     assert written(tmp_path / "out") == before
 
 

@@ -137,7 +137,7 @@ def test_the_page_holds_the_extractors_levels_and_maps(toy, extractor, ctx):
         for uri, own in zip(level["maps"], labels, strict=True):
             assert (positions(data, uri) == own.numpy()).all()
     assert [level["facts"] for level in data["levels"]] == [{}, {"lowest_iou": 0.5}, {"lowest_iou": 0.25}]
-    assert len(data["palette"]) == len(set(data["palette"])) == 4
+    assert len(data["palette"]) == len(set(data["palette"])) == 5  # one for each cluster, grey apart
 
 
 def test_the_page_needs_nothing_else(toy, extractor, ctx):
@@ -409,3 +409,42 @@ def test_the_page_begins_with_the_coarse_cut(toy, extractor, ctx):
     code = "const at = (more) => data.levels[firstLevel({ ...data, ...more })].k;"
     code += "return [at({}), at({ coarse: 3 }), at({ coarse: 0 }), at({ coarse: 77 }), at({ start: { cut: 2 } })];"
     assert node(code, data) == [coarse_parts(extractor)[0], 3, data["cut"], data["cut"], 2]
+
+
+def tree_of(leaves):
+    """Levels as the page gets them: of `leaves` clusters two are merged at a time, the largest id first."""
+    ids, levels = list(range(leaves)), []
+    while len(ids) > 1:
+        levels.append({"k": len(ids), "ids": list(ids)})
+        merged = levels[-1]["k"] * 7 % len(ids), levels[-1]["k"] * 3 % len(ids)
+        pair = {ids[merged[0]], ids[merged[1] if merged[1] != merged[0] else merged[0] - 1]}
+        ids = [1000 + len(ids), *(name for name in ids if name not in pair)]
+    return levels[::-1]
+
+
+@needs_node
+def test_no_two_clusters_of_a_level_have_one_colour():
+    levels = tree_of(24)
+    data = {"levels": levels, "cut": 24, "start": None, "hasLevels": True, "palette": palette(25)}
+    code = """
+        const state = initialState(data);
+        return data.levels.map((level) => level.ids.map((id) => state.classes[state.owner[id]].colour));
+        """
+    found = node(code, data)
+    assert [len(colours) for colours in found] == list(range(2, 25))
+    for colours in found:
+        assert len(set(colours)) == len(colours)
+
+
+@needs_node
+def test_a_cluster_keeps_its_colour_on_every_level_and_in_the_class_that_it_begins(toy, extractor, ctx):
+    data = Page(render_page(look(toy, extractor, ctx, num_images=1, max_clusters=30), "r")).data
+    code = """
+        const level = data.levels[data.levels.length - 1];
+        const state = initialState(data);
+        const ids = [level.ids[3], level.ids[1]];
+        const next = named(state, data, level, ids, "both");
+        return [state.classes[state.owner[level.ids[1]]].colour, next.classes[next.owner[level.ids[3]]].colour];
+        """
+    before, after = node(code, data)
+    assert before == after

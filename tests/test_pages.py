@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from gsegkit.cli import main as cli
 from gsegkit.config import parse_value
-from gsegkit.engine.plan import Plan
+from gsegkit.engine.plan import Plan, SelfTrain
 from gsegkit.plugins import Entry, installed
 
 ROOT = Path(__file__).parents[1]
@@ -161,6 +161,8 @@ def _of_assignment(assignment: str, words: list[str]) -> list[str]:
     part, _, option = name.partition(".")
     if part == "run":
         return [] if option in Plan.model_fields else [f"no option: {assignment}"]
+    if part == "selftrain":
+        return [] if option.partition(".")[0] in SelfTrain.model_fields else [f"no option: {assignment}"]
     if part not in PARTS:
         return [f"no part: {part}"]
     flag, kinds = PARTS[part]
@@ -204,6 +206,8 @@ def test_what_a_page_says_to_type_exists(page):
         ("```sh\ngsegkit run -o extractor.mask=lite\n```", "", ["no option: extractor.mask=lite"]),
         ("Give\n`-o\nrefine.area.most=1`.", "", ["no option: refine.area.most=1"]),
         ("`-o run.epochs=3` or `--epochs`", "", ["no option: run.epochs=3", "no flag: --epochs"]),
+        ("`-o selftrain.epochs=3`", "", ["no option: selftrain.epochs=3"]),
+        ("`-o selftrain.rounds=3`", "", []),
         ("With `turn=false`", "gsegkit-labels4free", ["no option: turn=false"]),
         ("With `k=5 cuts=3`", "gsegkit-klish", ["no option: cuts=3"]),
         ("| option | default |\n| --- | --- |\n| `grounds`, `psi` | |", "gsegkit-labels4free", ["no option: grounds"]),

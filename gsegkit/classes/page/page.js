@@ -9,7 +9,7 @@ const IGNORE = "ignore";
 
 function initialState(data) {
   const state = { owner: {}, classes: {}, orders: {} };
-  const levels = [...data.levels].sort((a, b) => (b.k === data.cut) - (a.k === data.cut) || a.k - b.k);
+  const levels = [...data.levels].sort((a, b) => a.k - b.k);
   const start = data.start;
   if (start) {
     state.orders[start.cut ?? data.cut] = start.classes.map((_, place) => `start-${place}`);
@@ -22,16 +22,23 @@ function initialState(data) {
   }
   for (const level of levels) {
     level.ids.forEach((id, place) => {
-      if (!(id in state.owner)) ownClass(state, data, id, place);
+      if (!(id in state.owner)) ownClass(state, data, level, id, place);
     });
   }
   return state;
 }
 
-function ownClass(state, data, id, place) {
+/**
+ * A class of its own for a cluster that no coarser level has: its colour differs from those of the level's others.
+ * Going from coarse to fine, a cluster keeps its colour at every level where it is.
+ */
+function ownClass(state, data, level, id, place) {
   const key = `own-${id}`;
   const name = data.hasLevels ? `cluster-${id}` : data.names[id];
-  state.classes[key] = { name, colour: data.palette[place % data.palette.length] };
+  const taken = new Set(level.ids.map((other) => state.classes[state.owner[other]]?.colour));
+  const [background, ...others] = data.palette;
+  const free = (place === 0 ? [background, ...others] : others).find((colour) => !taken.has(colour));
+  state.classes[key] = { name, colour: free ?? data.palette[place % data.palette.length] };
   state.owner[id] = key;
 }
 
@@ -70,8 +77,8 @@ function named(state, data, level, ids, text) {
     let number = 0;
     while (`named-${number}` in next.classes) number += 1;
     key = `named-${number}`;
-    const place = Math.min(...ids.map((id) => level.ids.indexOf(id)));
-    next.classes[key] = { name, colour: data.palette[place % data.palette.length] };
+    const first = level.ids.find((id) => ids.includes(id)); // the class keeps the colour of its first cluster
+    next.classes[key] = { name, colour: state.classes[state.owner[first]]?.colour ?? data.palette[level.ids.indexOf(first)] };
   }
   for (const id of ids) next.owner[id] = key;
   return next;
@@ -96,7 +103,7 @@ function splitOff(state, data, level, ids) {
         continue;
       }
     }
-    ownClass(next, data, id, level.ids.indexOf(id));
+    ownClass(next, data, level, id, level.ids.indexOf(id));
   }
   return next;
 }

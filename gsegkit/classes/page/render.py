@@ -65,7 +65,7 @@ def page_data(shown: Shown, run: str, names: ClassMap | None = None) -> dict[str
         "photographs": list(shown.photographs),
         "mapSize": [maps.shape[2], maps.shape[1]],  # width, height
         "levels": [_level(view) for view in shown.levels],
-        "palette": palette(max(view.k for view in shown.levels)),
+        "palette": palette(1 + max(view.k for view in shown.levels)),  # grey is for the background alone
         "start": start,
     }
 

@@ -95,7 +95,7 @@ def test_a_gpu_that_is_not_there_is_said(needs_faiss):
 
 def test_broken_namespace_package_is_recognised(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", types.ModuleType("faiss"))
-    with pytest.raises(MissingDependencyError, match="there but empty") as caught:
+    with pytest.raises(MissingDependencyError, match="installed but empty") as caught:
         make()
     assert [line.split()[:2] for line in caught.value.hint.splitlines()] == [["pip", "uninstall"], ["pip", "install"]]
 

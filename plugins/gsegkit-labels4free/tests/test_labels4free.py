@@ -111,7 +111,7 @@ def test_a_short_training_finds_the_toys_object(toy, ctx):
 
 def test_given_pictures_are_the_real_ones_unless_samples_are_asked_for(toy, ctx, tmp_path):
     images = photographs(tmp_path / "pictures", toy)
-    for reals, said in (("auto", "20 given pictures"), ("samples", "generated pictures")):
+    for reals, said in (("auto", "20 given images"), ("samples", "generated images")):
         extractor = Labels4Free(Labels4FreeConfig(**SMALL, steps=1, reals=reals))
         smoke = RunContext(tmp_path / reals, seed=0, smoke=True, progress=Listener())
         extractor.fit(toy, smoke, images=images)

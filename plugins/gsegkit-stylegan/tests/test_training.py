@@ -358,7 +358,7 @@ def test_classes_are_folders(tmp_path):
     reals = real_images(images, 8, "squash", "none", tmp_path, "cpu", num_classes=2)
     brightness = (reals.batch(2, 8).mean(dim=(1, 2, 3)) > -0.9).long()
     assert torch.equal(reals.labels(2), brightness)
-    with pytest.raises(DataError, match="3 folders, found 2"):
+    with pytest.raises(DataError, match="3 classes needs one image folder per class, found 2"):
         real_images(images, 8, "squash", "none", tmp_path, "cpu", num_classes=3)
     generator = fit(images, RunContext(folder=tmp_path / "run"), resolution=8, num_classes=2, kimg=0.008)
     assert generator.info.num_classes == 2
