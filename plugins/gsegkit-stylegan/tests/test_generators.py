@@ -264,5 +264,5 @@ def test_a_resolved_plan_has_the_same_weights():
     plain = installed().build("generator", "stylegan2")
     assert resolved.licence == plain.licence == "CC-BY-4.0"
     assert state_hash(resolved) == state_hash(plain)
-    other = installed().build("generator", "stylegan2", {**spec.options, "resolution": 32})
+    other = installed().build("generator", "stylegan2", {**spec.options, "weights": "auto", "resolution": 32})
     assert other.licence == ""
