@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from gsegkit.errors import ArtifactError
 from gsegkit.interfaces import ATTRIBUTION_FILE, Samples
+from gsegkit_zoo.bundled import bundled
 
 PHOTOGRAPHS = Path(__file__).parent / "photographs"
 
@@ -17,15 +17,8 @@ class ZooSamples(Samples):
     name: ClassVar[str]
 
     def folder(self) -> Path:
-        """Where the files lie.
-
-        Raises:
-            ArtifactError: the package was installed without its data.
-        """
-        folder = PHOTOGRAPHS / self.name
-        if not (folder / ATTRIBUTION_FILE).is_file():
-            raise ArtifactError(f"the zoo has no photographs '{self.name}' in '{folder}'", "reinstall gsegkit-zoo")
-        return folder
+        """Where the files lie; ArtifactError when the package was installed without its data."""
+        return bundled(PHOTOGRAPHS / self.name, ATTRIBUTION_FILE)
 
 
 class BloodCells(ZooSamples):

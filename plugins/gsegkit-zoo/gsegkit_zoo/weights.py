@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from gsegkit.errors import ArtifactError
 from gsegkit.interfaces import Weights
+from gsegkit.parts import STATE_FILE
+from gsegkit_zoo.bundled import bundled
 
 DATA = Path(__file__).parent / "data"
 
@@ -17,15 +18,8 @@ class ZooWeights(Weights):
     name: ClassVar[str]
 
     def folder(self) -> Path:
-        """Where the files lie.
-
-        Raises:
-            ArtifactError: the package was installed without its data.
-        """
-        folder = DATA / self.name
-        if not (folder / "state.safetensors").is_file():
-            raise ArtifactError(f"the zoo has no files of '{self.name}' in '{folder}'", "reinstall gsegkit-zoo")
-        return folder
+        """Where the files lie; ArtifactError when the package was installed without its data."""
+        return bundled(DATA / self.name, STATE_FILE)
 
 
 class BloodCells64(ZooWeights):
