@@ -252,6 +252,11 @@ class Segmenter(ModulePart):
     def logits(self, images: Tensor) -> Tensor:
         """[N, 3, H, W] float32 in [-1, 1], any H and W (pads inside) -> [N, K, H, W] float32; differentiable."""
 
+    @property
+    def batch_rule(self) -> str:
+        """How photographs of several sizes become one batch: `fit_rule`, or "squash" where that is "native"."""
+        return "squash" if self.fit_rule == "native" else self.fit_rule
+
     def probs(self, pixels: Tensor, refine: Refine = ()) -> Tensor:
         """Class probabilities of photographs: [N, 3, H, W] uint8 -> [N, K, H, W] float32 at the same size.
 

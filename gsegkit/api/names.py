@@ -208,8 +208,7 @@ def _with_photographs(
         return shown
     names = [path.stem for path in found.paths[:SHOWN_PHOTOGRAPHS]]
     height, width = (int(size) for size in shown.pixels.shape[2:])
-    rule = "squash" if segmenter.fit_rule == "native" else segmenter.fit_rule
-    pixels = found.fitted((height, width), rule).batch(range(len(names)))
+    pixels = found.fitted((height, width), segmenter.batch_rule).batch(range(len(names)))
     return with_photographs(shown, pixels, names, segmenter, predicted, extractor)
 
 

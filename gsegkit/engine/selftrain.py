@@ -48,8 +48,7 @@ def label_photographs(
         DataError: a photograph that cannot be read, or too few with certain pixels.
     """
     height, width = segmenter.train_size
-    rule = "squash" if segmenter.fit_rule == "native" else segmenter.fit_rule
-    large = photographs.fitted((height * OVERSAMPLING, width * OVERSAMPLING), rule)
+    large = photographs.fitted((height * OVERSAMPLING, width * OVERSAMPLING), segmenter.batch_rule)
     count = ctx.limit(len(large), SMOKE_SAMPLES)
     shards = [range(start, min(start + SHARD_SIZE, count)) for start in range(0, count, SHARD_SIZE)]
     Manifest(tuple(segmenter.classes), len(shards), SHARD_SIZE, height, width, segmenter.fit_rule).write(ctx.folder)
@@ -144,9 +143,8 @@ def show_difference(before: Segmenter, after: Segmenter, photographs: Unlabelled
         The share of pixels that changed class.
     """
     height, width = after.train_size
-    rule = "squash" if after.fit_rule == "native" else after.fit_rule
     rows = spread(len(photographs), SHOWN)
-    pixels = photographs.fitted((height * OVERSAMPLING, width * OVERSAMPLING), rule).batch(rows)
+    pixels = photographs.fitted((height * OVERSAMPLING, width * OVERSAMPLING), after.batch_rule).batch(rows)
     old, new = before.predict(pixels).cpu(), after.predict(pixels).cpu()
     changed = float((old != new).float().mean())
     drawn = [overlay(pixels, masks, palette=display_palette()) for masks in (old, new)]

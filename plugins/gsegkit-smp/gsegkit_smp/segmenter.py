@@ -91,12 +91,11 @@ class SmpSegmenter(Segmenter):
         """Probabilities of photographs that are fitted to `scale` times the training size: [N, K, H, W]."""
         size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
         aim = scaled_size(*(size if self.fit_rule == "native" else self.train_size), scale)
-        rule = "squash" if self.fit_rule == "native" else self.fit_rule
-        images = to_images(fit_pixels(pixels, aim, rule))
+        images = to_images(fit_pixels(pixels, aim, self.batch_rule))
         views = [self.logits(images)]
         if self.config.predict_flip:
             views.append(self.logits(images.flip(-1)).flip(-1))
-        return torch.stack([unfit_logits(view, size, aim, rule).softmax(dim=1) for view in views]).mean(0)
+        return torch.stack([unfit_logits(view, size, aim, self.batch_rule).softmax(dim=1) for view in views]).mean(0)
 
     def facts(self) -> dict[str, Any]:
         """See `ModulePart.facts`."""
