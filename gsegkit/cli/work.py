@@ -67,7 +67,7 @@ def run(
         _print_metrics(result.report.to_json())
     else:
         console.print("no ground truth was given (--data FOLDER), so nothing was scored")
-    if learned is not None and learned["problem"]:
+    if quiet and learned is not None and learned["problem"]:  # else it was told while the run went on
         show_message(console, learned["problem"], "warning")
     console.print(in_a_line(result.found), soft_wrap=True)
     console.print(f"report: {result.page}", soft_wrap=True)
