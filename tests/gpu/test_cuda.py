@@ -1,4 +1,4 @@
-"""Every CUDA path, over everything that is installed: `pytest -m gpu`.
+"""Every CUDA path, over everything that is installed: `pytest -m gpu -n 0`.
 
 Parts are made with the small options of their kit settings. What a part computes on the GPU is compared with what the
 same part, with the same tensors, computes on the CPU. GSEGKIT_TEST_DEVICE=cpu runs the same code without a GPU.
