@@ -174,12 +174,12 @@ def test_old_parts_load_and_new_ones_come_back(tmp_path):
 @pytest.mark.parametrize(
     ("side", "options", "read"),
     [
-        (1024, {}, [16, 32, 64, 1024]),  # a floor in pixels, not a share of the image
-        (64, {}, [16, 32, 64]),
+        (1024, {}, [32, 64, 1024]),  # a floor in pixels, not a share of the image
+        (64, {}, [32, 64]),
         (28, {}, [14, 28]),  # small images keep their map of half the size
         (64, {"min_size": None}, [32, 64]),
         (64, {"min_scale": 0}, [4, 8, 16, 32, 64]),  # the paper's rule
-        (64, {"min_size": 32}, [32, 64]),
+        (64, {"min_size": 16}, [16, 32, 64]),
     ],
 )
 def test_which_maps_are_read(side, options, read):

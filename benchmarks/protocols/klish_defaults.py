@@ -38,9 +38,9 @@ DATA = {
 }
 EVEN = ("coffee_leaf",)  # its odd files are for testing
 SETTINGS: dict[str, dict[str, Any]] = {
-    "maps from half the image's size": {"min_size": None},
-    "maps from 16 px": {},
-    "maps from 16 px, position out, 2 directions": {"mirrored": "auto", "position_rank": 2},
+    "maps from 32 px": {},
+    "maps from 16 px": {"min_size": 16},
+    "maps from 16 px, position out, 2 directions": {"min_size": 16, "mirrored": "auto", "position_rank": 2},
 }
 WIDTHS = (16, 32, 64, 96, 96)  # channels of the reader at 64, 32, 16, 8, 4 px
 BATCH = 16

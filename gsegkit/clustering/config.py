@@ -18,7 +18,7 @@ class FeatureConfig(Config):
     layers: tuple[str, ...] = Field((), description="feature maps by name; empty = the paper's rule (from shapes)")
     max_channels: int = Field(1000, ge=1, description="the rule stops before more channels than this")
     min_size: int | None = Field(
-        16, ge=1, description="and at maps whose shorter side has fewer pixels than this; null = no floor in pixels"
+        32, ge=1, description="and at maps whose shorter side has fewer pixels than this; null = no floor in pixels"
     )
     min_scale: float = Field(
         0.5, ge=0, le=1, description="but maps of at least this share of the image are read at any size; 0 = all maps"

@@ -49,8 +49,8 @@ class KlishConfig(ClusterConfig):
         100, ge=1, le=10_000, description="most k-means iterations after the filter; published code 2000"
     )
     lloyd_tol: float = Field(1e-3, ge=0, description="they stop when no coordinate of a centre moves by more than this")
-    auto_iou: float = Field(0.25, gt=0, lt=1, description="automatic cut: every cluster reaches this IoU")
-    auto_max: int = Field(48, ge=2, le=255, description="automatic cut: at most this many clusters")
+    auto_iou: float = Field(0.45, gt=0, lt=1, description="automatic cut: every cluster reaches this IoU")
+    auto_max: int = Field(24, ge=2, le=255, description="automatic cut: at most this many clusters")
     svm_rounds: int = Field(30, ge=1, description="most working sets of one SVM; 2 or 3 is what happens")
     newton_steps: int = Field(60, ge=1, description="most Newton steps on one working set; about 10 is what happens")
     snowball_levels: int = Field(20, ge=2, description="last merges that are looked at for snowballing")
