@@ -14,10 +14,12 @@ from pydantic import ConfigDict, Field
 from gsegkit.builtin.native import Native
 from gsegkit.builtin.toy import Toy, ToyConfig
 from gsegkit.config import Config
+from gsegkit.errors import ConfigError, UnknownPluginError
 from gsegkit.interfaces import KMeans, MaskExtractor, Refiner
 from gsegkit.plugins import Component, Entry, Registry, hookimpl, installed
 from gsegkit.testing import (
     CheckFailedError,
+    CheckSkippedError,
     KitSettings,
     Subject,
     check_generator,
@@ -79,6 +81,20 @@ def test_wrong_options_are_caught(cls, config, check: str, message: str) -> None
     subject = Subject.of_part("refiner", lambda: cls(config))
     with pytest.raises(CheckFailedError, match=f"refiner '{cls.__name__}', {message}"):
         dict(checks_for(subject))[check]()
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(UnknownPluginError, CheckSkippedError), (ConfigError, CheckFailedError)]
+)
+def test_defaults_that_name_what_is_not_installed_are_skipped(error, outcome) -> None:
+    """Such as weights of another distribution; any other refusal of its own defaults is a fault."""
+
+    def construct(config):
+        raise error("no weights 'faces'", "pip install gsegkit-faces")
+
+    subject = replace(Subject.of_part("refiner", lambda: Keep(Bare())), construct=construct)
+    with pytest.raises(outcome, match="no weights 'faces'"):
+        dict(checks_for(subject))["default-construction"]()
 
 
 # ---- the kit -------------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ def test_the_card_is_complete(folder):
 
 def test_entries_say_how_their_photographs_were_mirrored(folder):
     """The generator, the card, and the command that the card gives."""
+    pytest.importorskip("gsegkit_stylegan")
     card = json.loads((folder / "card.json").read_text())
     generator = installed().build("generator", "stylegan2", {"weights": folder.name})
     assert generator.info.mirrored == card["mirrored"]
