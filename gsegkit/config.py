@@ -25,13 +25,15 @@ class Config(BaseModel):
     `profiles`; the values of the chosen profile replace the defaults, and options given by the user win over both.
 
     An option that got another name is listed in `renamed` (old name -> new name). Old names are read in stored records
-    only (config.json of a run, component.json of a part); on the command line they are errors.
+    only (config.json of a run, component.json of a part); on the command line they are errors. An option whose default
+    is not what parts did before they had it is listed in `added`, with the value that older records mean.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     renamed: ClassVar[Mapping[str, str]] = {}
+    added: ClassVar[Mapping[str, Any]] = {}
 
     def resolved(self, available: Available) -> Self:
         """These options with automatic choices written out, so that a replay does not depend on what is installed.
@@ -40,6 +42,10 @@ class Config(BaseModel):
             available: component kind -> names of the installed components that can run here.
         """
         return self
+
+    def suggested_refiners(self) -> Mapping[str, Mapping[str, Any]]:
+        """Of an extractor: refiners (name -> options) of its masks when a run names none, where they are installed."""
+        return {}
 
     @model_validator(mode="before")
     @classmethod
@@ -106,8 +112,8 @@ def build_config(cls: type[ConfigT], options: Mapping[str, Any], where: str) -> 
 
 
 def current_names(cls: type[Config], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Options from a stored record, under the names that they have today (see `Config.renamed`)."""
-    return {cls.renamed.get(name, name): value for name, value in stored.items()}
+    """Options from a stored record, under the names that they have today (see `Config.renamed` and `added`)."""
+    return {**cls.added, **{cls.renamed.get(name, name): value for name, value in stored.items()}}
 
 
 def _problem(cls: type[Config], problem: Any, where: str) -> str:

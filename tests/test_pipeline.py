@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from collections import Counter
 from types import SimpleNamespace
@@ -6,6 +7,7 @@ import pytest
 import torch
 
 from gsegkit import api, plugins
+from gsegkit.config import Config
 from gsegkit.engine import choices
 from gsegkit.engine.choices import PreflightError, choose
 from gsegkit.engine.estimate import estimate
@@ -245,8 +247,6 @@ def test_preflight_compares_capabilities_and_inputs(registry, tmp_path):
 
 
 def _without(component, capability):
-    import dataclasses
-
     return dataclasses.replace(component, provides=tuple(c for c in component.provides if c != capability))
 
 
@@ -377,3 +377,40 @@ def test_a_stage_done_hook_that_fails_is_told_and_the_run_continues(plan, regist
     assert len(told) == 4
     warnings = [line for line in said.warnings if "plugin bad failed after stage" in line]
     assert len(warnings) == 4
+
+
+# ---- refiners that the extractor suggests --------------------------------------------------------------------------
+
+
+class SuggestingConfig(Config):
+    """Options."""
+
+    def suggested_refiners(self):
+        return {"window": {"max": 0.5}, "not-installed": {}}
+
+
+@pytest.fixture
+def suggesting(registry):
+    (entry,) = [e for e in registry.entries if e.component.name == "native"]
+    component = dataclasses.replace(entry.component, name="suggesting", config=f"{__name__}:SuggestingConfig")
+    registry.entries.append(dataclasses.replace(entry, component=component))
+    return registry
+
+
+def test_a_run_without_refiners_takes_those_that_its_extractor_suggests(suggesting):
+    base = {"gen": "toy", "extractor": "suggesting", "seg": "tiny", "eval": "count"}
+    chosen = choose(Plan.from_options(base), suggesting)
+    assert not chosen.problems
+    assert [(part.name, part.config.max) for part in chosen.refiners] == [("window", 0.5)]
+    assert [spec.name for spec in chosen.plan.refine] == ["window"], "the plan has it written out"
+    again = choose(Plan.from_record(chosen.plan.record(), suggesting), suggesting)
+    assert again.plan == chosen.plan
+
+
+def test_refiners_that_are_named_or_refused_take_the_place_of_the_suggested(suggesting):
+    base = {"gen": "toy", "extractor": "suggesting", "seg": "tiny", "eval": "count"}
+    assert choose(Plan.from_options(base, refine=()), suggesting).refiners == ()
+    named = choose(Plan.from_options(base, ["refine.window.max=0.25"], refine=["window"]), suggesting)
+    assert [part.config.max for part in named.refiners] == [0.25]
+    stored = {**Plan.from_options(base).record(), "refine": []}
+    assert choose(Plan.from_record(stored, suggesting), suggesting).refiners == (), "an old run had none"

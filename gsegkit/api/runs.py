@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def run(
     extractor: str | PartSpec,
     seg: str | PartSpec,
     *,
-    refine: list[str | PartSpec] | None = None,
+    refine: Sequence[str | PartSpec] | None = None,
     out: str | Path | None = None,
     options: list[str] | None = None,
     update: bool = False,
@@ -53,7 +54,7 @@ def run(
         gen: generator, by name or as a PartSpec with options.
         extractor: mask extractor.
         seg: segmenter.
-        refine: refiners in order.
+        refine: refiners of the pairs, in order; () = none, None = those that the extractor suggests.
         out: run folder.
         options: `"part.option=value"` strings, as after `-o`.
         update: remake what changed in an existing run folder.
@@ -65,7 +66,7 @@ def run(
         >>> result.report.metrics["iou_foreground"]  # doctest: +SKIP
     """
     session = session or Session.default()
-    base = {"gen": gen, "extractor": extractor, "seg": seg, "refine": refine or []}
+    base = {"gen": gen, "extractor": extractor, "seg": seg, "refine": refine}
     plan = Plan.from_options(_dumped(base), options or [], **fields)
     return run_plan(plan, out, update=update, session=session)
 

@@ -52,6 +52,11 @@ RefinePhotos = Annotated[
 ]
 NoRefine = Annotated[bool, typer.Option("--no-refine", help="No refiner acts: the segmenter alone.")]
 Refine = Annotated[list[str] | None, _part("--refine", "refiner", "Refiner; repeat, order counts.")]
+RefinePairs = Annotated[
+    list[str] | None,
+    _part("--refine", "refiner", "Refiner of the pairs; repeat, order counts. Default: what the extractor suggests."),
+]
+NoRefinePairs = Annotated[bool, typer.Option("--no-refine", help="No refiner: the extractor's masks as they are.")]
 Classes = Annotated[
     Path | None, typer.Option("--classes", metavar="FILE", help="Names for the extractor's clusters; see gsegkit name.")
 ]
@@ -78,15 +83,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard out
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
-def read_plan(config: Path | None, options: list[str] | None, **fields: Any) -> Plan:
+def read_plan(config: Path | None, options: list[str] | None, *, no_refine: bool, **fields: Any) -> Plan:
     """The plan that a command line means."""
     from gsegkit.config import read_options_file
 
     base = read_options_file(config) if config is not None else {}
     if config is not None and config.name == CONFIG_FILE:  # stored by a run, perhaps of an earlier version
         base = renew(base, installed().find)
-    if fields.get("refine") == []:
-        fields["refine"] = None
+    if no_refine and fields.get("refine"):
+        raise ConfigError("--no-refine goes with no refiner", "omit --no-refine, or --refine")
+    fields["refine"] = () if no_refine else fields.get("refine") or None
     return Plan.from_options(base, options or [], **fields)
 
 

@@ -27,7 +27,8 @@ def run(
     gen: c.Gen = None,
     extractor: c.Extractor = None,
     seg: c.Seg = None,
-    refine: c.Refine = None,
+    refine: c.RefinePairs = None,
+    no_refine: c.NoRefinePairs = False,
     classes: c.Classes = None,
     target: c.Target = None,
     evaluator: c.Eval = None,
@@ -49,8 +50,8 @@ def run(
 ) -> None:
     """Generator to segmenter: masks, pairs, training, report. Repeat the command to resume."""
     plan = c.read_plan(
-        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, target=target,
-        eval=evaluator, images=images, photos=photos, data=data, num_samples=samples, rounds=rounds,
+        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, no_refine=no_refine, classes=classes,
+        target=target, eval=evaluator, images=images, photos=photos, data=data, num_samples=samples, rounds=rounds,
         train_generator=train_generator, seed=seed, device=device, smoke=smoke,
     )  # fmt: skip
     from gsegkit import api
@@ -79,7 +80,8 @@ def check(
     gen: c.Gen = None,
     extractor: c.Extractor = None,
     seg: c.Seg = None,
-    refine: c.Refine = None,
+    refine: c.RefinePairs = None,
+    no_refine: c.NoRefinePairs = False,
     classes: c.Classes = None,
     target: c.Target = None,
     evaluator: c.Eval = None,
@@ -98,8 +100,9 @@ def check(
     from gsegkit.engine.preflight import check as check_light
 
     plan = c.read_plan(
-        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, target=target,
-        eval=evaluator, images=images, photos=photos, data=data, train_generator=train_generator, device=device,
+        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, no_refine=no_refine, classes=classes,
+        target=target, eval=evaluator, images=images, photos=photos, data=data,
+        train_generator=train_generator, device=device,
     )  # fmt: skip
     folder = out or plan.default_folder()
     choices = choose(plan, installed())
@@ -125,7 +128,8 @@ def plan(
     gen: c.Gen = None,
     extractor: c.Extractor = None,
     seg: c.Seg = None,
-    refine: c.Refine = None,
+    refine: c.RefinePairs = None,
+    no_refine: c.NoRefinePairs = False,
     classes: c.Classes = None,
     target: c.Target = None,
     images: c.Images = None,
@@ -143,7 +147,7 @@ def plan(
 ) -> None:
     """Predict time, memory and disk of a run on this machine, by running a few steps of everything."""
     chosen = c.read_plan(
-        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, classes=classes, target=target,
+        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, no_refine=no_refine, classes=classes,
         images=images, photos=photos, data=data, num_samples=samples, rounds=rounds, train_generator=train_generator,
         seed=seed, device=device,
     )  # fmt: skip

@@ -165,21 +165,47 @@ class Choices:
 
 def choose(plan: Plan, registry: Registry) -> Choices:
     """Find every part of a plan and validate its options: once, for everything that follows."""
-    found: list[Choice] = []
-    problems: list[Problem] = []
-    for where, kind, spec in plan.parts():
+    chosen = Chosen(registry)
+    chosen.add(plan)
+    if plan.refine is None:
+        plan = plan.model_copy(update={"refine": chosen.suggested_refiners()})
+        chosen.add(plan, only="refine.")
+    refiners = tuple(choice for choice in chosen.found if choice.where.startswith("refine."))
+    parts = {choice.where: choice for choice in chosen.found if choice not in refiners}
+    return _with_parts(plan, parts, refiners, tuple(chosen.problems))
+
+
+class Chosen:
+    """The parts that were chosen so far, and the problems of those that could not be."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.found: list[Choice] = []
+        self.problems: list[Problem] = []
+
+    def add(self, plan: Plan, only: str = "") -> None:
+        """Choose the plan's parts; those only whose place begins with `only`."""
+        for where, kind, spec in plan.parts():
+            if where.startswith(only):
+                self._add(where, kind, spec)
+
+    def suggested_refiners(self) -> tuple[PartSpec, ...]:
+        """What the extractor suggests, of what is installed."""
+        there = self.registry.available("refiner")
+        extractors = [choice.config for choice in self.found if choice.where == "extractor"]
+        suggested = [named for config in extractors for named in config.suggested_refiners().items()]
+        return tuple(PartSpec(name=name, options=dict(options)) for name, options in suggested if name in there)
+
+    def _add(self, where: str, kind: str, spec: PartSpec) -> None:
         hint = None
         try:
-            entry = registry.find(kind, spec.name)
+            entry = self.registry.find(kind, spec.name)
             hint = f"gsegkit show {kind} {spec.name} lists the options"
-            config = build_config(entry.config_class(), spec.options, where).resolved(registry.available)
+            config = build_config(entry.config_class(), spec.options, where).resolved(self.registry.available)
         except GsegkitError as error:
-            problems.append(Problem(where, error.message, hint or error.hint))
+            self.problems.append(Problem(where, error.message, hint or error.hint))
         else:
-            found.append(Choice(where, kind, spec.name, entry, config))
-    refiners = tuple(choice for choice in found if choice.where.startswith("refine."))
-    parts = {choice.where: choice for choice in found if choice not in refiners}
-    return _with_parts(plan, parts, refiners, tuple(problems))
+            self.found.append(Choice(where, kind, spec.name, entry, config))
 
 
 def _with_parts(
@@ -188,6 +214,6 @@ def _with_parts(
     update: dict[str, Any] = {where: choice.spec for where, choice in parts.items() if where in PART_KINDS}
     if PHOTO_REFINER in parts and plan.selftrain is not None:
         update["selftrain"] = plan.selftrain.model_copy(update={"refine": parts[PHOTO_REFINER].spec})
-    if len(refiners) == len(plan.refine):
+    if len(refiners) == len(plan.refine or ()):
         update["refine"] = tuple(choice.spec for choice in refiners)
     return Choices(plan.model_copy(update=update), parts, refiners, problems)

@@ -65,7 +65,9 @@ class Plan(Config):
 
     gen: Spec = Field(description="generator")
     extractor: Spec = Field(description="mask extractor")
-    refine: tuple[Spec, ...] = Field((), description="refiners, in the order they run")
+    refine: tuple[Spec, ...] | None = Field(
+        None, description="refiners, in the order they run; None = what the extractor suggests"
+    )
     seg: Spec = Field(description="segmenter")
     eval: Spec = Field(PartSpec(name="masks"), description="evaluator")
     data_reader: Spec = Field(PartSpec(name="folder"), description="reader of image folders")
@@ -124,7 +126,7 @@ class Plan(Config):
         named = [(where, kind, getattr(self, where)) for where, kind in PART_KINDS.items() if where not in unused]
         if self.photos is not None and self.selftrain is not None and self.selftrain.refine is not None:
             named.append((PHOTO_REFINER, "refiner", self.selftrain.refine))
-        return named + [(f"refine.{spec.name}", "refiner", spec) for spec in self.refine]
+        return named + [(f"refine.{spec.name}", "refiner", spec) for spec in self.refine or ()]
 
     @property
     def photo_rounds(self) -> int:
@@ -150,7 +152,7 @@ def renew(record: Mapping[str, Any], find: Find) -> dict[str, Any]:
 
     A part that `find` does not know stays as it is.
     """
-    new = {**record, "refine": [_renewed(find, "refiner", spec) for spec in record.get("refine", ())]}
+    new = {**record, "refine": [_renewed(find, "refiner", spec) for spec in record.get("refine") or ()]}
     new.update({part: _renewed(find, kind, record[part]) for part, kind in PART_KINDS.items() if part in record})
     own = record.get("selftrain")
     if isinstance(own, dict) and own.get("refine"):
@@ -221,7 +223,7 @@ def _nested(values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
 
 def _assign_refiner(values: dict[str, Any], name: str, value: Any) -> None:
     refiner, dot, option = name.partition(".")
-    specs = [dict(spec) for spec in values.get("refine", [])]
+    specs = [dict(spec) for spec in values.get("refine") or ()]
     targets = [spec for spec in specs if spec["name"].partition("@")[0] == refiner]
     if not dot or not targets:
         chosen = ", ".join(spec["name"] for spec in specs) or "none"

@@ -19,7 +19,8 @@ field in the place of the graph cut:
 prior decides. **It keeps every class.** b_k holds a class's area, before the neighbours speak, within a factor of what
 the prior says, and colours that no class has today count at most `CAP` against each. **It is quick and repeatable.**
 Mixtures are sums of phi(x) = (1, x, x x^T), so M and E are one matrix product each, in closed form, without sampling;
-they work at `side` pixels, and a last E answers at full size.
+they work at `side` pixels, and a last E answers at full size. A prior with hard borders, such as the masks of generated
+pairs, is softened first (`smooth`): where it may be wrong, colours can speak.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from kornia.color import rgb_to_lab
+from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from gsegkit.interfaces import Refiner
@@ -76,6 +78,8 @@ def sharpen(pixels: Tensor, prior: Tensor, config: ColoursConfig) -> Tensor:
         [K, H, W] float32, sums to 1 over K.
     """
     image, size = pixels.float() / 255, _working_size(prior.shape[-2], prior.shape[-1], config.side)
+    if config.smooth:
+        prior = _softened(prior, config.smooth * max(prior.shape[-2:]) / max(size))
     small = _shrunk(prior, size)
     there = small.sum(dim=(1, 2)) >= MIN_PIXELS
     if int(there.sum()) < 2:
@@ -263,6 +267,13 @@ def _pairs(planes: Tensor, shift: tuple[int, int]) -> tuple[Tensor, Tensor]:
     if x >= 0:
         return planes[..., : height - y, : width - x], planes[..., y:, x:]
     return planes[..., : height - y, -x:], planes[..., y:, : width + x]
+
+
+def _softened(planes: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of [K, H, W]; what lies outside is like the border."""
+    reach = math.ceil(2 * sigma)
+    height, width = (2 * min(reach, int(side) - 1) + 1 for side in planes.shape[-2:])
+    return gaussian_blur2d(planes.unsqueeze(0), (height, width), (sigma, sigma), border_type="replicate")[0]
 
 
 def _working_size(height: int, width: int, side: int) -> tuple[int, int]:

@@ -102,6 +102,9 @@ class ColoursConfig(Config):
     components: int = Field(1, ge=1, le=8, description="Gaussians of each class")
     floor: float = Field(0.1, ge=0, lt=1, description="share of the prior that knows only how frequent each class is")
     spread: float = Field(2.0, gt=0, le=50, description="least standard deviation of a class's colours, in Lab units")
+    smooth: float = Field(
+        0.0, ge=0, le=16, description="sigma that softens the prior first, in pixels of the working size; 0 = none"
+    )
     mass: float = Field(3.0, ge=1, description="a class's area may change by at most this factor")
     coupling: float = Field(10.0, ge=0, le=100, description="weight of the neighbours' opinion, in nats; 0 = none")
     radius: int = Field(2, ge=1, le=8, description="half side of the neighbourhood, in pixels of the working size")

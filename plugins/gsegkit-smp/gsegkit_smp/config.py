@@ -16,6 +16,7 @@ LITE_ENCODER = "tu-tf_efficientnet_lite0"
 
 #: Melas-Kyriazi et al., ICLR 2022: Adam 1e-3, 12,000 steps, x0.2 at 8,000, 95 images a step, no augmentation.
 _DIRECTIONS = {
+    "enlarge": 1.0,
     "steps": 12_000,
     "batch_size": 95,
     "optimizer": "adam",
@@ -34,17 +35,21 @@ _DIRECTIONS = {
     "colour": 0.0,
     "noise": 0.0,
 }
+ENCODER = "tu-resnet10t"
+#: Half of ResNet-10-T's widths: for small images, twice the steps in the same time are worth more than width.
+HALF: dict[str, Any] = {"channels": [32, 64, 128, 256]}
 #: The architecture as smp defines it, trained for long: wants a GPU.
 _STANDARD = {
     "encoder": "resnet34",
     "model_options": {},
+    "enlarge": 1.0,
     "steps": 8_000,
     "lr": 1e-3,
     "val_every": 250,
     "ema_decay": 0.999,
 }
 #: The default network on EfficientNet-Lite0 with ImageNet's weights: labels were used there.
-_LITE = {"encoder": LITE_ENCODER, "encoder_weights": LITE}
+_LITE = {"encoder": LITE_ENCODER, "encoder_weights": LITE, "enlarge": 1.0}
 #: Xu, Zhang and Hu, KLiSH: their "DeepLabV3" is a DeepLabV3+ on ResNet-50; 10 epochs of 40,000 pairs, 4 images each
 #: on 8 GPUs.
 _KLISH = {
@@ -66,8 +71,16 @@ def _encoder(default: str) -> Any:
     return Field(default, min_length=1, description=help)
 
 
+def _enlarge(default: float) -> Any:
+    help = "the network sees images this many times larger: finer borders where its output is coarse, a price squared"
+    return Field(default, ge=1, le=8, description=help)
+
+
 def _model_options(**default: Any) -> Any:
-    help = "further arguments of smp's class and, for 'tu-' encoders, of timm.create_model; replaces all of these"
+    help = (
+        "further arguments of smp's class and, for 'tu-' encoders, of timm.create_model; replaces all of these; "
+        "channels only with the default encoder"
+    )
     return Field(default, description=help)
 
 
@@ -76,6 +89,7 @@ class SmpConfig(Config):
 
     architecture: ClassVar[str]
     renamed: ClassVar[Mapping[str, str]] = {"amp": "dtype"}
+    added: ClassVar[Mapping[str, Any]] = {"enlarge": 1.0}
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "standard": _STANDARD,
         "lite": _LITE,
@@ -83,14 +97,15 @@ class SmpConfig(Config):
     }
 
     profile: Profile = Field("default", description="set of defaults: 2 CPU cores, smp's own sizes, or a paper's")
-    encoder: str = _encoder("tu-resnet10t")
+    encoder: str = _encoder(ENCODER)
     encoder_weights: str | None = Field(
         None, description="pretrained: smp's name, timm's tag, or lite (extra [lite], ImageNet labels); None = random"
     )
-    model_options: dict[str, Any] = _model_options()
+    model_options: dict[str, Any] = _model_options(**HALF)
+    enlarge: float = _enlarge(1.0)
 
-    steps: int = Field(300, ge=1, description="optimiser steps")
-    batch_size: int = Field(16, ge=2, description="images per step; fewer if the data set is smaller")
+    steps: int = Field(800, ge=1, description="optimiser steps")
+    batch_size: int = Field(8, ge=2, description="images per step; fewer if the data set is smaller")
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="AdamW, or Adam (weight decay in the gradient)")
     lr: float = Field(2e-3, gt=0, le=1, description="peak learning rate")
     weight_decay: float = Field(1e-2, ge=0, le=1, description="weight decay of weights; never of biases and norms")
@@ -113,7 +128,7 @@ class SmpConfig(Config):
         "auto", description="of the activations in training; auto = half precision on CUDA devices only"
     )
     channels_last: Literal["auto", "on", "off"] = Field(
-        "auto", description="memory layout in training; auto = channels last with CUDA"
+        "auto", description="memory layout in training; auto = channels last on CPU and CUDA"
     )
     compile: bool = Field(False, description="torch.compile the network: slow to start, then faster")
 
@@ -139,7 +154,19 @@ class SmpConfig(Config):
 
     val_fraction: float = Field(0.1, ge=0, le=0.5, description="share split off to validate; 0 = keep the last weights")
     val_max: int = Field(128, ge=1, description="maximum number of validation images")
-    val_every: int = Field(50, ge=1, description="steps between two validations; the last step always validates")
+    val_every: int = Field(100, ge=1, description="steps between two validations; the last step always validates")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _widths(cls, values: Any) -> Any:
+        """The half widths belong to the default encoder: another one has its own, unless they are given."""
+        if not isinstance(values, dict):
+            return values
+        given = {**cls.profiles.get(values.get("profile", "default"), {}), **values}
+        if "model_options" in given or given.get("encoder", ENCODER) == ENCODER:
+            return values
+        default = cls.model_fields["model_options"].default
+        return {**values, "model_options": {name: value for name, value in default.items() if name not in HALF}}
 
     @field_validator("dtype", mode="before")
     @classmethod
@@ -159,21 +186,21 @@ class UnetConfig(SmpConfig):
     """U-Net."""
 
     architecture = "unet"
-    model_options: dict[str, Any] = _model_options(decoder_channels=[64, 48, 32, 24, 16])
+    model_options: dict[str, Any] = _model_options(decoder_channels=[64, 48, 32, 24, 16], **HALF)
 
 
 class UnetPlusPlusConfig(SmpConfig):
     """U-Net++."""
 
     architecture = "unetplusplus"
-    model_options: dict[str, Any] = _model_options(decoder_channels=[64, 48, 32, 24, 16])
+    model_options: dict[str, Any] = _model_options(decoder_channels=[64, 48, 32, 24, 16], **HALF)
 
 
 class MAnetConfig(SmpConfig):
     """MA-Net."""
 
     architecture = "manet"
-    model_options: dict[str, Any] = _model_options(decoder_channels=[64, 48, 32, 24, 16])
+    model_options: dict[str, Any] = _model_options(decoder_channels=[64, 48, 32, 24, 16], **HALF)
 
 
 class LinknetConfig(SmpConfig):
@@ -186,7 +213,9 @@ class FPNConfig(SmpConfig):
     """Feature pyramid network."""
 
     architecture = "fpn"
-    model_options: dict[str, Any] = _model_options(decoder_pyramid_channels=64, decoder_segmentation_channels=64)
+    model_options: dict[str, Any] = _model_options(
+        decoder_pyramid_channels=64, decoder_segmentation_channels=64, **HALF
+    )
 
 
 class PSPNetConfig(SmpConfig):
@@ -198,12 +227,17 @@ class PSPNetConfig(SmpConfig):
 
 
 class DeepLabV3Config(SmpConfig):
-    """DeepLabV3. Small atrous rates: the usual 12, 24, 36 reach past the border of small images."""
+    """DeepLabV3. Small atrous rates: the usual 12, 24, 36 reach past the border of small images.
+
+    Its output has an eighth of its input's side, 8 x 8 for 64 px: so the default sees them twice as large.
+    """
 
     architecture = "deeplabv3"
     model_options: dict[str, Any] = _model_options(
-        decoder_channels=64, encoder_output_stride=8, decoder_atrous_rates=[2, 4, 6]
+        decoder_channels=64, encoder_output_stride=8, decoder_atrous_rates=[2, 4, 6], channels=[32, 64, 96, 128]
     )
+    enlarge: float = _enlarge(2.0)
+    steps: int = Field(600, ge=1, description="optimiser steps")
 
 
 class DeepLabV3PlusConfig(SmpConfig):
@@ -214,7 +248,7 @@ class DeepLabV3PlusConfig(SmpConfig):
     profile: Literal["default", "standard", "lite", "paper-directions", "paper-klish"] = Field(  # type: ignore[assignment]
         "default", description="set of defaults: 2 CPU cores, smp's own sizes, or a paper's"
     )
-    model_options: dict[str, Any] = _model_options(decoder_channels=64, decoder_atrous_rates=[2, 4, 6])
+    model_options: dict[str, Any] = _model_options(decoder_channels=64, decoder_atrous_rates=[2, 4, 6], **HALF)
 
 
 class PANConfig(SmpConfig):
@@ -227,14 +261,14 @@ class UPerNetConfig(SmpConfig):
     """UPerNet."""
 
     architecture = "upernet"
-    model_options: dict[str, Any] = _model_options(decoder_channels=64)
+    model_options: dict[str, Any] = _model_options(decoder_channels=64, **HALF)
 
 
 class SegformerConfig(SmpConfig):
     """SegFormer's decoder. The paper's own encoders (mit_b0 .. mit_b5) carry NVIDIA's non-commercial licence."""
 
     architecture = "segformer"
-    model_options: dict[str, Any] = _model_options(decoder_segmentation_channels=64)
+    model_options: dict[str, Any] = _model_options(decoder_segmentation_channels=64, **HALF)
 
 
 class DPTConfig(SmpConfig):

@@ -132,6 +132,18 @@ def network_sizes(network: nn.Module, architecture: str) -> Sizes:
     return Sizes(stride, stride)
 
 
+def enlarge_images(images: Tensor, factor: float) -> Tensor:
+    """[N, 3, H, W], bilinearly `factor` times as large."""
+    if factor == 1:
+        return images
+    return F.interpolate(images, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def shrink_logits(logits: Tensor, size: torch.Size) -> Tensor:
+    """Logits of enlarged images at the images' own size (height, width); at twice the size, means of four."""
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+
 def pad_images(images: Tensor, sizes: Sizes) -> Tensor:
     """Repeat the right and bottom edge of [N, 3, H, W] until the size fits; no branches, so that it can be traced."""
     height, width = images.shape[-2:]

@@ -25,9 +25,11 @@ from gsegkit_smp.networks import (
     check_config,
     crop_logits,
     encoder_weights,
+    enlarge_images,
     network_sizes,
     normalisation,
     pad_images,
+    shrink_logits,
 )
 from gsegkit_smp.training import Best, Precision, build_optimizer, learning_rate
 from gsegkit_smp.validation import confusion, equal_sizes
@@ -62,18 +64,21 @@ class SmpSegmenter(Segmenter):
     # ---- prediction ----------------------------------------------------------------------------------------------
 
     def logits(self, images: Tensor) -> Tensor:
-        """See `Segmenter.logits`; pads at the right and bottom edge to the network's stride and cuts that off again."""
+        """See `Segmenter.logits`; enlarges, pads right and bottom to the network's stride, and undoes both again."""
         if self.network is None:
             raise ArtifactError(f"{self.config.architecture} is not trained", "fit() it, or load a trained one")
         if self.training and images.shape[0] < 2:
             raise ContractError("training with batch normalisation needs at least 2 images", "or call eval() first")
+        size = images.shape[-2:]
+        images = enlarge_images(images, self.config.enlarge)
         height, width = images.shape[-2:]
         padded = pad_images(images, self._sizes)
         if self.training and self._channels_last:
             padded = padded.contiguous(memory_format=torch.channels_last)
         network = self._compiled or self.network
         logits: Tensor = network((padded - self.mean) / self.std)
-        return crop_logits(logits, height, width).float()
+        logits = crop_logits(logits, height, width).float()
+        return logits if self.config.enlarge == 1 else shrink_logits(logits, size)
 
     def probs(self, pixels: Tensor, refine: Refine = ()) -> Tensor:
         """See `Segmenter.probs`; the mean over `predict_scales` and, with `predict_flip`, over mirror images."""
@@ -144,7 +149,7 @@ class SmpSegmenter(Segmenter):
         height, width = dataset[0].mask.shape
         self.to(ctx.device)
         layout = self.config.channels_last
-        self._channels_last = layout == "on" or (layout == "auto" and ctx.device.type == "cuda")
+        self._channels_last = layout == "on" or (layout == "auto" and ctx.device.type in ("cpu", "cuda"))
         with isolated_rng(child_seed(ctx.seed, "weights")):
             self._build(dataset.classes, (int(height), int(width)), dataset.fit_rule, pretrained=True)
         self._check_size()

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from gsegkit_smp import ARCHITECTURES
 from gsegkit_smp.networks import Sizes, pad_images
 
@@ -94,3 +95,39 @@ def test_prediction_at_several_sizes_and_of_the_mirror_image(rule):
     torch.testing.assert_close(both.probs(pixels), (one.probs(pixels) + larger.probs(pixels)) / 2)
     torch.testing.assert_close(mirrored.probs(pixels.flip(-1)), mirrored.probs(pixels).flip(-1), atol=2e-3, rtol=0)
     assert both.training, "as it was before"
+
+
+# ---- enlarged images -------------------------------------------------------------------------------------------------
+
+
+def test_an_enlarged_network_sees_larger_images_and_answers_at_their_own_size():
+    """The same weights, by hand: images twice as large, then the means of four logits."""
+    torch.manual_seed(0)
+    segmenter = trained_shape("unet", **SMALL, enlarge=2.0)
+    images = torch.rand(2, 3, 32, 48) * 2 - 1
+    with torch.no_grad():
+        found = segmenter.logits(images)
+        large = segmenter.network(F.interpolate(images, scale_factor=2, mode="bilinear"))
+    assert found.shape == (2, 3, 32, 48)
+    torch.testing.assert_close(found, F.avg_pool2d(large, 2))
+
+
+def test_runs_of_before_keep_their_size_and_widths():
+    """A stored record without `enlarge` means none; its model_options are all there."""
+    old = {"model_options": {"decoder_channels": 64, "encoder_output_stride": 8, "decoder_atrous_rates": [2, 4, 6]}}
+    part = installed().build("segmenter", "deeplabv3", old, stored=True)
+    assert part.config.enlarge == 1
+    assert "channels" not in part.config.model_options
+    assert installed().build("segmenter", "deeplabv3").config.enlarge == 2
+
+
+@pytest.mark.parametrize("name", ["unet", "deeplabv3", "segformer"])
+def test_the_narrow_widths_are_those_of_the_default_encoder(name):
+    def make(**options):
+        return installed().build("segmenter", name, options)
+
+    assert "channels" in make().config.model_options
+    assert "channels" not in make(encoder="resnet18").config.model_options
+    assert "channels" not in make(profile="lite", encoder_weights=None).config.model_options
+    given = make(encoder="tu-resnet18", model_options={"channels": [16, 32, 64, 128]})
+    assert given.config.model_options == {"channels": [16, 32, 64, 128]}
