@@ -9,7 +9,9 @@ import torch
 from gsegkit import api
 from gsegkit.builtin.config import ToyConfig
 from gsegkit.builtin.toy import Toy
+from gsegkit.classes import targets
 from gsegkit.classes.class_map import parse_class_map
+from gsegkit.classes.in_parts import InParts, can_be_in_parts
 from gsegkit.classes.match import match_clusters, parents, predicted_clusters
 from gsegkit.classes.named import Named, check_fits, clusters_of
 from gsegkit.classes.page import look, render_page
@@ -17,10 +19,11 @@ from gsegkit.clustering.extractor import ClusterExtractor
 from gsegkit.config import Config
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, Sample
+from gsegkit.engine.next_steps import in_a_line, next_commands
 from gsegkit.engine.pipeline import run as run_plan
 from gsegkit.engine.plan import Plan
 from gsegkit.errors import ConfigError
-from gsegkit.images import to_pixels
+from gsegkit.images import read_mask, to_pixels, write_png
 from gsegkit.interfaces import Level, MaskExtractor
 from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import Component, Entry, hookimpl
@@ -184,3 +187,54 @@ def test_a_run_is_named_by_command_and_page(registry, tmp_path):
     assert named.extractor in page.read_text(encoding="utf-8")
     run_plan(plan.model_copy(update={"classes": named}), run, registry=registry, update=True)
     assert api.load(run, "segmenter", session=session).classes == ("dark", "light")
+
+
+class Quarters:
+    """A segmenter of the four quarters."""
+
+    classes = tuple(f"cluster-{i}" for i in range(4))
+
+    def __init__(self, bounds):
+        self.bounds = bounds
+
+    def probs(self, pixels):
+        quarter = torch.bucketize(pixels.float().mean(dim=1) / 127.5 - 1, self.bounds)
+        return torch.nn.functional.one_hot(quarter, 4).permute(0, 3, 1, 2) * 0.7 + 0.075
+
+
+def test_a_segmenter_of_many_clusters_is_looked_at_in_parts(toy, shades, monkeypatch):
+    segmenter = Quarters(shades.bounds)
+    assert not can_be_in_parts(segmenter, shades), "four are few"
+    monkeypatch.setattr(targets, "MOST_PARTS", 3)
+    assert can_be_in_parts(segmenter, shades)
+    view, pixels = InParts(segmenter, shades), Truth(toy, 3).pixels
+    assert view.classes == ("background", "part 1", "part 2")
+    fine, parts = segmenter.probs(pixels), view.probs(pixels)
+    torch.testing.assert_close(parts, torch.stack([fine[:, 0] + fine[:, 1], fine[:, 2], fine[:, 3]], dim=1))
+
+
+def test_a_run_of_many_clusters_shows_parts_and_predicts_them(registry, tmp_path, monkeypatch):
+    registry.add(Shade(), "shades")
+    session = api.Session(registry, Progress(), threading.Event())
+    monkeypatch.setattr(targets, "MOST_PARTS", 3)
+    photos = tmp_path / "photos"
+    write_png(photos / "one.png", torch.randint(0, 256, (3, 24, 24), dtype=torch.uint8))
+    chosen = {"gen": "toy", "extractor": "shades", "seg": "tiny", "eval": "count", "num_samples": 8, "device": "cpu"}
+    options = ["gen.size=24", "seg.steps=2"]
+    chosen["data_reader"] = "plain"
+    run = tmp_path / "run"
+    done = run_plan(Plan.from_options(chosen, options, batch_size=8, images=photos), run, registry=registry)
+    assert done.found["parts"] == ["background", "part 1", "part 2"]
+    assert in_a_line(done.found) == "found 4 clusters without names, in 3 parts"
+    assert next_commands("run", done.found)[-1] == "gsegkit predict run PHOTOS --out masks --parts"
+    for parts, names in ((True, done.found["parts"]), (False, done.found["classes"])):
+        out = tmp_path / f"masks-{parts}"
+        api.predict(run, photos, out, refine=(), parts=parts, device="cpu", session=session)
+        assert json.loads((out / "predictions.json").read_text())["classes"] == names
+    assert read_mask(tmp_path / "masks-True" / "labels" / "one.png").max() < 3
+
+    named = api.name(run, ["dark=4", "light=*"], cut=3, save=tmp_path / "classes.yaml", session=session)
+    run_plan(Plan.from_options(chosen, options, batch_size=8, images=photos, classes=named), run, registry=registry,
+             update=True)  # fmt: skip
+    with pytest.raises(ConfigError, match="cannot be added up to parts"):
+        api.predict(run, photos, tmp_path / "no", parts=True, device="cpu", session=session)

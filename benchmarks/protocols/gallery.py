@@ -11,13 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.protocols.common import Lab
-from benchmarks.protocols.photographs import colour_step, our_run
+from benchmarks.protocols.photographs import our_run
 from gsegkit import api
-from gsegkit.classes.match import predicted_clusters
-from gsegkit.classes.targets import coarse_parts
+from gsegkit.classes.in_parts import InParts
 from gsegkit.colours import overlay
 from gsegkit.images import grid, list_images, read_image, resize_pixels
-from gsegkit.interfaces import MaskExtractor, Predict, Segmenter
+from gsegkit.refining import Predictor
 
 TILE, GAP = 128, 3  # pixels
 
@@ -39,13 +38,12 @@ def picture(
     for weights, source in cases.items():
         folder = our_run(lab, [f"gen.weights={weights}"], lab.seeds[0])
         paths = _photographs(lab, source)[first::every][:shown]
-        predict, count = _parts(folder)
-        step = colour_step("colours")
+        segmenter, extractor = api.load(folder), api.load(folder, "extractor")
+        predictor = Predictor(InParts(segmenter, extractor), "colours")
         for path in paths:
             pixels = read_image(path)[None]
-            labels = step(pixels, predict(pixels)).argmax(dim=1).to(torch.uint8)
-            rows += [_tile(pixels), _tile(overlay(pixels, labels, 0.6))]
-        found[weights] = {"parts": count, "photographs": [path.stem for path in paths]}
+            rows += [_tile(pixels), _tile(overlay(pixels, predictor.label(pixels).masks, 0.6))]
+        found[weights] = {"parts": len(predictor.classes), "photographs": [path.stem for path in paths]}
     sheet = grid(torch.cat(rows), 2 * shown, GAP).permute(1, 2, 0).numpy()
     path = lab.figures("readme") / file
     Image.fromarray(sheet).save(path, quality=88, optimize=True)
@@ -60,21 +58,6 @@ def _photographs(lab: Lab, source: str) -> list[Path]:
     if not folder.exists():
         api.copy_samples(name, folder)
     return list_images(folder)
-
-
-def _parts(run: Path) -> tuple[Predict, int]:
-    """A run's segmenter with its clusters added up to parts, and how many."""
-    segmenter: Segmenter = api.load(run)
-    extractor: MaskExtractor = api.load(run, "extractor")
-    cut, parts, _ = coarse_parts(extractor)
-    groups = predicted_clusters(segmenter.classes, extractor, None, cut)
-    targets = torch.tensor(groups.group)
-
-    def predict(pixels: Tensor) -> Tensor:
-        probs = segmenter.probs(pixels)
-        return probs.new_zeros(len(probs), cut, *probs.shape[2:]).index_add_(1, targets, probs)
-
-    return predict, len(parts)
 
 
 def _tile(pixels: Tensor) -> Tensor:

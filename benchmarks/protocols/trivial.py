@@ -44,7 +44,7 @@ COLOURS = 2000  # of a photograph that colour_kmeans looks at
 INVERSE_PENALTY = 0.1  # C of the logistic regression
 INSETS = (0.02, 0.05, 0.10)  # of GrabCut's first rectangle, as a share of the side
 ROUNDS = 5  # of GrabCut
-STEPS = 120  # of the supervised U-Net
+STEPS = 240  # of the supervised U-Net, 8 images each
 LONGEST = 64  # pixels of the longer side at which it is trained
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from gsegkit.api.session import Session
 from gsegkit.classes.class_map import stored_class_map
 from gsegkit.classes.held_out import leave_out, with_note
+from gsegkit.classes.in_parts import InParts, can_be_in_parts
 from gsegkit.classes.named import check_match
 from gsegkit.colours import display_palette
 from gsegkit.dataset import LabelledDataset
@@ -15,10 +16,10 @@ from gsegkit.engine import sources
 from gsegkit.engine.devices import pick_device
 from gsegkit.errors import ConfigError
 from gsegkit.exports.formats import DATASET_FORMATS, DEFAULT_PREDICTIONS, MODEL_FORMATS
-from gsegkit.interfaces import DatasetReader, Evaluator, Generator, GeneratorEvaluator
+from gsegkit.interfaces import DatasetReader, Evaluator, Generator, GeneratorEvaluator, MaskExtractor, Segmenter
 from gsegkit.parts import COMPONENT_FILE, holds_parts
 from gsegkit.plugins import KIND_ALIASES
-from gsegkit.refining import Predictor, Refine, automatic, in_words
+from gsegkit.refining import Predictor, Refine, Segments, automatic, in_words
 from gsegkit.rundir import last_round
 from gsegkit.types import Report
 
@@ -106,6 +107,7 @@ def predict(
     *,
     formats: tuple[str, ...] = DEFAULT_PREDICTIONS,
     refine: Refine | None = None,
+    parts: bool = False,
     device: str = "auto",
     session: Session | None = None,
 ) -> Any:
@@ -118,8 +120,12 @@ def predict(
         formats: see `gsegkit.exports.formats`.
         refine: refiners that act on the predictions, by name or made with options, in order; () = none, the segmenter
             alone; None = automatic: `colours` where it is installed.
+        parts: add clusters without names up to a few parts, as the run's report shows them.
         device: where to compute.
         session: see `run`.
+
+    Raises:
+        ConfigError: `parts` of a run whose classes have names, or that has no extractor with levels.
     """
     from gsegkit.exports.predictions import predict_files
 
@@ -129,8 +135,16 @@ def predict(
     palette = display_palette(names.colours(segmenter.classes) if names else None)
     refiners = automatic(session.registry) if refine is None else refine
     ctx = session.context(Path(out), device)
-    predictor = Predictor(segmenter, refiners, session.registry)
+    view = _in_parts(run_folder, segmenter, session) if parts else segmenter
+    predictor = Predictor(view, refiners, session.registry)
     return predict_files(predictor, inputs, Path(out), formats, ctx, palette)
+
+
+def _in_parts(run_folder: str | Path, segmenter: Segmenter, session: Session) -> Segments:
+    extractor: MaskExtractor = load(run_folder, "extractor", session=session)
+    if not can_be_in_parts(segmenter, extractor):
+        raise ConfigError(f"the classes of '{run_folder}' cannot be added up to parts", "predict without --parts")
+    return InParts(segmenter, extractor)
 
 
 def export(

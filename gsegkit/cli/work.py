@@ -313,6 +313,7 @@ def predict(
     ] = None,
     refine: c.RefinePhotos = None,
     no_refine: c.NoRefine = False,
+    parts: Annotated[bool, typer.Option("--parts", help="Add clusters without names up to a few parts.")] = False,
     device: c.Device = None,
     option: c.Options = None,
     quiet: c.Quiet = False,
@@ -325,8 +326,9 @@ def predict(
     refiners = c.refiners(refine, no_refine, of_refiners)
     session = c.session(quiet)
     summary = api.predict(
-        run_folder, inputs, out, formats=formats, refine=refiners, device=device or "auto", session=session
-    )
+        run_folder, inputs, out, formats=formats, refine=refiners, parts=parts, device=device or "auto",
+        session=session,
+    )  # fmt: skip
     console.print(str(summary), soft_wrap=True)
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from gsegkit.classes.class_map import ClassMap
+from gsegkit.classes.in_parts import InParts, can_be_in_parts
 from gsegkit.classes.named import Named
 from gsegkit.classes.targets import automatic_classes
 from gsegkit.dataset import LabelledDataset
@@ -25,7 +26,7 @@ from gsegkit.engine.stages import Stage, StageRunner
 from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import ConfigError
 from gsegkit.interfaces import Evaluator, Generator, MaskExtractor, Segmenter, TrainableGenerator
-from gsegkit.refining import automatic
+from gsegkit.refining import Segments, automatic
 from gsegkit.rundir import stage_key
 from gsegkit.tensors import state_hash
 from gsegkit.types import Report
@@ -51,6 +52,7 @@ class Rounds:
         self.key = stage_key(choices["gen"].identity, state_hash(generator), self.plan.device.partition(":")[0])
         self.given = self._classes()
         self.classes = self.given
+        self.extractor: MaskExtractor | None = None  # of the last round, without names
         self.cuttable = False
         self.found: dict[str, Any] = {}
         self.refiners = choices.build_refiners()
@@ -80,7 +82,7 @@ class Rounds:
 
     def named(self, extractor: MaskExtractor) -> MaskExtractor:
         """The extractor under the plan's class names, or under those that its target stands for."""
-        self.cuttable = bool(extractor.levels)
+        self.extractor, self.cuttable = extractor, bool(extractor.levels)
         if self.given is None:
             self.classes = automatic_classes(extractor, self.plan.target)
             record = self.classes.model_dump(mode="json") if self.classes is not None else None
@@ -151,9 +153,10 @@ class Rounds:
 
     def report(self, segmenter: Segmenter) -> Report | None:
         """Score the last segmenter and show it; beside it the one that had not seen the photographs."""
-        self.found = found_record(
-            segmenter.classes, self.given is None and self.cuttable, samples_name(self.choices, self.stages.registry)
-        )
+        view = self._view(segmenter)
+        samples = samples_name(self.choices, self.stages.registry)
+        parts = view.classes if view is not segmenter else ()
+        self.found = found_record(segmenter.classes, self.given is None and self.cuttable, samples, parts)
         self.stages.run.write_status("running", found=self.found)
         plan, inputs = self.plan, self.inputs
         test_set, on_photographs = inputs.test_set, automatic(self.stages.registry)
@@ -171,7 +174,14 @@ class Rounds:
                 stage.facts["changed by self-training"] = round(changed, 4)
                 note = self._before(stage, evaluator, test_set, labels_used, on_photographs)
             shown = inputs.photographs or inputs.images or sample_photographs(self.choices, self.stages.registry)
-            return score(stage, segmenter, evaluator, test_set, labels_used, shown, on_photographs, note)
+            return score(stage, segmenter, evaluator, test_set, labels_used, shown, on_photographs, note, view)
+
+    def _view(self, segmenter: Segmenter) -> Segments:
+        """The segmenter as a person looks at it: many clusters without names are shown as a few parts."""
+        extractor = self.extractor
+        if self.classes is not None or extractor is None or not can_be_in_parts(segmenter, extractor):
+            return segmenter
+        return InParts(segmenter, extractor)
 
     def _before(
         self,

@@ -12,7 +12,7 @@ from gsegkit.dataset import LabelledDataset, UnlabelledImages
 from gsegkit.engine.stages import Stage
 from gsegkit.exports.predictions import write_predictions
 from gsegkit.interfaces import Evaluator, Segmenter
-from gsegkit.refining import Predictor, in_words
+from gsegkit.refining import Predictor, Segments, in_words
 from gsegkit.rundir import SCORES_FILE
 from gsegkit.storage import atomic_write_json
 from gsegkit.types import Report
@@ -29,6 +29,7 @@ def score(
     images: UnlabelledImages | None,
     refiners: Sequence[str] = (),
     note: str = "",
+    view: Segments | None = None,
 ) -> Report | None:
     """Evaluate the segmenter, and leave its predictions as images in the stage's folder.
 
@@ -41,10 +42,11 @@ def score(
         images: photographs, shown when there is no ground truth.
         refiners: names of those that act on the photographs; the report shows numbers and pictures without them too.
         note: to stand beside the numbers; "" = none.
+        view: what is shown on `images` in the place of the segmenter; None = the segmenter.
     """
     predictor = Predictor(segmenter, refiners)
     if test_set is None:
-        _show_images(stage, predictor, images)
+        _show_images(stage, Predictor(view or segmenter, refiners), images)
         return None
     scored, left_out = leave_out(test_set, labels_used)
     report = with_note(with_note(evaluator.evaluate(predictor, scored, stage.ctx), left_out), note)

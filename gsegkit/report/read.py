@@ -17,6 +17,7 @@ from gsegkit.progress import duration, number
 from gsegkit.rundir import CONFIG_FILE, METRICS_FILE, RUN_FILE, STAGE_FILE, RunFolder, split_round, stage_folders
 
 HEADLINES = ("iou_foreground", "miou", "max_matching_miou", "accuracy")  # the first that is there goes to the top
+MOST_PARTS = 32  # of a legend
 _BASELINE = re.compile(r"baseline_(.+)_iou")  # foreground IoU of a trivial predictor, shown beside the run's own
 
 
@@ -106,6 +107,7 @@ def overview(source: Source) -> dict[str, Any]:
         "seed": show(config.get("seed")),
         "photographs": bool(config.get("data") or config.get("images") or config.get("photos") or found.get("samples")),
         "found": in_a_line(found) if found else "",
+        "shown_parts": [show(name) for name in as_list(found.get("parts"))][:MOST_PARTS],
         "next": next_commands(source.folder.name, found) if found else [],
         "device": show(record.get("device", config.get("device"))),
         "seconds": record.get("seconds"),

@@ -58,6 +58,7 @@ def _page(folder: Path) -> str:
         dataset=dataset,
         timings=timings,
         predictions=predictions,
+        parts_legend=pictures.legend(run["shown_parts"]) if metrics is None else [],
         first=FIRST,
         figures=pictures.figures(source),
         colours={entry.name: entry.colour for entry in dataset["legend"]} if dataset else {},
