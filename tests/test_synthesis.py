@@ -125,19 +125,28 @@ def test_images_that_are_not_finite_are_dropped_counted_and_many_are_an_error(to
         make(toy, native, tmp_path / "b", 200)
 
 
-def test_collapsed_masks_raise_an_alarm(toy, native, tmp_path, monkeypatch):
+@pytest.mark.parametrize("classes", [(0,), (2,), (1, 2)])
+def test_collapsed_masks_raise_an_alarm(toy, native, tmp_path, monkeypatch, classes):
+    """Whichever class has swallowed the others; parts that share the picture without a background have not collapsed."""
     real = type(native).extract
 
-    def all_background(self, batch, generator):
+    def only_these(self, batch, generator):
         masks = real(self, batch, generator)
         probs = torch.zeros_like(masks.probs)
-        probs[:, 0] = 1
+        for i, rows in zip(classes, probs.chunk(len(classes), dim=2), strict=True):
+            rows[:, i] = 1
         return dataclasses.replace(masks, probs=probs)
 
-    monkeypatch.setattr(type(native), "extract", all_background)
+    monkeypatch.setattr(type(native), "extract", only_these)
     said = Listener()
     synthesize(toy, native, [], 16, RunContext(tmp_path, batch_size=8, progress=said))
-    assert [level for level, text in said.messages if "cover 0.0%" in text] == ["warning"]
+    alarms = [(level, text) for level, text in said.messages if "probably collapsed" in text]
+    if len(classes) > 1:
+        assert alarms == []
+    else:
+        ((level, text),) = alarms
+        assert level == "warning"
+        assert f"'{native.classes[classes[0]]}' covers 100.0% of the images" in text
 
 
 def test_a_disk_that_is_too_small_is_told_before_the_work(toy, native, tmp_path, monkeypatch):

@@ -12,14 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from benchmarks.protocols.common import Lab, say
-from benchmarks.protocols.photographs import Predictions, annotated, colour_step, matched, scores, split
+from benchmarks.protocols.photographs import Predictions, annotated, colour_step, matched, our_run, scores, split
 from gsegkit import api
-from gsegkit.interfaces import Segmenter
 from gsegkit.refining import Predictor
-from gsegkit.rundir import stage_key
 
 LABELLED = 20  # images whose labels match clusters to classes
 
@@ -43,21 +40,25 @@ ROWS: dict[str, dict[str, Any] | None] = {
 
 
 def ablation(
-    lab: Lab, sets: dict[str, str], options: list[str], scored: int = 25, rows: dict[str, Any] | None = None
+    lab: Lab,
+    sets: dict[str, str],
+    options: list[str] | None = None,
+    scored: int = 25,
+    rows: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Foreground and mIoU of every row on every set.
 
     Args:
         lab: see `Lab`; the first seed is used.
         sets: name of a set (see `photographs.annotated`) -> weights of the zoo.
-        options: of the runs, as after `-o`.
+        options: of the runs, as after `-o`; None = the defaults.
         scored: images scored of each set.
         rows: name -> options of `colours`, or {"alone": true}; None = `ROWS`.
     """
     chosen = ROWS if rows is None else {n: None if o.get("alone") else o for n, o in rows.items()}
     found: dict[str, dict[str, Any]] = {name: {} for name in chosen}
     for data, weights in sets.items():
-        predictions = probabilities(lab, data, weights, options, scored)
+        predictions = probabilities(lab, data, weights, options or [], scored)
         for name, refiner in chosen.items():
             tables, seconds = predictions.counts(None if refiner is None else colour_step("colours", refiner))
             numbers = scores(tables, predictions.data.classes)
@@ -67,35 +68,16 @@ def ablation(
         numbers["mean"] = {
             score: sum(numbers[data][score] for data in sets) / len(sets) for score in ("foreground", "miou")
         }
-    return {"rows": found, "sets": sets, "options": options, "labelled": LABELLED}
+    return {"rows": found, "sets": sets, "options": options or [], "labelled": LABELLED}
 
 
 def probabilities(lab: Lab, data: str, weights: str, options: list[str], scored: int) -> Predictions:
-    """What the segmenter of a run says of the scored images, its clusters matched to classes; kept on disk."""
+    """What the segmenter of a run says of the scored images, its clusters matched to classes."""
     seed = lab.seeds[0]
     annotations = annotated(lab, data)
     few, others = split(annotations, 5 if lab.tiny else LABELLED, 3 if lab.tiny else scored, seed)
-    key = stage_key(data, weights, options, scored, seed, lab.tiny)
-    path = lab.work / "probabilities" / f"{key}.safetensors"
-    if not path.exists():
-        predict = matched(Predictor(trained(lab, weights, options)), few, len(annotations.classes))
-        made = Predictions.make(predict, others)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({str(i): p.half().contiguous() for i, p in enumerate(made.probs)}, path)
-    stored = load_file(path)
-    return Predictions(others, [stored[str(i)].float() for i in range(len(others))], 0.0)
-
-
-def trained(lab: Lab, weights: str, options: list[str]) -> Segmenter:
-    """The segmenter of a run; a finished run of the same options is kept."""
-    folder = lab.work / "runs" / weights
-    given, seed = [f"gen.weights={weights}", *options], lab.seeds[0]
-    api.run(
-        "stylegan2", "klish", "unet", out=folder, options=given, seed=seed, update=True, smoke=lab.tiny,
-        device=str(lab.device),
-    )  # fmt: skip
-    segmenter: Segmenter = api.load(folder)
-    return segmenter
+    run = our_run(lab, [f"gen.weights={weights}", *options], seed)
+    return Predictions.make(matched(Predictor(api.load(run)), few, len(annotations.classes)), others)
 
 
 def speed(lab: Lab, sides: list[int], classes: list[int], repeats: int = 7) -> dict[str, Any]:

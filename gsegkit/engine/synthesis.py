@@ -19,7 +19,7 @@ from gsegkit.types import IGNORE, LabelledBatch
 SHARD_SIZE = 256  # candidates per shard, rounded up to whole micro-batches
 MAX_BROKEN = 0.001  # share of images that may be non-finite before the generator counts as broken
 BYTES_PER_PIXEL = 4  # RGB and a mask
-COVERAGE_ALARM = (0.02, 0.98)  # mean foreground share outside of which the masks have probably collapsed
+COVERAGE_ALARM = 0.98  # share of all pixels in one class above which the masks have probably collapsed
 
 NamedRefiner = tuple[str, Refiner]
 
@@ -75,7 +75,7 @@ def synthesize(
     if len(missing) < len(mine):
         ctx.info(f"kept {len(mine) - len(missing)} of {len(mine)} shards")
     _check_space(ctx, len(missing) * shard_size * manifest.height * manifest.width * BYTES_PER_PIXEL)
-    coverage = Coverage(ctx)
+    coverage = Coverage(ctx, manifest.classes)
     manifest.write(ctx.folder)
     for shard in ctx.track(missing, "making pairs"):
         batch, counts = _make_shard(generator, extractor, refiners, shard, shard_size, num_samples, ctx)
@@ -189,20 +189,18 @@ def _concat(batches: Sequence[LabelledBatch]) -> LabelledBatch:
 
 
 class Coverage:
-    """Warns, once, when the mean foreground share says that the masks have collapsed."""
+    """Warns, once, when nearly all pixels are of one class: the masks have collapsed."""
 
-    def __init__(self, ctx: RunContext) -> None:
-        self.ctx = ctx
-        self.foreground = 0
-        self.pixels = 0
+    def __init__(self, ctx: RunContext, classes: Sequence[str]) -> None:
+        self.ctx, self.classes = ctx, classes
+        self.counts = torch.zeros(len(classes), dtype=torch.int64)
         self.warned = False
 
     def add(self, masks: Tensor) -> None:
-        """Count [N, H, W] uint8 masks; class 0 is background, 255 is not counted."""
-        self.pixels += int((masks != 255).sum())
-        self.foreground += int(((masks != 0) & (masks != 255)).sum())
-        share = self.foreground / max(self.pixels, 1)
-        low, high = COVERAGE_ALARM
-        if self.pixels and not low <= share <= high and not self.warned:
+        """Count [N, H, W] uint8 masks; 255 is not counted."""
+        self.counts += torch.bincount(masks[masks != IGNORE].flatten().int(), minlength=len(self.classes))
+        share = float(self.counts.max() / self.counts.sum().clamp(min=1))
+        if share > COVERAGE_ALARM and not self.warned:
             self.warned = True
-            self.ctx.warn(f"the masks cover {share:.1%} of the images: the extractor has probably collapsed")
+            name = self.classes[int(self.counts.argmax())]
+            self.ctx.warn(f"'{name}' covers {share:.1%} of the images: the extractor has probably collapsed")

@@ -1,0 +1,33 @@
+"""Defaults of a run, one changed at a time: what each is worth on photographs that nobody trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.protocols.colours import probabilities
+from benchmarks.protocols.common import Lab, say
+from benchmarks.protocols.photographs import colour_step, scores
+
+
+def ablation(lab: Lab, sets: dict[str, str], rows: dict[str, list[str]], scored: int = 100) -> dict[str, Any]:
+    """Foreground and mIoU of runs, the segmenter alone and with the photograph's colours.
+
+    Args:
+        lab: see `Lab`; the first seed is used.
+        sets: name of a set (see `photographs.annotated`) -> weights of the zoo.
+        rows: name -> options of the run, as after `-o`.
+        scored: images scored of each set; 20 others match clusters to classes.
+    """
+    found: dict[str, dict[str, Any]] = {name: {} for name in rows}
+    for data, weights in sets.items():
+        for name, options in rows.items():
+            predictions = probabilities(lab, data, weights, options, scored)
+            numbers: dict[str, Any] = {}
+            for how, refine in (("alone", None), ("colours", colour_step("colours"))):
+                counts = scores(predictions.counts(refine)[0], predictions.data.classes)
+                numbers |= {f"{how} {score}": counts[score] for score in ("foreground", "miou")}
+            found[name][data] = numbers
+            say(f"{data} / {name}: {', '.join(f'{what} {value:.3f}' for what, value in numbers.items())}")
+    for numbers in found.values():
+        numbers["mean"] = {score: sum(numbers[data][score] for data in sets) / len(sets) for score in numbers[data]}
+    return {"rows": found, "sets": sets, "options": rows}
