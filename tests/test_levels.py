@@ -11,7 +11,7 @@ from gsegkit.builtin.config import ToyConfig
 from gsegkit.builtin.toy import Toy
 from gsegkit.classes import targets
 from gsegkit.classes.class_map import parse_class_map
-from gsegkit.classes.in_parts import InParts, can_be_in_parts
+from gsegkit.classes.in_parts import InParts, can_be_in_parts, homes
 from gsegkit.classes.match import match_clusters, parents, predicted_clusters
 from gsegkit.classes.named import Named, check_fits, clusters_of
 from gsegkit.classes.page import look, render_page
@@ -211,6 +211,12 @@ def test_a_segmenter_of_many_clusters_is_looked_at_in_parts(toy, shades, monkeyp
     assert view.classes == ("background", "part 1", "part 2")
     fine, parts = segmenter.probs(pixels), view.probs(pixels)
     torch.testing.assert_close(parts, torch.stack([fine[:, 0] + fine[:, 1], fine[:, 2], fine[:, 3]], dim=1))
+
+
+def test_small_clusters_go_to_the_part_that_they_join_first(shades):
+    assert homes(shades, 4, (0, 2, 3), (1,)) == {1: 0}, "0 and 1 merge first"
+    assert homes(shades, 4, (2, 0), (1, 3)) == {1: 0, 3: 2}
+    assert homes(shades, 4, (2, 3), (0, 1)) == {0: 2, 1: 2}, "no level joins them to a part: the background"
 
 
 def test_a_run_of_many_clusters_shows_parts_and_predicts_them(registry, tmp_path, monkeypatch):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gsegkit.classes.match import predicted_clusters
+from gsegkit.classes.match import parents, predicted_clusters
 from gsegkit.classes.targets import coarse_parts
 from gsegkit.interfaces import MaskExtractor, Segmenter
 
@@ -23,15 +24,30 @@ class InParts:
         """Raises ConfigError when the segmenter's classes are not the extractor's clusters."""
         cut, parts, small = coarse_parts(extractor)
         found = predicted_clusters(segmenter.classes, extractor, None, cut)
-        order = [found.clusters.index((cluster,)) for cluster in (*parts, *small)]
-        self._segmenter, self._part = segmenter, [order.index(group) for group in found.group]
-        self.classes = ("background", *(f"part {i}" for i in range(1, len(order))))
+        part_of = {cluster: i for i, cluster in enumerate(parts)}
+        part_of |= {cluster: part_of[home] for cluster, home in homes(extractor, cut, parts, small).items()}
+        clusters = [cluster for (cluster,) in found.clusters]
+        self._segmenter, self._part = segmenter, [part_of[clusters[group]] for group in found.group]
+        self.classes = ("background", *(f"part {i}" for i in range(1, len(parts))))
 
     def probs(self, pixels: Tensor) -> Tensor:
         """Probabilities of the parts: [N, 3, H, W] uint8 -> [N, K, H, W] float32."""
         probs = self._segmenter.probs(pixels)
         parts = probs.new_zeros(len(probs), len(self.classes), *probs.shape[2:])
         return parts.index_add_(1, probs.new_tensor(self._part).long(), probs)
+
+
+def homes(extractor: MaskExtractor, cut: int, parts: Sequence[int], small: Sequence[int]) -> dict[int, int]:
+    """For each small cluster of a cut the part that it joins first; of several the largest, and the background last."""
+    level = extractor.level(cut)
+    shares = dict(zip(level.ids, level.shares, strict=True))
+    found: dict[int, int] = {}
+    for k in sorted((k for k in extractor.levels if k < cut), reverse=True):
+        parent = parents(extractor, cut, k)
+        for cluster in (c for c in small if c not in found):
+            if joined := [part for part in parts if parent[part] == parent[cluster]]:
+                found[cluster] = max(joined, key=shares.__getitem__)
+    return {cluster: found.get(cluster, parts[0]) for cluster in small}
 
 
 def can_be_in_parts(segmenter: Segmenter, extractor: MaskExtractor) -> bool:
