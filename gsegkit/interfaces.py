@@ -337,9 +337,11 @@ class Weights(PlainPart, ABC):
 
     Attributes:
         samples: name of the `Samples` that results are shown on; "" = none.
+        names: name of the class names in the folder `names`, see `gsegkit.classes.shipped`; "" = none.
     """
 
     samples: str = ""
+    names: str = ""
 
     @abstractmethod
     def folder(self) -> Path:

@@ -10,25 +10,29 @@ from gsegkit import api
 from gsegkit.builtin.config import ToyConfig
 from gsegkit.builtin.toy import Toy
 from gsegkit.classes import targets
-from gsegkit.classes.class_map import parse_class_map
+from gsegkit.classes.class_map import class_map_yaml, parse_class_map
 from gsegkit.classes.in_parts import InParts, can_be_in_parts, homes
 from gsegkit.classes.match import match_clusters, parents, predicted_clusters
 from gsegkit.classes.named import Named, check_fits, clusters_of
 from gsegkit.classes.page import look, render_page
+from gsegkit.classes.shipped import with_shipped
 from gsegkit.clustering.extractor import ClusterExtractor
 from gsegkit.config import Config
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, Sample
+from gsegkit.engine.choices import choose
 from gsegkit.engine.next_steps import in_a_line, next_commands
 from gsegkit.engine.pipeline import run as run_plan
-from gsegkit.engine.plan import Plan
+from gsegkit.engine.plan import PartSpec, Plan
+from gsegkit.engine.preflight import check
 from gsegkit.errors import ConfigError
 from gsegkit.images import read_mask, to_pixels, write_png
-from gsegkit.interfaces import Level, MaskExtractor
+from gsegkit.interfaces import Level, MaskExtractor, Weights
 from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import Component, Entry, hookimpl
 from gsegkit.progress import Progress
-from gsegkit.testing import KitSettings, run_checks
+from gsegkit.tensors import state_hash
+from gsegkit.testing import KitSettings, Listener, run_checks
 from gsegkit.types import MaskBatch
 
 
@@ -244,3 +248,85 @@ def test_a_run_of_many_clusters_shows_parts_and_predicts_them(registry, tmp_path
              update=True)  # fmt: skip
     with pytest.raises(ConfigError, match="cannot be added up to parts"):
         api.predict(run, photos, tmp_path / "no", parts=True, device="cpu", session=session)
+
+
+class Words(Weights):
+    """Weights of the toy, with names of shades."""
+
+    root = None
+    names = "shades-in-words"
+
+    def folder(self):
+        return self.root
+
+
+class Worded(Shade):
+    """Shades, and weights with names for them."""
+
+    @hookimpl
+    def gsegkit_components(self):
+        config = "gsegkit.config:Config"
+        return [
+            *super().gsegkit_components(),
+            Component("weights", "toy-small", f"{__name__}:Words", config, summary="the toy"),
+        ]
+
+
+@pytest.fixture
+def worded(registry, toy, shades, tmp_path, monkeypatch):
+    """A registry with names that ship with weights, for the toy of 24 pixels."""
+    registry.add(Worded(), "worded")
+    monkeypatch.setattr(Words, "root", tmp_path / "weights")
+    save_part(shades, Words.root / "names", "extractor", "shades")
+    given = names(shades, 3, [4, 2], [3])
+    (Words.root / "names" / "classes.yaml").write_text(class_map_yaml(given))
+    card = {"generator": state_hash(toy), "given": "names given by looking; no pixel labelled"}
+    (Words.root / "names" / "card.json").write_text(json.dumps(card))
+    return registry
+
+
+CHOSEN = {"gen": "toy", "extractor": "shades", "seg": "tiny", "eval": "count", "num_samples": 8, "device": "cpu"}
+
+
+def worded_plan(registry, *options, **fields):
+    given = with_shipped({**fields, "classes": "shades-in-words"}, registry)
+    return Plan.from_options(CHOSEN, ["gen.size=24", "seg.steps=2", *options], batch_size=8, **given)
+
+
+def test_names_that_ship_with_weights_bring_their_fit(worded, tmp_path, monkeypatch):
+    monkeypatch.setattr(Shades, "fit", lambda *_, **__: pytest.fail("fitted anew"))
+    said = Listener()
+    done = run_plan(worded_plan(worded), tmp_path / "run", registry=worded, progress=said)
+    assert done.found["classes"] == ["class 0", "class 1"]
+    assert any("no pixel labelled" in line for line in said.infos)
+    session = api.Session(worded, Progress(), threading.Event())
+    fit = api.load(tmp_path / "run", "extractor", session=session)
+    assert fit.fingerprint() == api.load(Words.root / "names", "extractor", session=session).fingerprint()
+    replayed = run_plan(Plan.of_run(tmp_path / "run", worded), tmp_path / "again", registry=worded)
+    assert replayed.found == done.found
+
+
+def test_names_of_another_fit_or_generator_are_refused_before_anything_is_made(worded, toy, tmp_path):
+    other = worded_plan(worded, "gen.latent_dim=12")
+    assert state_hash(Toy(ToyConfig(size=24, latent_dim=12))) == state_hash(toy), "the toy has no state"
+    (card := Words.root / "names" / "card.json").write_text(json.dumps({"generator": "0" * 16, "given": ""}))
+    with pytest.raises(ConfigError, match="belong to the generator weights 'toy-small'"):
+        run_plan(other, tmp_path / "other", registry=worded)
+    native = worded_plan(worded).model_copy(update={"extractor": PartSpec(name="native")})
+    with pytest.raises(ConfigError, match="belong to the extractor shades with its default options"):
+        run_plan(native, tmp_path / "native", registry=worded)
+    trained = worded_plan(worded, train_generator=True)
+    assert any("as they ship" in problem.message for problem in check(choose(trained, worded)))
+    card.write_text("{")
+    with pytest.raises(ConfigError, match="are damaged"):
+        worded_plan(worded)
+    with pytest.raises(ConfigError, match=r"no class names 'shade'.*") as raised:
+        with_shipped({"classes": "shade"}, worded)
+    assert "shades-in-words" in raised.value.hint
+
+
+def test_a_file_goes_before_a_shipped_name(worded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shades-in-words").write_text("")
+    assert with_shipped({"classes": "shades-in-words"}, worded) == {"classes": "shades-in-words"}
+    assert with_shipped({"classes": None}, worded) == {"classes": None}

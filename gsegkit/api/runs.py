@@ -12,6 +12,7 @@ from gsegkit.api.session import Session
 from gsegkit.classes.class_map import FILE_NAME as CLASSES_FILE
 from gsegkit.classes.class_map import ClassMap, as_class_map, class_map_yaml, stored_class_map
 from gsegkit.classes.named import Named, Renamed, check_origin
+from gsegkit.classes.shipped import with_shipped
 from gsegkit.config import build_config
 from gsegkit.dataset import LabelledDataset
 from gsegkit.engine import pipeline
@@ -67,7 +68,7 @@ def run(
     """
     session = session or Session.default()
     base = {"gen": gen, "extractor": extractor, "seg": seg, "refine": refine}
-    plan = Plan.from_options(_dumped(base), options or [], **fields)
+    plan = Plan.from_options(_dumped(base), options or [], **with_shipped(fields, session.registry))
     return run_plan(plan, out, update=update, session=session)
 
 

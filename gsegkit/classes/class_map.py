@@ -32,6 +32,7 @@ FILE_NAME = "classes.yaml"
 MAX_BYTES = 1 << 18
 REMEDY = "gsegkit name RUN makes such a file"
 RAW_NAME = re.compile(r"cluster-(\d{1,9})")  # what a clustering extractor calls a cluster
+SHIPPED_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")  # of names that ship with weights, see `gsegkit.classes.shipped`
 IGNORED = -1  #: target of clusters that belong to no class
 REST = "*"  #: in `--class NAME=*`: every cluster that nothing else names
 
@@ -152,6 +153,11 @@ def read_class_map(path: str | Path) -> ClassMap:
         ConfigError: missing, unreadable, too large, not YAML, or not such a file.
     """
     return parse_class_map(read_values(path), str(path))
+
+
+def names_something_shipped(value: Any) -> bool:
+    """Whether what was given as class names is a bare word and no file: the name of those that ship with weights."""
+    return isinstance(value, str | Path) and SHIPPED_NAME.fullmatch(str(value)) is not None and not Path(value).exists()
 
 
 def class_map_in(path: str | Path) -> ClassMap | None:

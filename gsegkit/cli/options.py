@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gsegkit.classes.class_map import names_something_shipped
 from gsegkit.cli.terminal import make_console, make_progress
 from gsegkit.config import parse_assignments
 from gsegkit.engine.plan import Plan, renew
@@ -58,7 +59,16 @@ RefinePairs = Annotated[
 ]
 NoRefinePairs = Annotated[bool, typer.Option("--no-refine", help="No refiner: the extractor's masks as they are.")]
 Classes = Annotated[
-    Path | None, typer.Option("--classes", metavar="FILE", help="Names for the extractor's clusters; see gsegkit name.")
+    Path | None,
+    typer.Option("--classes", metavar="FILE", help="Names for the extractor's clusters; see gsegkit name."),
+]
+ClassesOrName = Annotated[
+    Path | None,
+    typer.Option(
+        "--classes",
+        metavar="FILE",
+        help="Names for the extractor's clusters, see gsegkit name; or names that ship with weights: blood-cells.",
+    ),
 ]
 Target = Annotated[
     str | None, typer.Option("--target", help="Classes when nobody named any: clusters, parts (a few), or foreground.")
@@ -93,6 +103,10 @@ def read_plan(config: Path | None, options: list[str] | None, *, no_refine: bool
     if no_refine and fields.get("refine"):
         raise ConfigError("--no-refine goes with no refiner", "omit --no-refine, or --refine")
     fields["refine"] = () if no_refine else fields.get("refine") or None
+    if names_something_shipped(fields.get("classes")):
+        from gsegkit.classes.shipped import with_shipped  # imports torch
+
+        fields = with_shipped(fields, installed())
     return Plan.from_options(base, options or [], **fields)
 
 

@@ -72,6 +72,10 @@ class Plan(Config):
     eval: Spec = Field(PartSpec(name="masks"), description="evaluator")
     data_reader: Spec = Field(PartSpec(name="folder"), description="reader of image folders")
 
+    shipped: str | None = Field(
+        None,
+        description="class names that ship with weights: their fitted extractor is taken, and `classes` are theirs",
+    )
     classes: Names = Field(None, description="names for the extractor's clusters (a classes.yaml); None = no names")
     target: Literal["clusters", "parts", "foreground"] = Field(
         "clusters",
@@ -137,6 +141,7 @@ class Plan(Config):
         """What config.json stores; without photographs or a target it is what it was before there were any."""
         unused = {"photos", "selftrain"} if self.photos is None and self.selftrain is None else set()
         unused |= {"target"} if self.target == "clusters" else set()
+        unused |= {"shipped"} if self.shipped is None else set()
         return self.model_dump(mode="json", exclude=unused)
 
     def default_folder(self) -> Path:

@@ -22,6 +22,9 @@ def check(choices: Choices, out: Path | None = None) -> list[Problem]:
     if plan.classes is not None and plan.classes.cut is not None and plan.rounds > 1:
         message = "class names belong to one fit of the extractor, and every round fits it anew"
         problems.append(Problem("classes", message, "name the clusters with --rounds 1"))
+    if plan.shipped is not None and plan.train_generator:
+        message = f"the names '{plan.shipped}' belong to generator weights as they ship, and this run trains its own"
+        problems.append(Problem("classes", message, "omit --train-generator, or --classes"))
     problems += _check_folders(plan, out)
     return problems
 

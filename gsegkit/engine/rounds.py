@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 from gsegkit.classes.class_map import ClassMap
 from gsegkit.classes.in_parts import InParts, can_be_in_parts
 from gsegkit.classes.named import Named
+from gsegkit.classes.shipped import shipped_names
 from gsegkit.classes.targets import automatic_classes
+from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset
 from gsegkit.engine.choices import Choices
 from gsegkit.engine.identity import files_identity, recipe_of
@@ -26,6 +28,7 @@ from gsegkit.engine.stages import Stage, StageRunner
 from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import ConfigError
 from gsegkit.interfaces import Evaluator, Generator, MaskExtractor, Segmenter, TrainableGenerator
+from gsegkit.parts import load_part
 from gsegkit.refining import Segments, automatic
 from gsegkit.rundir import stage_key
 from gsegkit.tensors import state_hash
@@ -76,9 +79,19 @@ class Rounds:
         extractor: MaskExtractor = self.choices["extractor"].build().to(self.ctx.device)
         own = self.choices["extractor"].identity
         self.key = stage_key(self.key, own, files_identity(images), plan.seed, plan.batch_size, plan.smoke)
-        fit = partial(extractor.fit, self.generator, images=images)
+        fit: Callable[..., None] = partial(extractor.fit, self.generator, images=images)
+        if plan.shipped is not None:
+            fit = partial(self._take_shipped, extractor, plan.shipped)
+            self.key = stage_key(self.key, plan.shipped)
         self.stages.fit("extractor", round, self.key, extractor, self.choices["extractor"], fit)
         return extractor
+
+    def _take_shipped(self, extractor: MaskExtractor, name: str, ctx: RunContext) -> None:
+        """Load the fit that the shipped names belong to, in the place of fitting."""
+        choice, names = self.choices["extractor"], shipped_names(name, self.stages.registry)
+        names.check(choice.name, choice.config, state_hash(self.generator), self.stages.registry.available)
+        load_part(extractor, names.folder)
+        ctx.info(f"extractor and names '{name}' of the weights '{names.weights}': {names.given}")
 
     def named(self, extractor: MaskExtractor) -> MaskExtractor:
         """The extractor under the plan's class names, or under those that its target stands for."""

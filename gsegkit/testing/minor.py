@@ -5,13 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gsegkit.classes.named import check_fits
+from gsegkit.classes.shipped import shipped_names
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import DataError, UnknownPluginError
 from gsegkit.images import list_images, read_image
 from gsegkit.interfaces import ATTRIBUTION_FILE, DatasetReader, KMeans
-from gsegkit.parts import COMPONENT_FILE, STATE_FILE, load_part
+from gsegkit.parts import COMPONENT_FILE, STATE_FILE, find_part, load_part
 from gsegkit.plugins import installed
 from gsegkit.storage import read_json
+from gsegkit.tensors import state_hash
 from gsegkit.testing import fixtures
 from gsegkit.testing.subject import CheckSkippedError, Subject
 from gsegkit.types import check_tensor
@@ -134,7 +137,28 @@ def check_weights_load(subject: Subject) -> None:
     subject.expect(not torch.equal(images[0], images[1]), "folder", "two seeds gave the same image")
 
 
-WEIGHTS_CHECKS = (check_weights_files, check_weights_load)
+def check_weights_names(subject: Subject) -> None:
+    """Names that ship with the weights fit the extractor beside them, and belong to this generator."""
+    weights = subject.make()
+    if not weights.names:
+        raise CheckSkippedError("no names ship with them")
+    folder = subject.call("folder", weights.folder)
+    record = subject.call("folder", read_json, folder / COMPONENT_FILE)
+    try:
+        shipped = subject.call("names", shipped_names, weights.names, installed())
+        stored = find_part(shipped.folder, "extractor")
+        extractor = installed().build("extractor", stored.name, stored.config, stored=True)
+        generator = installed().build("generator", record["name"], record["config"], stored=True)
+    except UnknownPluginError as error:
+        raise CheckSkippedError(f"not installed: {error}") from error
+    subject.call("names", load_part, extractor, shipped.folder)
+    subject.call("names", check_fits, shipped.classes, extractor)
+    subject.call("folder", load_part, generator, folder)
+    belongs = shipped.generator == state_hash(generator)
+    subject.expect(belongs, "names", f"card.json names the generator {shipped.generator}, another than these weights")
+
+
+WEIGHTS_CHECKS = (check_weights_files, check_weights_load, check_weights_names)
 
 # ---- samples -------------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ class BloodCells64(ZooWeights):
 
     name = "blood-cells-64"
     samples = "blood-cells"
+    names = "blood-cells"
 
 
 class CoffeeLeaf64(ZooWeights):
