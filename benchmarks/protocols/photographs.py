@@ -366,7 +366,7 @@ def unet_rows(lab: Lab) -> list[Row]:
     return [Row("U-Net, 20 labels", fit, LEARNING, parts=True), ceiling]
 
 
-def our_run(lab: Lab, options: list[str], seed: int, photos: str = "") -> Path:
+def our_run(lab: Lab, options: list[str], seed: int, photos: str = "", classes: str = "") -> Path:
     """Folder of `gsegkit run` with default options; finished stages of the same settings are kept.
 
     Args:
@@ -374,9 +374,13 @@ def our_run(lab: Lab, options: list[str], seed: int, photos: str = "") -> Path:
         options: as after `-o`.
         seed: of the run.
         photos: unlabelled photographs to train itself on; "" = none.
+        classes: class names that ship with the weights; "" = clusters without names.
     """
-    folder = lab.work / "runs" / f"{stage_key(options)}-{seed}{'-photos' if photos else ''}"
+    folder = (
+        lab.work / "runs" / "-".join([stage_key(options), str(seed), *(["photos"] if photos else []), *classes.split()])
+    )
     more: dict[str, Any] = {"photos": lab.data(photos)} if photos else {}
+    more |= {"classes": classes} if classes else {}
     api.run("stylegan2", "klish", "unet", out=folder, options=options, seed=seed, update=True, smoke=lab.tiny, **more)
     return folder
 
