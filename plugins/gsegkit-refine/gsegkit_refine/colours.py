@@ -25,8 +25,10 @@ pairs, is softened first (`smooth`): where it may be wrong, colours can speak.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
@@ -59,11 +61,31 @@ class Colours(Refiner):
     def refine(self, batch: LabelledBatch) -> LabelledBatch:
         """One row at a time, so that a row's result cannot depend on its batch."""
         prior = batch.decided()
-        rows = [sharpen(pixels, probs, self.config) for pixels, probs in zip(batch.pixels, prior, strict=True)]
+        with side_by_side(len(batch) if prior.device.type == "cpu" else 1) as each:
+            rows = list(each(lambda pixels, probs: sharpen(pixels, probs, self.config), batch.pixels, prior))
         probs = torch.stack(rows) if rows else prior
         masks = torch.where(batch.masks == IGNORE, IGNORE, probs.argmax(dim=1)).to(torch.uint8)
         changed = (masks != batch.masks).flatten(1).float().mean(dim=1)
         return replace(batch, masks=masks, probs=probs).with_scores(colours_changed=changed)
+
+
+@contextlib.contextmanager
+def side_by_side(count: int) -> Iterator[Callable[..., Iterable[Tensor]]]:
+    """A `map` for `count` pictures that works on several at once, each on one thread.
+
+    The matrices of one picture are too small to be divided among threads: that takes longer than one thread alone.
+    The number of threads is torch's, for the whole process, so it is put back.
+    """
+    threads = torch.get_num_threads()
+    if count < 2 or threads < 2:
+        yield map
+        return
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(max_workers=min(threads, count)) as pool:
+            yield pool.map
+    finally:
+        torch.set_num_threads(threads)
 
 
 def sharpen(pixels: Tensor, prior: Tensor, config: ColoursConfig) -> Tensor:

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from gsegkit_refine.colours import Colours, EdgeMean, Mixtures, Picture, sharpen
+from gsegkit_refine.colours import Colours, EdgeMean, Mixtures, Picture, sharpen, side_by_side
 from gsegkit_refine.config import ColoursConfig
 
 from gsegkit.types import LabelledBatch
@@ -125,3 +125,23 @@ def test_a_picture_smaller_than_the_neighbourhood():
         torch.tensor([[[[0.6, 0.6]], [[0.4, 0.4]]]]),
     )
     assert Colours(ColoursConfig(radius=3)).refine(batch).masks.tolist() == [[[0, 0]]]
+
+
+def test_pictures_side_by_side_give_the_same_and_leave_the_threads_alone():
+    generator = torch.Generator().manual_seed(2)
+    pixels = torch.randint(0, 256, (5, 3, 20, 24), generator=generator).to(torch.uint8)
+    probs = torch.rand(5, 3, 20, 24, generator=generator).softmax(dim=1)
+    batch = LabelledBatch(torch.arange(5), pixels, probs.argmax(dim=1).to(torch.uint8), probs)
+    refiner = Colours(ColoursConfig())
+    before, found = torch.get_num_threads(), {}
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found[threads] = refiner.refine(batch).probs
+            assert torch.get_num_threads() == threads
+        with pytest.raises(ZeroDivisionError), side_by_side(5) as each:
+            list(each(lambda i: 1 // i, range(5)))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[1], found[3])
