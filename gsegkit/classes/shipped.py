@@ -76,7 +76,7 @@ def shipped_names(name: str, registry: Registry) -> ShippedNames:
     for entry in registry.of_kind("weights"):
         weights: Weights = registry.build("weights", entry.full_name)
         if weights.names == name:
-            return _read(name, entry.component.name, weights.folder() / FOLDER)
+            return read_names(name, entry.component.name, weights.folder() / FOLDER)
         there += [weights.names] if weights.names else []
     known = f"names that ship with weights: {', '.join(there)}" if there else "no installed weights have such names"
     raise ConfigError(f"no class names '{name}': not a file, and not names that ship with weights", known)
@@ -94,7 +94,8 @@ def with_shipped(fields: Mapping[str, Any], registry: Registry) -> dict[str, Any
     return {**fields, "classes": shipped_names(str(classes), registry).classes, "shipped": str(classes)}
 
 
-def _read(name: str, weights: str, folder: Path) -> ShippedNames:
+def read_names(name: str, weights: str, folder: Path) -> ShippedNames:
+    """The names in a folder; ConfigError when they are damaged."""
     try:
         card: Any = read_json(folder / CARD_FILE)
         generator, given = str(card["generator"]), str(card["given"])

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from gsegkit.classes.named import check_fits
-from gsegkit.classes.shipped import shipped_names
+from gsegkit.classes.shipped import FOLDER as NAMES_FOLDER
+from gsegkit.classes.shipped import read_names
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import DataError, UnknownPluginError
 from gsegkit.images import list_images, read_image
@@ -145,7 +146,7 @@ def check_weights_names(subject: Subject) -> None:
     folder = subject.call("folder", weights.folder)
     record = subject.call("folder", read_json, folder / COMPONENT_FILE)
     try:
-        shipped = subject.call("names", shipped_names, weights.names, installed())
+        shipped = subject.call("names", read_names, weights.names, subject.name, folder / NAMES_FOLDER)
         stored = find_part(shipped.folder, "extractor")
         extractor = installed().build("extractor", stored.name, stored.config, stored=True)
         generator = installed().build("generator", record["name"], record["config"], stored=True)

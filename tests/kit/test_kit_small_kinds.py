@@ -218,6 +218,11 @@ class WrongWeights(Stored):
         return folder
 
 
+@weights("weights-names", "names", "'words' in .* are damaged")
+class LostNames(Stored):
+    names = "words"
+
+
 GOOD = {
     "evaluator": (evaluators, lambda: Accuracy(Config())),
     "generator-evaluator": (comparisons, lambda: Brightness(Config())),
