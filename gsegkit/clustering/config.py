@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -55,10 +55,6 @@ class ClusterConfig(FeatureConfig):
     coarse_share: float = Field(
         0.0, ge=0, lt=1, description="every cluster of the coarse cut covers at least this share of the pixels"
     )
-
-    def suggested_refiners(self) -> Mapping[str, Mapping[str, Any]]:
-        """Feature maps are coarse: the picture's own colours know where a border is. The papers have no such step."""
-        return {} if getattr(self, "profile", None) == "paper" else {"colours": {"smooth": 1.5}}
 
     def resolved(self, available: Available) -> Self:
         """With the backend written out."""

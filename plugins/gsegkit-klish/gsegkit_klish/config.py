@@ -63,6 +63,10 @@ class KlishConfig(ClusterConfig):
     refit_steps: int = Field(100, ge=1, le=10_000, description="refit=softmax: most L-BFGS iterations")
     refit_decay: float = Field(1e-4, ge=0, description="refit=softmax: weight of the mean squared weight")
 
+    def suggested_refiners(self) -> Mapping[str, Mapping[str, Any]]:
+        """Feature maps are coarse: the picture's own colours know where a border is. The paper has no such step."""
+        return {} if self.profile == "paper" else {"colours": {"smooth": 1.5}}
+
     @model_validator(mode="after")
     def _check_counts(self) -> KlishConfig:
         if self.k is not None and self.k > self.k0:

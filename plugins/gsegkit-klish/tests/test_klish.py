@@ -361,3 +361,8 @@ def test_points_on_disk_give_the_same(tmp_path):
         parts.append(part)
     assert torch.equal(parts[0].weight, parts[1].weight)
     assert list((tmp_path / "disk").glob("*.bin")) == []
+
+
+def test_a_run_sharpens_its_masks_by_colours_but_not_under_the_paper():
+    assert KlishConfig().suggested_refiners() == {"colours": {"smooth": 1.5}}
+    assert KlishConfig(profile="paper").suggested_refiners() == {}
