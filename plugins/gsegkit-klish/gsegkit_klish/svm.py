@@ -5,6 +5,7 @@
 Only points with y (w.x + b) < 1 enter the gradient and the Hessian; at the optimum they are a few in a hundred. So a
 problem is solved on a working set, the points of least margin; one pass over all points then shows which others violate
 the margin, and they join it, until there are none. What comes out is the optimum over all points, not over a sample.
+Before that a rough solution, on the points that the starting point takes for those, says which they will be.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor
 
 WORKING = 2.0  # a first working set has this many times the points inside the margin
 WORKING_MIN = 4  # and at least this many points per feature
+ROUGH = 1e-2  # accuracy of the solution by which the working set is chosen
+EXACT = 1e-3  # closer than this to the optimum, gradients are summed over points: the Hessian's own are rounded
 NEAR = 0.1  # points this close to the margin join together with those that violate it
 SEARCH_STEPS = 8  # most steps of a line search
 SEARCH_TOL = 1e-2  # and its accuracy
@@ -55,7 +58,7 @@ class SVMSolver:
         Args:
             labels: [N] int64.
             num_classes: K.
-            tick: called with the number of problems solved so far, K times in all.
+            tick: called with the number of problems solved so far.
 
         Returns:
             V [K, D + 1] float32, scores [K, N] float32, and values f [K] float64.
@@ -64,16 +67,16 @@ class SVMSolver:
         scores = self.scores(V)
         values = torch.zeros(num_classes, dtype=torch.float64)
         working: list[Tensor | None] = [None] * num_classes
+        for k in range(num_classes):
+            y = signs(labels == k)
+            V[k] = self.rough(y, *self.rescale(V[k], scores[k], y))
+            tick(0)
+        scores = self.scores(V)
         open_ = list(range(num_classes))
         for _ in range(self.rounds):
             still_open = []
             for k in open_:
                 y = signs(labels == k)
-                if working[k] is None:
-                    a, b = self.rescale(V[k], scores[k], y)
-                    V[k] *= a
-                    V[k, -1] += b
-                    scores[k].mul_(a).add_(b)
                 rows = self.extend(working[k], y, scores[k])
                 if rows is None:
                     tick(num_classes - len(open_) + 1)
@@ -98,6 +101,8 @@ class SVMSolver:
         Returns:
             v, scores and f at the optimum.
         """
+        v = self.rough(y, *self.rescale(v, scores, y))
+        scores = self.scores(v[None])[0]
         working, value = None, 0.0
         for _ in range(self.rounds):
             rows = self.extend(working, y, scores)
@@ -140,8 +145,8 @@ class SVMSolver:
         factor = cholesky(hessian)
         return torch.cholesky_solve(target.T, factor).T.contiguous()
 
-    def rescale(self, v: Tensor, scores: Tensor, y: Tensor) -> tuple[float, float]:
-        """The a, b that minimise f(a w, a b_old + b): Newton's method in two numbers, on the scores alone."""
+    def rescale(self, v: Tensor, scores: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The a v + (0, b) of least f and its scores: Newton's method in two numbers, on the scores alone."""
         ww, a, b = float(v[:-1] @ v[:-1]), 1.0, 0.0
         for _ in range(SEARCH_STEPS):
             hinge = 1 - y * (a * scores + b)
@@ -158,7 +163,13 @@ class SVMSolver:
             b -= (h_aa * g_b - h_ab * g_a) / determinant
             if abs(step_a) < SEARCH_TOL * abs(a):
                 break
-        return a, b
+        v = a * v
+        v[-1] += b
+        return v, a * scores + b
+
+    def rough(self, y: Tensor, v: Tensor, scores: Tensor) -> Tensor:
+        """A v near the optimum, from the points of least margin."""
+        return self.newton(self.nearest(y * scores), y, v, scores, ROUGH)[0]
 
     # ---- working sets --------------------------------------------------------------------------------------------
 
@@ -166,54 +177,47 @@ class SVMSolver:
         """The next working set as [m] int64; None when no point outside `rows` is inside the margin: solved."""
         slack = y * scores
         if rows is None:
-            inside = int((slack < 1).sum())
-            count = max(int(WORKING * inside), WORKING_MIN * self.x.shape[1])
-            if count >= len(slack):
-                return torch.arange(len(slack), device=slack.device)
-            return slack.topk(count, largest=False, sorted=False).indices.sort().values
+            return self.nearest(slack)
         slack[rows] = torch.inf
         if not bool((slack < 1).any()):
             return None
         new = (slack < 1 + NEAR).nonzero().squeeze(1)
         return torch.cat([rows, new]).sort().values
 
-    def newton(self, rows: Tensor, y: Tensor, v: Tensor, scores: Tensor) -> tuple[Tensor, float]:
+    def nearest(self, slack: Tensor) -> Tensor:
+        """A first working set, the points of least margin, as [m] int64."""
+        count = max(int(WORKING * int((slack < 1).sum())), WORKING_MIN * self.x.shape[1])
+        if count >= len(slack):
+            return torch.arange(len(slack), device=slack.device)
+        return slack.topk(count, largest=False, sorted=False).indices.sort().values
+
+    def newton(
+        self, rows: Tensor, y: Tensor, v: Tensor, scores: Tensor, tol: float | None = None
+    ) -> tuple[Tensor, float]:
         """Minimise f over a working set ([m] int64) by Newton steps with an exact line search."""
-        lam = self.lam
+        lam, tol = self.lam, tol or self.tol
         x, y, s = self._rows.take(self.x, rows), y[rows], scores[rows]
-        hessian = active = None
-        value = 0.0
+        inside = Inside(x, y, lam, self._active)
+        value, near = 0.0, False
         for _ in range(self.steps):
             hinge = (1 - y * s).clamp_(min=0)
-            inside = hinge > 0
+            inside.become(hinge > 0)
             value = 0.5 * float(v[:-1] @ v[:-1]) + lam * float(hinge @ hinge)
-            gradient = torch.mv(x.T, y * hinge).mul_(-2 * lam)
-            gradient[:-1] += v[:-1]
-            hessian = self._hessian(x, inside, active, hessian)
-            active = inside
-            step = -torch.cholesky_solve(gradient[:, None], cholesky(hessian)).squeeze(1)
+            if near:
+                gradient = torch.mv(x.T, y * hinge).mul_(-2 * lam)
+                gradient[:-1] += v[:-1]
+            else:
+                gradient = inside.gradient(v)
+            step = -torch.cholesky_solve(gradient[:, None], cholesky(inside.hessian)).squeeze(1)
             decrement = -float(gradient @ step)
-            if decrement <= 2 * self.tol * value:
+            if decrement <= 2 * tol * value and (near or tol >= EXACT):
                 break
+            near = decrement <= EXACT * value
             change = torch.mv(x, step)
             t = self._line_search(v, step, 1 - y * s, y * change)
             v = torch.add(v, step, alpha=t)
             s = torch.add(s, change, alpha=t)
         return v, value
-
-    def _hessian(self, x: Tensor, inside: Tensor, before: Tensor | None, hessian: Tensor | None) -> Tensor:
-        """I + 2 lambda X^T X over the points inside the margin, from that of the step before where little changed."""
-        if hessian is not None and before is not None:
-            come, go = (inside & ~before).nonzero().squeeze(1), (before & ~inside).nonzero().squeeze(1)
-            if 2 * (len(come) + len(go)) < int(inside.sum()):
-                if len(come):
-                    hessian = hessian + 2 * self.lam * lower_gram(self._active.take(x, come))
-                if len(go):
-                    hessian = hessian - 2 * self.lam * lower_gram(self._active.take(x, go))
-                return hessian
-        hessian = lower_gram(self._active.take(x, inside.nonzero().squeeze(1))).mul_(2 * self.lam)
-        hessian.diagonal()[:-1] += 1
-        return hessian
 
     def _line_search(self, v: Tensor, step: Tensor, hinge: Tensor, change: Tensor) -> float:
         """The t that minimises f(v + t step); f is quadratic between the points where a row enters or leaves."""
@@ -228,6 +232,42 @@ class SVMSolver:
             if abs(slope / curve) < SEARCH_TOL * abs(t):
                 break
         return t
+
+
+class Inside:
+    """f's second-order model for the points inside the margin, kept up to date where only a few come or go.
+
+    Attributes:
+        hessian: I + 2 lambda X^T X over those points, lower triangle (the bias has no penalty).
+        pull: 2 lambda X^T y over them: their gradient is hessian v - pull.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, lam: float, workspace: Workspace) -> None:
+        self.x, self.y, self.lam, self.workspace = x, y, lam, workspace
+        self._clear()
+
+    def _clear(self) -> None:
+        self.points = torch.zeros(len(self.x), dtype=torch.bool, device=self.x.device)
+        self.hessian = torch.diag(self.x.new_ones(self.x.shape[1]))
+        self.hessian[-1, -1] = 0
+        self.pull = self.x.new_zeros(self.x.shape[1])
+
+    def become(self, points: Tensor) -> None:
+        """Take [m] bool for the points inside."""
+        come, go = (points & ~self.points).nonzero().squeeze(1), (self.points & ~points).nonzero().squeeze(1)
+        if 2 * (len(come) + len(go)) >= int(points.sum()):  # cheaper, and exact, from the start
+            self._clear()
+            come, go = points.nonzero().squeeze(1), go[:0]
+        for rows, weight in ((come, 2 * self.lam), (go, -2 * self.lam)):
+            if len(rows):
+                x = self.workspace.take(self.x, rows)
+                self.hessian.add_(lower_gram(x), alpha=weight)
+                self.pull.add_(torch.mv(x.T, self.y[rows]), alpha=weight)
+        self.points = points
+
+    def gradient(self, v: Tensor) -> Tensor:
+        """Of f at v, [D + 1]."""
+        return torch.mv(self.hessian.tril() + self.hessian.tril(-1).T, v) - self.pull
 
 
 class Workspace:
