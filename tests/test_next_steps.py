@@ -2,8 +2,14 @@
 
 import json
 
+import pytest
+
+from gsegkit.engine.choices import choose
 from gsegkit.engine.next_steps import found_record, in_a_line, next_commands
 from gsegkit.engine.pipeline import run
+from gsegkit.engine.plan import Plan
+from gsegkit.engine.sources import names_offered
+from gsegkit.plugins import installed
 from gsegkit.report import render_report
 
 CLUSTERS = found_record(["cluster-3", "cluster-0"], True, "blood-cells")
@@ -16,6 +22,22 @@ def test_unnamed_clusters_lead_to_naming_then_to_photographs():
         "gsegkit samples blood-cells --out photos",
         "gsegkit predict 'runs/my run' photos --out masks",
     ]
+
+
+def test_names_that_ship_with_the_weights_are_the_last_command():
+    found = {**CLUSTERS, **found_record([], True, "", names="blood-cells")}
+    assert next_commands("runs/1", found)[-1] == "gsegkit run --config runs/1/config.json --classes blood-cells"
+
+
+@pytest.mark.parametrize(
+    ("options", "offered"),
+    [([], "blood-cells"), (["extractor.k=5"], ""), (["gen.weights=lpc-64"], "")],
+)
+def test_names_are_offered_where_they_fit(options, offered):
+    everything = installed()
+    plan = Plan.from_options({"gen": "stylegan2", "extractor": "klish", "seg": "unet"}, options)
+    choices = choose(plan, everything)
+    assert names_offered(choices, everything, choices["gen"].build()) == offered
 
 
 def test_named_parts_are_ready_to_predict():

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gsegkit.classes.class_map import RAW_NAME
+from gsegkit.rundir import CONFIG_FILE
 
 MOST_NAMES = 8  # in the line
 
 
-def found_record(classes: Sequence[str], unnamed: bool, samples: str, parts: Sequence[str] = ()) -> dict[str, Any]:
+def found_record(
+    classes: Sequence[str], unnamed: bool, samples: str, parts: Sequence[str] = (), names: str = ""
+) -> dict[str, Any]:
     """What run.json keeps as `found`.
 
     Args:
@@ -19,9 +22,11 @@ def found_record(classes: Sequence[str], unnamed: bool, samples: str, parts: Seq
         unnamed: nobody has named them, and `gsegkit name` can.
         samples: name of photographs that ship with the generator's weights; "" = none.
         parts: the few that the classes add up to, see `gsegkit.classes.in_parts`; () = none.
+        names: of class names that ship with the generator's weights and fit the run; "" = none.
     """
-    found = {"classes": list(classes), "unnamed": unnamed, "samples": samples}
-    return {**found, "parts": list(parts)} if parts else found
+    found: dict[str, Any] = {"classes": list(classes), "unnamed": unnamed, "samples": samples}
+    found |= {"parts": list(parts)} if parts else {}
+    return {**found, "names": names} if names else found
 
 
 def in_a_line(found: Mapping[str, Any]) -> str:
@@ -35,10 +40,15 @@ def in_a_line(found: Mapping[str, Any]) -> str:
 
 
 def next_commands(run: str, found: Mapping[str, Any]) -> list[str]:
-    """Name the parts where they have no names; then predict, on the photographs of the weights where there are some."""
+    """Predict, on the photographs of the weights where there are some; names for the parts where they have none.
+
+    Names that ship with the weights cost one more run, named by a person before: they come last.
+    """
     samples = str(found.get("samples") or "")
     photos = "photos" if samples else "PHOTOS"
     commands = [["gsegkit", "name", run]] if found.get("unnamed") else []
     commands += [["gsegkit", "samples", samples, "--out", photos]] if samples else []
     commands.append(["gsegkit", "predict", run, photos, "--out", "masks", *(["--parts"] if found.get("parts") else [])])
+    if names := str(found.get("names") or ""):
+        commands.append(["gsegkit", "run", "--config", f"{run}/{CONFIG_FILE}", "--classes", names])
     return [shlex.join(words) for words in commands]

@@ -23,7 +23,7 @@ from gsegkit.engine.plan import PHOTO_REFINER
 from gsegkit.engine.scoring import score
 from gsegkit.engine.selftrain import Mixed, label_photographs, show_difference
 from gsegkit.engine.shards import ShardDataset
-from gsegkit.engine.sources import Inputs, sample_photographs, samples_name, truth_set
+from gsegkit.engine.sources import Inputs, names_offered, sample_photographs, samples_name, truth_set
 from gsegkit.engine.stages import Stage, StageRunner
 from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import ConfigError
@@ -169,7 +169,9 @@ class Rounds:
         view = self._view(segmenter)
         samples = samples_name(self.choices, self.stages.registry)
         parts = view.classes if view is not segmenter else ()
-        self.found = found_record(segmenter.classes, self.given is None and self.cuttable, samples, parts)
+        unnamed = self.given is None and self.cuttable
+        names = names_offered(self.choices, self.stages.registry, self.generator) if unnamed else ""
+        self.found = found_record(segmenter.classes, unnamed, samples, parts, names)
         self.stages.run.write_status("running", found=self.found)
         plan, inputs = self.plan, self.inputs
         test_set, on_photographs = inputs.test_set, automatic(self.stages.registry)
@@ -215,7 +217,7 @@ class Rounds:
         return f"before self-training: {', '.join(numbers[:SHOWN_METRICS])}; all numbers: report/{BEFORE_FOLDER}"
 
     def _classes(self) -> ClassMap | None:
-        if self.plan.smoke and self.plan.classes is not None:
+        if self.plan.smoke and self.plan.classes is not None and self.plan.shipped is None:
             self.ctx.warn(
                 "a smoke run fits another extractor, so class names are ignored and its clusters keep their numbers"
             )

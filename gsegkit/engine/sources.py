@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gsegkit.classes.shipped import shipped_names
 from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset, UnlabelledImages
 from gsegkit.engine.choices import Choices
@@ -21,6 +22,7 @@ from gsegkit.parts import find_part, load_part
 from gsegkit.plugins import Registry
 from gsegkit.rundir import CONFIG_FILE, last_round
 from gsegkit.seeds import child_seed
+from gsegkit.tensors import state_hash
 
 TRUTH_SAMPLES = 200
 FEWEST_PHOTOGRAPHS = 2  # a segmenter cannot be trained on fewer
@@ -94,6 +96,21 @@ def samples_name(choices: Choices, registry: Registry) -> str:
         return ""
     weights: Weights = registry.build("weights", name)
     return weights.samples if weights.samples in registry.available("samples") else ""
+
+
+def names_offered(choices: Choices, registry: Registry, generator: Generator) -> str:
+    """Class names that ship with the generator's weights and fit the run's extractor; "" when there are none."""
+    name = getattr(choices["gen"].config, "weights", None)
+    if not isinstance(name, str) or name not in registry.available("weights"):
+        return ""
+    weights: Weights = registry.build("weights", name)
+    choice = choices["extractor"]
+    try:
+        names = shipped_names(weights.names, registry)
+        names.check(choice.name, choice.config, state_hash(generator), registry.available)
+    except GsegkitError:  # other options, a trained generator, a damaged file: nothing to offer
+        return ""
+    return names.name
 
 
 def sample_photographs(choices: Choices, registry: Registry) -> UnlabelledImages | None:
