@@ -1,6 +1,8 @@
 """What a run found, and the commands that its last lines and its report lead to."""
 
+import html
 import json
+from pathlib import Path
 
 import pytest
 
@@ -56,14 +58,24 @@ def test_the_report_shows_predictions_then_legend_then_the_next_command(plan, re
     assert stored["found"] == result.found
     path.write_text(json.dumps({**stored, "found": CLUSTERS}))
     page = render_report(result.folder).read_text()
-    marks = ['id="predictions"', "prediction on ", 'class="legend"', "gsegkit name run", "gsegkit samples blood-cells",
-             "gsegkit predict run photos", 'id="results"']  # fmt: skip
+    marks = ['id="predictions"', "prediction on ", 'class="legend"', f"gsegkit name {result.folder}", "gsegkit samples blood-cells",
+             f"gsegkit predict {result.folder} photos", 'id="results"']  # fmt: skip
     places = [page.index(mark, page.index("<main")) for mark in marks]
     assert places == sorted(places)
+    assert f"gsegkit run --config {result.folder}/config.json --out NEW_FOLDER" in page
     path.write_text(json.dumps({name: value for name, value in stored.items() if name != "found"}))
     assert "gsegkit predict" not in render_report(result.folder).read_text(), (
         "runs of earlier versions have no such record"
     )
+
+
+def test_commands_of_the_report_work_where_the_run_was_started(plan, registry, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("my runs/first")
+    run(plan, folder, registry=registry)
+    page = html.unescape(render_report(folder).read_text())
+    assert "gsegkit predict 'my runs/first' PHOTOS --out masks" in page
+    assert "gsegkit run --config 'my runs/first/config.json' --out NEW_FOLDER" in page
 
 
 def test_the_last_lines_of_the_command(call, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,7 @@ def overview(source: Source) -> dict[str, Any]:
         "error": show(record["error"]) if record.get("error") else "",
         "updated": show(record.get("updated")),
         "command": command if isinstance(command, str) else " ".join(map(str, as_list(command))),
-        "replay": f"gsegkit run --config {source.folder.name}/{CONFIG_FILE} --out NEW_FOLDER",
+        "replay": shlex.join(["gsegkit", "run", "--config", f"{source.folder}/{CONFIG_FILE}", "--out", "NEW_FOLDER"]),
         "parts": parts[:at] + refiners + parts[at:],
         "settings": [(name, show(value)) for name, value in config.items() if name not in skipped]
         + (_names(config) or _names(record)),
@@ -108,7 +109,7 @@ def overview(source: Source) -> dict[str, Any]:
         "photographs": bool(config.get("data") or config.get("images") or config.get("photos") or found.get("samples")),
         "found": in_a_line(found) if found else "",
         "shown_parts": [show(name) for name in as_list(found.get("parts"))][:MOST_PARTS],
-        "next": next_commands(source.folder.name, found) if found else [],
+        "next": next_commands(str(source.folder), found) if found else [],
         "device": show(record.get("device", config.get("device"))),
         "seconds": record.get("seconds"),
         "learned": as_dict(record.get("learned")),
