@@ -54,6 +54,9 @@ def test_list_show_and_doctor(call):
     code, _, err = call("show", "seg", "unet")
     assert "default" in err
     assert "licence" in err
+    assert call("show", "unet", "--json") == call("show", "segmenter", "unet", "--json"), "the kind may be left out"
+    code, _, err = call("show", "unett")
+    assert (code, "did you mean 'unet'?" in err) == (2, True)
     code, out, _ = call("doctor", "--json")
     assert json.loads(out)["torch"]
     assert call("doctor")[0] == 0

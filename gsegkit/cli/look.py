@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib.util
 import shutil
 import traceback
@@ -15,7 +16,7 @@ from rich.text import Text
 from gsegkit.cli.option_table import option_table
 from gsegkit.cli.options import AsJson, console, print_json
 from gsegkit.cli.terminal import make_table, size
-from gsegkit.errors import GsegkitError
+from gsegkit.errors import GsegkitError, UnknownPluginError
 from gsegkit.plugins import KIND_ALIASES, KINDS, KNOWN_PLUGINS, SHORT_KINDS, Entry, Registry, installed
 from gsegkit.rundir import environment
 
@@ -58,12 +59,15 @@ def list_components(
 
 
 def show(
-    kind: Annotated[str, typer.Argument(help="generator, extractor, refiner, segmenter, evaluator ...")],
-    name: Annotated[str, typer.Argument(help="Name of the component.")],
+    kind: Annotated[str, typer.Argument(metavar="[KIND]", help="generator, extractor, refiner, segmenter ...")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Name of the component.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Describe one part: what it does, its paper and licence, what it needs, and all its options."""
-    entry = installed().find(kind, name)
+    registry = installed()
+    entry = registry.find(kind, name) if name is not None else _only(registry, kind)
     options = option_table(entry.config_class())
     component = entry.component
     if as_json:
@@ -89,6 +93,21 @@ def show(
         prefix = SHORT_KINDS.get(component.kind, component.kind)
         prefix = f"refine.{component.name}" if component.kind == "refiner" else prefix
         console.print(f"set one with -o {prefix}.{options[0].name}=VALUE")
+
+
+def _only(registry: Registry, name: str) -> Entry:
+    """The one component of that name, of whatever kind."""
+    base = name.partition("@")[0]
+    kinds = sorted({entry.component.kind for entry in registry.entries if entry.component.name == base})
+    if len(kinds) > 1:
+        raise GsegkitError(
+            f"'{base}' is the name of several kinds: {', '.join(kinds)}", f"gsegkit show {kinds[0]} {base}"
+        )
+    if not kinds:
+        near = difflib.get_close_matches(base, sorted({entry.component.name for entry in registry.entries}), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "gsegkit list shows what is"
+        raise UnknownPluginError(f"no component '{name}' is installed", hint)
+    return registry.find(kinds[0], name)
 
 
 def samples(
