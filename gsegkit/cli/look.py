@@ -96,13 +96,12 @@ def show(
 
 
 def _only(registry: Registry, name: str) -> Entry:
-    """The one component of that name, of whatever kind."""
+    """The component of that name, of the first kind that has one; the others are named."""
     base = name.partition("@")[0]
-    kinds = sorted({entry.component.kind for entry in registry.entries if entry.component.name == base})
-    if len(kinds) > 1:
-        raise GsegkitError(
-            f"'{base}' is the name of several kinds: {', '.join(kinds)}", f"gsegkit show {kinds[0]} {base}"
-        )
+    there = {entry.component.kind for entry in registry.entries if entry.component.name == base}
+    kinds = [kind for kind in KINDS if kind in there]
+    for kind in kinds[1:]:
+        console.print(f"also: gsegkit show {kind} {base}")
     if not kinds:
         near = difflib.get_close_matches(base, sorted({entry.component.name for entry in registry.entries}), n=1)
         hint = f"did you mean '{near[0]}'?" if near else "gsegkit list shows what is"
