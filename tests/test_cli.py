@@ -56,7 +56,7 @@ def test_list_show_and_doctor(call):
     assert "licence" in err
     assert call("show", "unet", "--json") == call("show", "segmenter", "unet", "--json"), "the kind may be left out"
     code, _, err = call("show", "stylegan2")
-    assert "stylegan2 generator of" in err
+    assert "generator of gsegkit-stylegan" in err
     assert "also: gsegkit show checkpoint-reader stylegan2" in err
     code, _, err = call("show", "unett")
     assert (code, "did you mean 'unet'?" in err) == (2, True)
