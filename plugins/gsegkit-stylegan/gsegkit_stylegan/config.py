@@ -51,7 +51,12 @@ class StyleGAN2Arch(Arch):
     lr_multiplier: float = Field(0.01, gt=0, le=1, description="learning-rate multiplier of the mapping network")
     architecture: Literal["skip", "orig", "resnet"] = Field("skip", description="how blocks reach the image")
     conv_clamp: float | None = Field(None, gt=0, description="activations are clamped to this; 256 in ADA files")
+    layer_features: int | None = Field(None, ge=1, le=8192, description="width of the mapping network; none = w_dim")
+    embed_features: int | None = Field(None, ge=1, le=8192, description="size of the embedded label; none = w_dim")
     resample_filter: tuple[float, ...] = Field((1, 3, 3, 1), description="taps of the up-sampling filter")
+    image_filter: tuple[float, ...] | None = Field(
+        None, description="taps of the filter that up-samples the image of a `skip` network; none = resample_filter"
+    )
     demod_gain_first: bool = Field(
         False, description="demodulate with the scaled weight (TensorFlow, rosinality, genforce files)"
     )
@@ -59,8 +64,9 @@ class StyleGAN2Arch(Arch):
 
     @model_validator(mode="after")
     def _check_filter(self) -> StyleGAN2Arch:
-        if len(self.resample_filter) not in (2, 4, 6, 8):
-            raise ValueError(f"resample_filter must have 2, 4, 6 or 8 taps, got {len(self.resample_filter)}")
+        for name, taps in (("resample_filter", self.resample_filter), ("image_filter", self.image_filter)):
+            if taps is not None and not 2 <= len(taps) <= 8:
+                raise ValueError(f"{name} must have 2 to 8 taps, got {len(taps)}")
         return self
 
 
@@ -71,6 +77,8 @@ class StyleGANArch(Arch):
     w_dim: int = Field(512, ge=1, le=8192, description="size of the mapped latent w")
     mapping_layers: int = Field(8, ge=1, le=32, description="dense layers of the mapping network")
     lr_multiplier: float = Field(0.01, gt=0, le=1, description="learning-rate multiplier of the mapping network")
+    layer_features: int | None = Field(None, ge=1, le=8192, description="width of the mapping network; none = w_dim")
+    embed_features: int | None = Field(None, ge=1, le=8192, description="size of the embedded label; none = w_dim")
 
 
 class PGGANArch(Arch):

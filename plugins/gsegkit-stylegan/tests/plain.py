@@ -50,8 +50,8 @@ def style_conv(state, name, x, w, arch, up, noise, gain=1.0):
         grouped = kernels.transpose(1, 2).reshape(n * i, o, k, k)
         y = F.conv_transpose2d(flat, grouped, stride=2, groups=n)
         y = y.reshape(n, o, *y.shape[2:])
-        pad = len(arch.resample_filter) // 2 - 1
-        y = plain_filter(y, kernel_of(arch.resample_filter), gain=4, pads=(pad, pad))
+        taps = len(arch.resample_filter)
+        y = plain_filter(y, kernel_of(arch.resample_filter), gain=4, pads=((taps + 1) // 2 - 1, taps // 2 - 1))
     else:
         y = F.conv2d(flat, kernels.reshape(n * o, i, k, k), padding=1, groups=n)
         y = y.reshape(n, o, *y.shape[2:])
@@ -82,8 +82,9 @@ def synthesis(state, arch, ws):
     n = len(ws)
     x = state["synthesis.b4.const"].expand(n, -1, -1, -1)
     noise = {key[: -len(".noise_const")]: value for key, value in state.items() if key.endswith("noise_const")}
-    taps = kernel_of(arch.resample_filter)
-    up_pads = (len(arch.resample_filter) // 2, len(arch.resample_filter) // 2 - 1)
+    image_filter = (arch.image_filter if arch.architecture == "skip" else None) or arch.resample_filter
+    taps = kernel_of(image_filter)
+    up_pads = ((len(image_filter) + 1) // 2, len(image_filter) // 2 - 1)
     image = None
     for k in range(2, int(math.log2(arch.resolution)) + 1):
         name = f"synthesis.b{2**k}"

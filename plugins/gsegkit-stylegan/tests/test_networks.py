@@ -40,6 +40,9 @@ def stirred(network):
         {"demod_gain_first": True},
         {"num_classes": 3},
         {"resample_filter": (1, 1)},
+        {"resample_filter": (1, 2, 1), "image_filter": (1, 3, 3, 1)},
+        {"resample_filter": (1, 2, 1), "architecture": "resnet"},
+        {"num_classes": 3, "embed_features": 5, "layer_features": 9},
         {"resample_filter": (1, 5, 10, 10, 5, 1)},
         {"resolution": 32, "mapping_layers": 4},
     ],
@@ -127,16 +130,16 @@ def test_names_and_shapes_are_nvidias():
 # ---- closed forms --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("taps", [(1, 1), (1, 3, 3, 1), (1, 5, 10, 10, 5, 1)])
+@pytest.mark.parametrize("taps", [(1, 1), (1, 2, 1), (1, 3, 3, 1), (1, 4, 6, 4, 1), (1, 5, 10, 10, 5, 1)])
 def test_resampling_against_zero_insertion(taps):
     torch.manual_seed(0)
     x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
     kernel, reference = filter_2d(taps).double(), plain.kernel_of(taps)
-    half = len(taps) // 2
-    up = plain.plain_filter(x, reference, gain=4, up=2, pads=(half, half - 1))
+    first, last = (len(taps) + 1) // 2, len(taps) // 2
+    up = plain.plain_filter(x, reference, gain=4, up=2, pads=(first, last - 1))
     torch.testing.assert_close(upsample(x, kernel), up, atol=1e-7, rtol=0)
     weight = torch.randn(4, 3, 3, 3, dtype=torch.float64)
-    wide = plain.plain_filter(x, reference, pads=(half, half))
+    wide = plain.plain_filter(x, reference, pads=(first, last))
     down = F.conv2d(wide, weight)[:, :, ::2, ::2]
     torch.testing.assert_close(down_conv(x, weight, kernel), down, atol=1e-6, rtol=0)
 
@@ -157,7 +160,7 @@ def test_a_constant_stays_constant_under_the_filters():
     kernel = filter_2d((1, 3, 3, 1))
     x = torch.full((1, 2, 8, 8), 3.0)
     torch.testing.assert_close(upsample(x, kernel)[:, :, 2:-2, 2:-2], torch.full((1, 2, 12, 12), 3.0))
-    torch.testing.assert_close(blur(x, kernel, 0), torch.full((1, 2, 5, 5), 3.0))
+    torch.testing.assert_close(blur(x, kernel, (0, 0)), torch.full((1, 2, 5, 5), 3.0))
 
 
 def test_nearest_up_conv_equals_its_two_steps():

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gsegkit_stylegan.config import StyleGAN2Arch
-from gsegkit_stylegan.networks.layers import SQRT2, Conv, Dense, blur, down_conv, filter_2d, leaky
+from gsegkit_stylegan.networks.layers import SQRT2, Conv, Dense, down_conv, filter_2d, halve, leaky
 
 STD_GROUP = 4
 
@@ -84,7 +84,7 @@ class Discriminator(nn.Module):
         x: Tensor | None = None
         for r in (r for r in reversed(self.arch.resolutions[1:]) if r <= images.shape[-1]):
             if r < images.shape[-1] and self.image_skips:
-                images = blur(images, self.filter, (self.filter.shape[0] - 2) // 2, stride=2)
+                images = halve(images, self.filter)
             x = getattr(self, f"b{r}")(x, images, dtype)
         assert x is not None
         x = x.float()

@@ -76,14 +76,17 @@ def filter_2d(taps: Sequence[float]) -> Tensor:
     return torch.tensor(kernel / kernel.sum())
 
 
-def blur(x: Tensor, kernel: Tensor, pad: int, stride: int = 1) -> Tensor:
-    """Correlate every channel with `kernel` after zero padding on every side.
+def blur(x: Tensor, kernel: Tensor, pads: tuple[int, int], stride: int = 1) -> Tensor:
+    """Correlate every channel with `kernel`, after zero padding of pads[0] above and left, pads[1] below and right.
 
     One depthwise convolution: folding channels into the batch, as some implementations do, is 6 to 9 times slower.
     """
     channels = x.shape[1]
     weight = kernel.to(x.dtype).expand(channels, 1, *kernel.shape)
-    return F.conv2d(x, weight, padding=pad, stride=stride, groups=channels)
+    first, last = pads
+    if first != last:  # filters with an odd number of taps
+        x, first = F.pad(x, (first, last, first, last)), 0
+    return F.conv2d(x, weight, padding=first, stride=stride, groups=channels)
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
@@ -91,7 +94,8 @@ def upsample(x: Tensor, kernel: Tensor) -> Tensor:
     channels, taps = x.shape[1], kernel.shape[0]
     # A transposed convolution with the (symmetric) filter is both steps at once; crop what hangs over.
     weight = (kernel.flip(0, 1) * 4).to(x.dtype).expand(channels, 1, taps, taps)
-    return F.conv_transpose2d(x, weight, stride=2, padding=taps // 2 - 1, groups=channels)
+    grown = F.conv_transpose2d(x, weight, stride=2, padding=taps // 2 - 1, groups=channels)
+    return grown if taps % 2 == 0 else grown[:, :, :-1, :-1]
 
 
 def up_conv(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
@@ -101,13 +105,19 @@ def up_conv(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
     tensors and a depthwise filter this form is the faster one, see benchmarks/generators.py.
     """
     grown = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    pad = kernel.shape[0] // 2 - 1
-    return blur(grown, kernel * 4, pad)
+    taps = kernel.shape[0]
+    return blur(grown, kernel * 4, ((taps + 1) // 2 - 1, taps // 2 - 1))
 
 
 def down_conv(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
     """Half the size: the filter, then a convolution of stride 2 (1x1 or 3x3)."""
-    pad = (kernel.shape[0] - 2) // 2
     if weight.shape[-1] == 1:  # make only the pixels that the 1x1 kernel reads
-        return F.conv2d(blur(x, kernel, pad, stride=2), weight)
-    return F.conv2d(blur(x, kernel, pad + 1), weight, stride=2)
+        return F.conv2d(halve(x, kernel), weight)
+    taps = kernel.shape[0]
+    return F.conv2d(blur(x, kernel, ((taps + 1) // 2, taps // 2)), weight, stride=2)
+
+
+def halve(x: Tensor, kernel: Tensor) -> Tensor:
+    """Half the size: the filter, then every second pixel."""
+    taps = kernel.shape[0]
+    return blur(x, kernel, ((taps + 1) // 2 - 1, taps // 2 - 1), stride=2)

@@ -7,6 +7,7 @@ one, which is the constant), noise, bias and style.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from gsegkit.taps import TapPoint
 from gsegkit_stylegan.config import StyleGANArch
 from gsegkit_stylegan.networks.layers import SLOPE, SQRT2, Conv, Dense, blur, filter_2d, normalize
-from gsegkit_stylegan.networks.stylegan2 import NoiseSource, StyleNetwork, named_taps, stored_noise
+from gsegkit_stylegan.networks.stylegan2 import NoiseSource, StyleNetwork, mapping_widths, named_taps, stored_noise
 
 EPS = 1e-8
 BLUR = (1, 2, 1)
@@ -31,11 +32,10 @@ class Mapping(nn.Module):
         self.arch = arch
         if arch.num_classes:
             self.embed = nn.Module()  # named as in the published files
-            self.embed.register_parameter("weight", nn.Parameter(torch.randn(arch.w_dim, arch.num_classes)))
-        inputs = arch.z_dim + (arch.w_dim if arch.num_classes else 0)
-        for i in range(arch.mapping_layers):
-            layer = Dense(inputs if i == 0 else arch.w_dim, arch.w_dim, lr=arch.lr_multiplier, gain=SQRT2)
-            setattr(self, f"fc{i}", layer)
+            size = arch.embed_features or arch.w_dim
+            self.embed.register_parameter("weight", nn.Parameter(torch.randn(size, arch.num_classes)))
+        for i, (inputs, outputs) in enumerate(pairwise(mapping_widths(arch))):
+            setattr(self, f"fc{i}", Dense(inputs, outputs, lr=arch.lr_multiplier, gain=SQRT2))
         self.register_buffer("w_avg", torch.zeros(arch.w_dim))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -73,7 +73,7 @@ class Layer(nn.Module):
         if self.kind == "plain":
             x = F.conv2d(x, (self.weight * self.scale).to(x.dtype), padding=1)
         elif self.kind == "up":
-            x = blur(nearest_up_conv(x, (self.weight * self.scale).to(x.dtype)), self.filter, 1)
+            x = blur(nearest_up_conv(x, (self.weight * self.scale).to(x.dtype)), self.filter, (1, 1))
         noise = self.noise_const[None, None] if noise is None else noise
         shift = noise * self.noise_strength[:, None, None] + self.bias[:, None, None]
         x = F.leaky_relu(x + shift.to(x.dtype), SLOPE)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gsegkit.taps import TapPoint
-from gsegkit_stylegan.config import StyleGAN2Arch
+from gsegkit_stylegan.config import StyleGAN2Arch, StyleGANArch
 from gsegkit_stylegan.networks.layers import SQRT2, Conv, Dense, filter_2d, leaky, normalize, up_conv, upsample
 
 #: Noise of a layer: (layer name, resolution) -> [N or 1, 1, r, r] float32, or None for the stored one.
@@ -28,6 +29,13 @@ def stored_noise(name: str, resolution: int) -> Tensor | None:
     return None
 
 
+def mapping_widths(arch: StyleGAN2Arch | StyleGANArch) -> list[int]:
+    """Sizes between the dense layers of a mapping network: of z with the embedded label, of hidden layers, of w."""
+    inputs = arch.z_dim + ((arch.embed_features or arch.w_dim) if arch.num_classes else 0)
+    hidden = arch.layer_features or arch.w_dim
+    return [inputs, *[hidden] * (arch.mapping_layers - 1), arch.w_dim]
+
+
 class Mapping(nn.Module):
     """f: z -> w, dense layers with leaky ReLU on the normalised z (and the embedded label)."""
 
@@ -36,12 +44,11 @@ class Mapping(nn.Module):
     def __init__(self, arch: StyleGAN2Arch) -> None:
         super().__init__()
         self.arch = arch
-        inputs = arch.z_dim + (arch.w_dim if arch.num_classes else 0)
         if arch.num_classes:
-            self.embed = Dense(arch.num_classes, arch.w_dim, bias=None if arch.joint_labels else 0.0)
-        for i in range(arch.mapping_layers):
-            layer = Dense(inputs if i == 0 else arch.w_dim, arch.w_dim, lr=arch.lr_multiplier)
-            setattr(self, f"fc{i}", layer)
+            size = arch.embed_features or arch.w_dim
+            self.embed = Dense(arch.num_classes, size, bias=None if arch.joint_labels else 0.0)
+        for i, (inputs, outputs) in enumerate(pairwise(mapping_widths(arch))):
+            setattr(self, f"fc{i}", Dense(inputs, outputs, lr=arch.lr_multiplier))
         self.register_buffer("w_avg", torch.zeros(arch.w_dim))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -152,7 +159,9 @@ class Block(nn.Module):
             self.tap_rgb = TapPoint()
         if arch.architecture == "resnet" and resolution > 4:
             self.skip = Conv(arch.channels(resolution // 2), channels, 1, bias=False)
-        self.register_buffer("filter", filter_2d(arch.resample_filter), persistent=False)
+        # up-samples the image of a `skip` network, the features beside the convolutions of a `resnet` one
+        image = arch.image_filter if arch.architecture == "skip" else None
+        self.register_buffer("filter", filter_2d(image or arch.resample_filter), persistent=False)
 
     def forward(
         self, x: Tensor | None, images: Tensor | None, ws: Tensor, noise: NoiseSource, dtype: torch.dtype

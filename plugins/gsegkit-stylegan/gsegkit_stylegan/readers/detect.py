@@ -50,7 +50,7 @@ def find(file: CheckpointFile) -> Match | None:
     with_name = _Naming(foreign)
     root = with_name(partial(_root, foreign))
     if root is not None:
-        return root
+        return changed(root, read=partial(with_name, root.read))
     for network in networks(file):
         match = with_name(partial(_match, network))
         if match is not None:

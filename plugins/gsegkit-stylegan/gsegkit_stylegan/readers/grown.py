@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from gsegkit.errors import ArtifactError
 from gsegkit_stylegan.config import MAX_RESOLUTION, PGGANArch, StyleGANArch
 from gsegkit_stylegan.networks.pggan import PGGANNetwork
 from gsegkit_stylegan.networks.stylegan import StyleGANNetwork
+from gsegkit_stylegan.readers.assumed import LR_MULTIPLIER, NO_MULTIPLIER, assumed, doubts
 from gsegkit_stylegan.readers.found import Found
 from gsegkit_stylegan.readers.layouts_grown import (
     FUSED_FROM,
@@ -23,7 +25,7 @@ from gsegkit_stylegan.readers.layouts_grown import (
 )
 from gsegkit_stylegan.readers.layouts_stylegan2 import count
 from gsegkit_stylegan.readers.rules import Layout, read_layout
-from gsegkit_stylegan.readers.shapes import channel_rule, check_fits, make_arch
+from gsegkit_stylegan.readers.shapes import as_rgb, channel_rule, check_fits, length, make_arch, mapping_sizes
 
 
 def stylegan_from_tensorflow(tensors: Mapping[str, Tensor], kwargs: Mapping[str, Any]) -> Found:
@@ -38,10 +40,12 @@ def stylegan_from_tensorflow(tensors: Mapping[str, Tensor], kwargs: Mapping[str,
     fused = _fused(kwargs.get("fused_scale", "auto"))
     layout = tensorflow(parts.resolution, fused, style=True)
     notes = [] if "fused_scale" in kwargs else [f"fused up-sampling from {FUSED_FROM} px on, the format's default"]
+    if "mapping_lrmul" not in kwargs:
+        notes.append(NO_MULTIPLIER)
     if "truncation_psi" in kwargs:
         psi, cutoff = kwargs["truncation_psi"], kwargs.get("truncation_cutoff")
         notes.append(f"the file's own truncation is psi {psi} on the first {cutoff} layers; here it is an option")
-    lr = kwargs.get("mapping_lrmul", 0.01)
+    lr = kwargs.get("mapping_lrmul", LR_MULTIPLIER)
     return _stylegan(tensors, parts, layout, "StyleGAN (NVIDIA, TensorFlow)", lr, notes)
 
 
@@ -53,8 +57,15 @@ def stylegan_from_genforce(tensors: Mapping[str, Tensor]) -> Found:
         mapping_layers=count(tensors, r"mapping\.dense(\d+)\.(?:fc\.)?weight"),
         embed="mapping.label_weight" in tensors,
     )
-    layout = (genforce_old if old else genforce)(parts.resolution, _fused("auto"), style=True)
-    return _stylegan(tensors, parts, layout, f"StyleGAN (genforce{', older' if old else ''})", 0.01, [])
+    options: dict[str, Any] = {"mapping_lr_mul": LR_MULTIPLIER, "final_tanh": False}
+    if old:  # its fused layers have names of their own
+        fused = _fused_by_name(tensors, "synthesis.layer{}.weight")
+    else:
+        fused, options = _fused("auto"), {"fused_scale": "auto", "use_wscale": True, **options}
+    what = f"StyleGAN (genforce{', older' if old else ''})"
+    layout = (genforce_old if old else genforce)(parts.resolution, fused, style=True)
+    found = _stylegan(tensors, parts, layout, what, LR_MULTIPLIER, [assumed("a genforce file", options)])
+    return replace(found, notes=(*found.notes, *doubts(found.state)))
 
 
 def pggan_from_tensorflow(tensors: Mapping[str, Tensor], kwargs: Mapping[str, Any]) -> Found:
@@ -71,11 +82,37 @@ def pggan_from_tensorflow(tensors: Mapping[str, Tensor], kwargs: Mapping[str, An
 
 
 def pggan_from_genforce(tensors: Mapping[str, Tensor]) -> Found:
-    """PGGAN of genforce, the current layout or the older one; both unfused and without labels."""
+    """PGGAN of genforce, the current layout or the older one; both without labels."""
     old = "layer1.conv.weight" in tensors
     parts = _parts(_side(count(tensors, r"output(\d+)\.(?:conv\.)?weight")))
-    layout = (genforce_old if old else genforce)(parts.resolution, lambda r: False, style=False)
-    return _pggan(tensors, parts, layout, f"PGGAN (genforce{', older' if old else ''})", 0)
+    options: dict[str, Any] = {"label_size": 0, "final_tanh": False}
+    if old:
+        fused = _fused_by_name(tensors, "layer{}.weight")
+    else:
+        seen = _fused_by_shape(tensors, parts)
+        fused = _fused(bool(seen))
+        options = {**({"fused_scale": False} if seen is None else {}), "use_wscale": True, **options}
+    layout = (genforce_old if old else genforce)(parts.resolution, fused, style=False)
+    found = _pggan(tensors, parts, layout, f"PGGAN (genforce{', older' if old else ''})", 0)
+    note = assumed("a genforce file", options)
+    if found.arch.z_dim not in (512, found.arch.channels(4)):
+        note += f"; all {found.arch.z_dim} inputs of its first layer were taken as noise, none as labels"
+    return replace(found, notes=(*found.notes, note, *doubts(found.state)))
+
+
+def _fused_by_name(tensors: Mapping[str, Tensor], pattern: str) -> Fused:
+    """In genforce's older code a fused kernel is called `weight`, a plain one `conv.weight`."""
+    return lambda r: pattern.format(2 * (r.bit_length() - 3)) in tensors
+
+
+def _fused_by_shape(tensors: Mapping[str, Tensor], parts: Grown) -> bool | None:
+    """In genforce's PGGAN a fused kernel is [in, out, 3, 3]. None when no layer tells: all have as many in as out."""
+    for r in parts.resolutions[1:]:
+        name = f"layer{2 * (r.bit_length() - 3)}"
+        weight, bias = tensors.get(f"{name}.weight"), tensors.get(f"{name}.bias")
+        if weight is not None and bias is not None and weight.ndim == 4 and weight.shape[0] != weight.shape[1]:
+            return weight.shape[1] == bias.numel()
+    return None
 
 
 _STYLEGAN_ONLY: dict[str, Any] = {
@@ -137,7 +174,7 @@ def _check_grown(tensors: Mapping[str, Tensor]) -> None:
 
 
 def _widths(state: Mapping[str, Tensor], parts: Grown) -> tuple[int, int]:
-    return channel_rule({r: state[f"synthesis.b{r}.conv1.weight"].shape[0] for r in parts.resolutions})
+    return channel_rule({r: length(state, f"synthesis.b{r}.conv1.weight") for r in parts.resolutions})
 
 
 def _stylegan(
@@ -147,18 +184,14 @@ def _stylegan(
         raise ArtifactError(f"a {what} without a mapping network", "the file is a part of a checkpoint")
     _check_grown(tensors)
     state = read_layout(tensors, parts.names(), layout, carries_no_weights, what)
+    as_rgb(state, notes)
     base, most = _widths(state, parts)
-    w_dim = state[f"mapping.fc{parts.mapping_layers - 1}.weight"].shape[0]
     arch = make_arch(
         StyleGANArch,
         resolution=parts.resolution,
         channel_base=base,
         channel_max=most,
-        z_dim=state["mapping.fc0.weight"].shape[-1] - (w_dim if parts.embed else 0),
-        w_dim=w_dim,
-        num_classes=state["mapping.embed.weight"].shape[-1] if parts.embed else 0,
-        img_channels=state[f"synthesis.b{parts.resolution}.torgb.weight"].shape[0],
-        mapping_layers=parts.mapping_layers,
+        **mapping_sizes(state, parts.mapping_layers, parts.embed, "synthesis.b4.conv0.affine.weight"),
         lr_multiplier=lr,
     )
     check_fits(state, lambda: StyleGANNetwork(arch), what)
@@ -168,15 +201,16 @@ def _stylegan(
 def _pggan(tensors: Mapping[str, Tensor], parts: Grown, layout: Layout, what: str, classes: int) -> Found:
     _check_grown(tensors)
     state = read_layout(tensors, parts.names(), layout, carries_no_weights, what)
+    notes: list[str] = []
+    as_rgb(state, notes)
     base, most = _widths(state, parts)
     arch = make_arch(
         PGGANArch,
         resolution=parts.resolution,
         channel_base=base,
         channel_max=most,
-        z_dim=state["synthesis.b4.conv0.weight"].shape[1] - classes,
+        z_dim=length(state, "synthesis.b4.conv0.weight", 1) - classes,
         num_classes=classes,
-        img_channels=state[f"synthesis.b{parts.resolution}.torgb.weight"].shape[0],
     )
     check_fits(state, lambda: PGGANNetwork(arch), what)
-    return Found("pggan", what, arch, state)
+    return Found("pggan", what, arch, state, tuple(notes))

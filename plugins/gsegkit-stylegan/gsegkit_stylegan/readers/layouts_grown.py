@@ -2,6 +2,13 @@
 
 Both networks grew, so a file holds one toRGB a resolution; only the last is used. Where a code base fuses up-sampling
 and convolution into one transposed convolution, the stored kernel is flipped against the plain one.
+Its axes differ too:
+
+| code | StyleGAN, fused | PGGAN, fused |
+| --- | --- | --- |
+| TensorFlow | k, k, in, out | k, k, out, in |
+| genforce | out, in, k, k | in, out, k, k |
+| genforce, older | k, k, in, out | k, k, in, out |
 """
 
 from __future__ import annotations
@@ -12,7 +19,19 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gsegkit_stylegan.readers.rules import FLIPPED, FRONT, FRONT2, HWIO, SAME, TRANSPOSED, Layout, Op, Rule
+from gsegkit_stylegan.readers.rules import (
+    FLIPPED,
+    FRONT,
+    FRONT2,
+    HWIO,
+    HWOI,
+    IOHW,
+    SAME,
+    TRANSPOSED,
+    Layout,
+    Op,
+    Rule,
+)
 
 _KEY = re.compile(r"synthesis\.b(\d+)\.(conv0|conv1|torgb|const)\.?(.*)")
 FUSED_FROM = 128  # StyleGAN v1: "auto" fuses layers of this resolution and above
@@ -93,8 +112,11 @@ def tensorflow(resolution: int, fused: Fused, style: bool) -> Layout:
         if leaf == "noise_const":
             return Rule(f"{root}noise{_index(r, layer)}", FRONT2)
         place = f"{root}{r}x{r}/{_tensorflow_name(r, layer, fused, style)}"
-        flip = r > 4 and layer == "conv0" and fused(r)
-        kernel = DENSE if r == 4 and layer == "conv0" else HWIO.then(FLIPPED) if flip else HWIO
+        kernel = HWIO
+        if layer == "conv0" and r == 4:
+            kernel = DENSE
+        elif layer == "conv0" and fused(r):
+            kernel = (HWIO if style else HWOI).then(FLIPPED)
         leaves: dict[str, tuple[str, Op]] = {
             "weight": ("weight", kernel),
             "bias": ("bias", SAME),
@@ -129,7 +151,7 @@ def genforce(resolution: int, fused: Fused, style: bool) -> Layout:
         if layer == "torgb":
             return Rule(f"{root}output{resolution.bit_length() - 3}.{leaf}", SAME)
         leaves: dict[str, tuple[str, Op]] = {
-            "weight": ("weight", FLIPPED if _turned(r, layer, fused, style) else SAME),
+            "weight": ("weight", _genforce_kernel(r, layer, fused, style)),
             "bias": ("bias", SAME),
             "noise_strength": ("apply_noise.weight", SAME),
             "noise_const": ("apply_noise.noise", FRONT2),
@@ -157,7 +179,7 @@ def genforce_old(resolution: int, fused: Fused, style: bool) -> Layout:
             theirs = "conv.weight" if leaf == "weight" else "bias" if style else "wscale.bias"
             return Rule(f"{root}output{resolution.bit_length() - 3}.{theirs}", SAME)
         one = r > 4 and layer == "conv0" and fused(r)
-        kernel = HWIO.then(FLIPPED) if one else FLIPPED if _turned(r, layer, fused, style) else SAME
+        kernel = HWIO.then(FLIPPED) if one else _genforce_kernel(r, layer, lambda r: False, style)
         leaves: dict[str, tuple[str, Op]] = {
             "weight": ("weight" if one else "conv.weight", kernel),
             "bias": (bias, SAME),
@@ -172,11 +194,14 @@ def genforce_old(resolution: int, fused: Fused, style: bool) -> Layout:
     return layout
 
 
-def _turned(r: int, layer: str, fused: Fused, style: bool) -> bool:
-    """Whether a kernel is stored flipped: fused up-sampling, and PGGAN's dense layer run as a padded correlation."""
+def _genforce_kernel(r: int, layer: str, fused: Fused, style: bool) -> Op:
     if layer != "conv0":
-        return False
-    return fused(r) if r > 4 else not style
+        return SAME
+    if r == 4:  # PGGAN's dense layer runs as a padded correlation
+        return SAME if style else FLIPPED
+    if not fused(r):
+        return SAME
+    return FLIPPED if style else IOHW.then(FLIPPED)
 
 
 def _genforce_mapping(key: str, pattern: str, leaves: tuple[str, str]) -> Rule:

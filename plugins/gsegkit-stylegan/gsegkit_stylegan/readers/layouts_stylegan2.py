@@ -160,6 +160,12 @@ def genforce(key: str) -> Rule:
     return Rule(f"synthesis.{place}.{theirs}", op)
 
 
+def genforce_ada(key: str) -> Rule:
+    """As `genforce`, with the embedding layer of its ADA networks."""
+    leaf = key.removeprefix("mapping.embed.")
+    return genforce(key) if leaf == key else Rule(f"mapping.LabelEmbed.{leaf}", SAME)
+
+
 _IGNORED = re.compile(
     r".*\.(resample_filter|blur\.kernel|upsample\.kernel|filter\.kernel)|(.*\.)?lod|"
     r"synthesis\.upsample\.kernel|synthesis/lod|lod"

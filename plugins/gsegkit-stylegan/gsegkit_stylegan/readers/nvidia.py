@@ -12,7 +12,6 @@ from gsegkit_foreign import ForeignFile, ModuleTree
 from gsegkit.errors import ArtifactError
 from gsegkit_stylegan.readers import stylegan2
 from gsegkit_stylegan.readers.found import Found
-from gsegkit_stylegan.readers.shapes import filter_taps
 
 _CONV = re.compile(r"synthesis\.b\d+\.conv[01]")
 _RGB = re.compile(r"synthesis\.b\d+\.torgb")
@@ -29,8 +28,8 @@ def read_nvidia(file: ForeignFile, tree: ModuleTree) -> Found:
     if "synthesis.input" in tree.attributes:
         raise ArtifactError(f"{file.path}: a StyleGAN3 network", "StyleGAN2, StyleGAN and PGGAN are supported")
     attributes = _Attributes(file, tree)
-    attributes.expect(_CONV, "activation", "lrelu")
-    attributes.expect(_DENSE, "activation", "lrelu")
+    attributes.expect(_CONV, "activation", "lrelu", "synthesis")
+    attributes.expect(_DENSE, "activation", "lrelu", "mapping")
     for name in tree.attributes:
         if _CONV.fullmatch(name):
             up = attributes.one(name, "up")
@@ -39,7 +38,6 @@ def read_nvidia(file: ForeignFile, tree: ModuleTree) -> Found:
     facts = {
         "conv_clamp": attributes.same(re.compile(f"{_CONV.pattern}|{_RGB.pattern}"), "conv_clamp"),
         "lr_multiplier": _multiplier(attributes),
-        "resample_filter": _taps(tree),
     }
     found = stylegan2.from_state_dict(tree.tensors, facts)
     architecture = attributes.same(_BLOCK, "architecture")
@@ -61,14 +59,6 @@ def _multiplier(attributes: _Attributes) -> float:
     if not math.isclose(first, gain / math.sqrt(weight.shape[1] or 1), rel_tol=1e-4):
         raise ArtifactError(f"mapping gains {first} and {gain} that do not match", "the file was modified")
     return float(gain)
-
-
-def _taps(tree: ModuleTree) -> tuple[float, ...]:
-    kernels = [t for name, t in tree.tensors.items() if name.endswith("resample_filter") and t.numel() > 1]
-    taps = {filter_taps(kernel) for kernel in kernels}
-    if len(taps) != 1:
-        raise ArtifactError(f"{len(taps)} different resampling filters", "one filter for all layers is supported")
-    return taps.pop()
 
 
 class _Attributes:
@@ -98,8 +88,9 @@ class _Attributes:
             )
         return next(iter(values.values()))
 
-    def expect(self, modules: re.Pattern[str], name: str, value: Any) -> None:
+    def expect(self, modules: re.Pattern[str], name: str, value: Any, part: str) -> None:
         """Refuse another value than `value`."""
         found = self.same(modules, name)
         if found != value:
-            raise ArtifactError(f"{self.file.path}: {name} is {found!r}", f"only {value!r} is supported")
+            what = f"{part} layers with the {name} {str(found)[:40]!r}"
+            raise ArtifactError(f"{self.file.path}: {what}", f"only {value!r} is supported")

@@ -1,4 +1,4 @@
-"""Configuration out of tensor shapes: channel widths, filter taps, and the check against the real network."""
+"""Configuration out of tensor shapes: widths, colours, and the check against the real network."""
 
 from __future__ import annotations
 
@@ -33,26 +33,57 @@ def channel_rule(widths: Mapping[int, int]) -> tuple[int, int]:
     return base, most
 
 
-def filter_taps(kernel: Tensor) -> tuple[float, ...]:
-    """1-D taps of a stored resampling filter ([k] or the outer product [k, k], of any gain).
+def as_rgb(state: dict[str, Tensor], notes: list[str]) -> None:
+    """Give a grey network three equal colours, in place; refuse other numbers of channels."""
+    for name in [name for name in state if ".torgb." in name and ".affine." not in name]:
+        colours = state[name].shape[0] if state[name].ndim else 0
+        if colours == 1:
+            state[name] = state[name].expand(3, *state[name].shape[1:]).contiguous()
+        elif colours != 3:
+            raise ArtifactError(f"a network that makes images of {colours} channels", "RGB and grey ones are read")
+        note(notes, "the network makes grey images: its channel was repeated to RGB", when=colours == 1)
+
+
+def mapping_sizes(state: Mapping[str, Tensor], layers: int, embed: bool, affine: str) -> dict[str, Any]:
+    """Options of a mapping network out of its tensors; `affine` names a tensor of the synthesis that takes a w.
 
     Raises:
-        ArtifactError: not a separable symmetric filter.
+        ArtifactError: its output is not the w that the layers of the synthesis take.
     """
-    kernel = kernel.double()
-    taps = kernel if kernel.ndim == 1 else kernel.sum(dim=0)
-    if kernel.ndim not in (1, 2) or kernel.numel() == 0 or not bool((taps > 0).all()):
+    w_dim, made = length(state, affine, 1), length(state, f"mapping.fc{layers - 1}.weight")
+    if made != w_dim:
         raise ArtifactError(
-            f"a resampling filter of shape {list(kernel.shape)}", "only the usual filters are supported"
+            f"a mapping network that makes {made} numbers, where each layer takes {w_dim}",
+            "networks with one w for all layers are supported (genforce: repeat_w=True)",
         )
-    outer = taps[:, None] * taps[None] / taps.sum()
-    if kernel.ndim == 2 and (kernel.shape[0] != kernel.shape[1] or not torch.allclose(outer, kernel, atol=1e-5)):
-        raise ArtifactError("a resampling filter that is not separable", "only the usual filters are supported")
-    if not torch.allclose(taps, taps.flip(0), rtol=1e-4):
-        raise ArtifactError("a resampling filter that is not symmetric", "only the usual filters are supported")
-    taps = taps / taps.min()
-    near = taps.round()
-    return tuple((near if torch.allclose(taps, near, atol=1e-3) else taps).tolist())
+    hidden = length(state, "mapping.fc0.weight")
+    size = length(state, "mapping.embed.weight") if embed else w_dim
+    return {
+        "z_dim": length(state, "mapping.fc0.weight", 1) - (size if embed else 0),
+        "w_dim": w_dim,
+        "mapping_layers": layers,
+        "num_classes": length(state, "mapping.embed.weight", 1) if embed else 0,
+        "layer_features": None if hidden == w_dim else hidden,
+        "embed_features": None if size == w_dim else size,
+    }
+
+
+def length(state: Mapping[str, Tensor], name: str, axis: int = 0) -> int:
+    """Length of one axis of a tensor.
+
+    Raises:
+        ArtifactError: the tensor has no such axis.
+    """
+    shape = state[name].shape
+    if axis >= len(shape):
+        raise ArtifactError(f"'{name}' has shape {list(shape)}, which no such network has", "the file was modified")
+    return int(shape[axis])
+
+
+def note(notes: list[str], text: str, when: bool = True) -> None:
+    """Add a note once."""
+    if when and text not in notes:
+        notes.append(text)
 
 
 def make_arch(arch: type[Arch], **values: Any) -> Any:

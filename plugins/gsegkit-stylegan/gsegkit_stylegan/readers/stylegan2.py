@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,26 +15,31 @@ from gsegkit.seeds import normals
 from gsegkit_stylegan.config import MAX_RESOLUTION, StyleGAN2Arch
 from gsegkit_stylegan.networks.stylegan2 import Mapping as MappingNetwork
 from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
+from gsegkit_stylegan.readers.assumed import LR_MULTIPLIER, NO_MULTIPLIER, assumed, doubts
+from gsegkit_stylegan.readers.filters import USUAL_TAPS, filter_taps, filters
 from gsegkit_stylegan.readers.found import Found
 from gsegkit_stylegan.readers.layouts_stylegan2 import (
     Skeleton,
     carries_no_weights,
     count,
     genforce,
+    genforce_ada,
     nvidia,
     rosinality,
     tensorflow,
     tensorflow_joint,
 )
 from gsegkit_stylegan.readers.rules import Layout, read_layout
-from gsegkit_stylegan.readers.shapes import channel_rule, check_fits, filter_taps, make_arch
+from gsegkit_stylegan.readers.shapes import as_rgb, channel_rule, check_fits, length, make_arch, mapping_sizes
 
 MEAN_SAMPLES = 10_000
-USUAL_TAPS = (1.0, 3.0, 3.0, 1.0)
+_FILTER = re.compile(r"synthesis\.b(\d+)\.(conv0\.|skip\.)?resample_filter")
 
 
 def skeleton(resolution: int, mapping_layers: int, **parts: Any) -> Skeleton:
     """The parts of a network, if their numbers are possible at all."""
+    if resolution == 4:
+        raise ArtifactError("a StyleGAN2 of 4 px", f"8 to {MAX_RESOLUTION} px are supported")
     possible = 8 <= resolution <= MAX_RESOLUTION and resolution & (resolution - 1) == 0
     if not possible or not 1 <= mapping_layers <= 32:
         raise ArtifactError(
@@ -53,12 +60,29 @@ def from_state_dict(tensors: Mapping[str, Tensor], facts: Mapping[str, Any] | No
         skip="synthesis.b8.skip.weight" in tensors,
     )
     notes: list[str] = []
-    if facts is None:
+    bare = facts is None
+    if bare:
         notes.append("a bare state dict does not say whether activations are clamped: no clamp was assumed")
-        filters = [t for name, t in tensors.items() if name.endswith("resample_filter") and t.numel() > 1]
-        facts = {"resample_filter": filter_taps(filters[0]) if filters else USUAL_TAPS}
+        options = {"lr_multiplier": LR_MULTIPLIER, "activation": "lrelu"}
+        notes.append(assumed("a bare state dict", options))
+    facts = {**(facts or {}), **_nvidia_filters(tensors, parts, notes)}
     tensors = _with_noise(tensors, parts, nvidia, notes)
-    return _build(tensors, parts, nvidia, "StyleGAN2 (NVIDIA, PyTorch)", facts, notes)
+    lost = not bare and "mapping.w_avg" not in tensors  # trained with w_avg_beta=None
+    if lost:
+        tensors["mapping.w_avg"] = _no_mean(tensors.get(f"mapping.fc{parts.mapping_layers - 1}.bias"))
+    found = _build(tensors, parts, nvidia, "StyleGAN2 (NVIDIA, PyTorch)", facts, notes)
+    found = _with_mean(found) if lost else found
+    return replace(found, notes=(*found.notes, *doubts(found.state))) if bare else found
+
+
+def _nvidia_filters(tensors: Mapping[str, Tensor], parts: Skeleton, notes: list[str]) -> dict[str, Any]:
+    """Of all the filters that it stores, NVIDIA's code runs only those of layers that change the size."""
+    used: dict[str, list[Tensor]] = {"conv": [], "image": []}
+    for name, kernel in tensors.items():
+        place = _FILTER.fullmatch(name)
+        if place is not None and place[1] != "4":
+            used["conv" if place[2] else "image"].append(kernel)
+    return filters(used["conv"], used["image"] if parts.torgb_everywhere else (), notes)
 
 
 def from_tensorflow(tensors: Mapping[str, Tensor], kwargs: Mapping[str, Any]) -> Found:
@@ -76,13 +100,13 @@ def from_tensorflow(tensors: Mapping[str, Tensor], kwargs: Mapping[str, Any]) ->
     _only(kwargs, "nonlinearity", "lrelu")
     _only(kwargs, "mapping_nonlinearity", "lrelu")
     _only(kwargs, "normalize_latents", True)
-    notes = []
+    notes: list[str] = []
     if "mapping_lrmul" not in kwargs:
-        notes.append("the file does not say the mapping's learning-rate multiplier: the format's 0.01 was taken")
+        notes.append(NO_MULTIPLIER)
     facts = {
         "conv_clamp": kwargs.get("conv_clamp"),
-        "lr_multiplier": kwargs.get("mapping_lrmul", 0.01),
-        "resample_filter": tuple(kwargs.get("resample_kernel") or USUAL_TAPS),
+        "lr_multiplier": kwargs.get("mapping_lrmul", LR_MULTIPLIER),
+        "resample_filter": _tensorflow_filter(kwargs),
         "demod_gain_first": True,
         "joint_labels": joint,
     }
@@ -90,47 +114,52 @@ def from_tensorflow(tensors: Mapping[str, Tensor], kwargs: Mapping[str, Any]) ->
     return _build(tensors, parts, layout, "StyleGAN2 (NVIDIA, TensorFlow)", facts, notes)
 
 
+def _tensorflow_filter(kwargs: Mapping[str, Any]) -> tuple[float, ...]:
+    kernel = kwargs.get("resample_kernel", USUAL_TAPS)
+    if kernel is None:  # that code's own meaning of none
+        return (1.0, 1.0)
+    try:
+        return filter_taps(torch.tensor(kernel))
+    except (TypeError, ValueError, RuntimeError):
+        raise ArtifactError(f"a network with resample_kernel={str(kernel)[:40]}", "numbers were expected") from None
+
+
 def from_rosinality(tensors: Mapping[str, Tensor], latent_avg: Tensor | None) -> Found:
     """The layout of rosinality/stylegan2-pytorch; training files lack the latent mean."""
     convs = count(tensors, r"convs\.(\d+)\.conv\.weight")
     parts = skeleton(4 * 2 ** min(convs // 2, 16), count(tensors, r"style\.(\d+)\.weight") - 1)
-    notes: list[str] = []
-    kernel = tensors.get("to_rgbs.0.upsample.kernel", tensors.get("convs.0.conv.blur.kernel"))
-    facts = {
-        "resample_filter": USUAL_TAPS if kernel is None else filter_taps(kernel / kernel.sum()),
-        "demod_gain_first": True,
-    }
+    notes = [assumed("a rosinality file", {"lr_mlp": LR_MULTIPLIER})]
+    # Its option blur_kernel reaches the convolutions only: the image is up-sampled with the usual filter.
+    convolutions = [kernel for name, kernel in tensors.items() if name.endswith(".conv.blur.kernel")]
+    images = [kernel for name, kernel in tensors.items() if name.endswith(".upsample.kernel")]
+    facts = {**filters(convolutions, images, notes), "demod_gain_first": True}
     tensors = _with_noise(tensors, parts, rosinality, notes)
-    lost = torch.zeros_like(tensors.get("style.1.bias", torch.zeros(1)))
-    tensors["latent_avg"] = lost if latent_avg is None else latent_avg.reshape(-1)
+    tensors["latent_avg"] = _no_mean(tensors.get("style.1.bias")) if latent_avg is None else latent_avg.reshape(-1)
     found = _build(tensors, parts, rosinality, "StyleGAN2 (rosinality)", facts, notes)
-    return found if latent_avg is not None else _with_mean(found)
+    found = found if latent_avg is not None else _with_mean(found)
+    return replace(found, notes=(*found.notes, *doubts(found.state)))
 
 
 def from_genforce(tensors: Mapping[str, Tensor]) -> Found:
-    """The layout of genforce/genforce."""
+    """The layout of genforce/genforce, of StyleGAN2 and of its ADA version."""
     layers = count(tensors, r"synthesis\.layer(\d+)\.weight")
     joint = "mapping.label_weight" in tensors
+    embed = [leaf for leaf in ("weight", "bias") if f"mapping.LabelEmbed.{leaf}" in tensors]
+    layout: Layout = genforce if joint else genforce_ada
     parts = skeleton(
         4 * 2 ** min(layers // 2, 16),
         count(tensors, r"mapping\.dense(\d+)\.weight"),
-        embed=("weight",) if joint else (),
+        embed=("weight",) if joint else tuple(embed),
         torgb_everywhere="synthesis.output0.weight" in tensors,
     )
-    kernel = tensors.get("synthesis.upsample.kernel")
-    facts = {
-        "resample_filter": USUAL_TAPS if kernel is None else filter_taps(_flat(kernel)),
-        "demod_gain_first": True,
-        "joint_labels": joint,
-    }
-    notes: list[str] = []
-    tensors = _with_noise(tensors, parts, genforce, notes)
-    return _build(tensors, parts, genforce, "StyleGAN2 (genforce)", facts, notes)
-
-
-def _flat(kernel: Tensor) -> Tensor:
-    kernel = kernel.reshape(kernel.shape[-2:]) if kernel.ndim > 2 else kernel
-    return kernel / kernel.sum()
+    options = {"mapping_lr_mul": LR_MULTIPLIER, "final_tanh": False, "use_wscale": True, "demodulate": True}
+    notes = [assumed("a genforce file", options)]
+    convolutions = [kernel for name, kernel in tensors.items() if name.endswith(".filter.kernel")]
+    images = [kernel for name, kernel in tensors.items() if name == "synthesis.upsample.kernel"]
+    facts = {**filters(convolutions, images, notes), "demod_gain_first": True, "joint_labels": joint}
+    tensors = _with_noise(tensors, parts, layout, notes)
+    found = _build(tensors, parts, layout, "StyleGAN2 (genforce)", facts, notes)
+    return replace(found, notes=(*found.notes, *doubts(found.state)))
 
 
 def _only(kwargs: Mapping[str, Any], name: str, supported: Any) -> None:
@@ -139,24 +168,27 @@ def _only(kwargs: Mapping[str, Any], name: str, supported: Any) -> None:
 
 
 def _with_noise(tensors: Mapping[str, Tensor], parts: Skeleton, layout: Layout, notes: list[str]) -> dict[str, Tensor]:
-    """Fill in noise that the file lacks: zero strength where a network has none, fixed buffers where they are lost."""
+    """Fill in noise that the file lacks altogether: zero strength of a network without, fixed images where lost."""
     filled = dict(tensors)
-    for name in parts.names():
-        rule = layout(name)
-        if name.endswith("noise_strength") and rule.theirs not in filled:
-            filled[rule.theirs] = rule.op.write(torch.zeros(()))
-            _note(notes, "the network was trained without noise: its strength is zero")
-        if name.endswith("noise_const") and rule.theirs not in filled:
-            r = int(name.split(".")[1].removeprefix("b"))
-            drawn = normals(torch.tensor([0]), (r, r), f"noise {name}")[0]
-            filled[rule.theirs] = rule.op.write(drawn)
-            _note(notes, "the file holds no noise images: fixed ones were drawn, so details differ from the original's")
+    strengths = [layout(name) for name in parts.names() if name.endswith("noise_strength")]
+    if not any(rule.theirs in filled for rule in strengths):
+        filled.update({rule.theirs: rule.op.write(torch.zeros(())) for rule in strengths})
+        notes.append("the network was trained without noise: its strength is zero")
+    images = {name: layout(name) for name in parts.names() if name.endswith("noise_const")}
+    if any(rule.theirs in filled for rule in images.values()):
+        return filled
+    for name, rule in images.items():
+        r = int(name.split(".")[1].removeprefix("b"))
+        drawn = normals(torch.tensor([0]), (r, r), f"noise {name}")[0]
+        filled[rule.theirs] = rule.op.write(drawn)
+    if any(bool(filled[rule.theirs].ne(0).any()) for rule in strengths if rule.theirs in filled):
+        notes.append("the file holds no noise images: fixed ones were drawn, so details differ from the original's")
     return filled
 
 
-def _note(notes: list[str], text: str) -> None:
-    if text not in notes:
-        notes.append(text)
+def _no_mean(like: Tensor | None) -> Tensor:
+    """Stands in the place of a latent mean that is estimated afterwards."""
+    return torch.zeros(1) if like is None else torch.zeros_like(like)
 
 
 def _build(
@@ -169,20 +201,15 @@ def _build(
 ) -> Found:
     """Rename, infer the configuration from the shapes, and compare with the real network."""
     state = read_layout(tensors, parts.names(), layout, carries_no_weights, what)
-    first, last = state["mapping.fc0.weight"], state[f"mapping.fc{parts.mapping_layers - 1}.weight"]
-    w_dim = last.shape[0]
-    base, most = channel_rule({r: state[f"synthesis.b{r}.conv1.weight"].shape[0] for r in parts.resolutions})
+    as_rgb(state, notes)
+    base, most = channel_rule({r: length(state, f"synthesis.b{r}.conv1.weight") for r in parts.resolutions})
     arch = make_arch(
         StyleGAN2Arch,
         resolution=parts.resolution,
         channel_base=base,
         channel_max=most,
-        z_dim=first.shape[-1] - (w_dim if parts.embed else 0),
-        w_dim=w_dim,
-        num_classes=state["mapping.embed.weight"].shape[-1] if parts.embed else 0,
-        img_channels=state[f"synthesis.b{parts.resolution}.torgb.weight"].shape[0],
-        mapping_layers=parts.mapping_layers,
         architecture="resnet" if parts.skip else "skip" if parts.torgb_everywhere else "orig",
+        **mapping_sizes(state, parts.mapping_layers, bool(parts.embed), "synthesis.b4.conv1.affine.weight"),
         **facts,
     )
     check_fits(state, lambda: StyleGAN2Network(arch), what)
@@ -190,13 +217,13 @@ def _build(
 
 
 def _with_mean(found: Found) -> Found:
-    """Estimate the latent mean that a training checkpoint lacks."""
+    """Estimate the latent mean that a file lacks."""
     assert isinstance(found.arch, StyleGAN2Arch)
     mapping = MappingNetwork(found.arch)
     own = {name.removeprefix("mapping."): t for name, t in found.state.items() if name.startswith("mapping.")}
     mapping.load_state_dict(own)
+    seeds, classes = torch.arange(MEAN_SAMPLES), found.arch.num_classes
     with torch.no_grad():
-        w_avg = mapping(normals(torch.arange(MEAN_SAMPLES), (found.arch.z_dim,))).mean(dim=0)
+        w = mapping(normals(seeds, (found.arch.z_dim,)), seeds % classes if classes else None)
     note = f"the file holds no latent mean: estimated from {MEAN_SAMPLES} samples"
-    state = {**found.state, "mapping.w_avg": w_avg}
-    return Found(found.generator, found.layout, found.arch, state, (*found.notes, note))
+    return replace(found, state={**found.state, "mapping.w_avg": w.mean(dim=0)}, notes=(*found.notes, note))

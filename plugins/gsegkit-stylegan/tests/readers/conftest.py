@@ -11,8 +11,18 @@ from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
 @pytest.fixture(scope="session")
 def writers():
     """The module that writes files as other software does."""
-    path = Path(__file__).with_name("writers.py")
-    spec = importlib.util.spec_from_file_location("stylegan_reader_writers", path)
+    return _module("writers")
+
+
+@pytest.fixture(scope="session")
+def originals():
+    """The module of networks that compute as other software does."""
+    return _module("originals")
+
+
+def _module(name):
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"stylegan_reader_{name}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -149,7 +149,7 @@ def test_messages_name_the_first_differences(tiny):
 @pytest.mark.parametrize(
     ("attribute", "module", "value", "words"),
     [
-        ("activation", "conv0", "relu", "activation"),
+        ("activation", "conv0", "relu", "'activation' is 'lrelu' and 'relu' in different layers"),
         ("conv_clamp", "conv0", 8.0, "conv_clamp"),
         ("up", "conv0", 1, "up-samples by 1"),
         ("architecture", None, "orig", "architecture"),
@@ -221,14 +221,4 @@ def test_widths_without_a_rule(tiny, make_network):
     assert state["synthesis.b8.conv1.weight"].shape[0] == 32
     state["synthesis.b8.conv1.weight"] = torch.zeros(20, 20, 3, 3)
     with pytest.raises(ArtifactError, match="no base / resolution rule: 20 channels at 8 px"):
-        from_names(state)
-
-
-def test_a_grey_network_is_refused(tiny):
-    _, network = tiny
-    state = dict(network.state_dict())
-    for r in (4, 8):
-        state[f"synthesis.b{r}.torgb.weight"] = torch.zeros(1, 8, 1, 1)
-        state[f"synthesis.b{r}.torgb.bias"] = torch.zeros(1)
-    with pytest.raises(ArtifactError, match="img_channels"):
         from_names(state)

@@ -138,11 +138,14 @@ def nvidia_module(arch, state) -> NvidiaModule:
             full = ".".join(path[: depth + 1])
             module = module.modules.setdefault(part, _nvidia_part(arch, full, state))
         module.put(leaf, tensor.clone(), buffer=leaf in ("w_avg", "noise_const"))
+    usual = torch.tensor([1.0, 3.0, 3.0, 1.0])
     for block in root.modules["synthesis"].modules.values():
         block.buffers["resample_filter"] = kernel.clone()
         for name, layer in block.modules.items():
-            if name in ("conv0", "conv1"):
+            if name in ("conv0", "skip"):
                 layer.buffers["resample_filter"] = kernel.clone()
+            if name == "conv1":  # their option does not reach it, and it does not use it
+                layer.buffers["resample_filter"] = torch.outer(usual, usual) / 64
     return root
 
 
@@ -240,8 +243,8 @@ def tf_pickle(arch, state, protocol: int = 4) -> bytes:
 # ---- rosinality, genforce ----------------------------------------------------------------------------------------
 
 
-def _outer(arch) -> torch.Tensor:
-    taps = torch.tensor(arch.resample_filter)
+def _outer(arch, image_filter=None) -> torch.Tensor:
+    taps = torch.tensor(image_filter or arch.resample_filter)
     return torch.outer(taps, taps) / taps.sum() ** 2
 
 
@@ -251,7 +254,7 @@ def rosinality_file(arch, state, training: bool = False, zip_format: bool = True
     average = flat.pop("latent_avg")
     for i in range(len(arch.resolutions) - 1):
         flat[f"convs.{2 * i}.conv.blur.kernel"] = _outer(arch) * 4
-        flat[f"to_rgbs.{i}.upsample.kernel"] = _outer(arch) * 4
+        flat[f"to_rgbs.{i}.upsample.kernel"] = _outer(arch, arch.image_filter) * 4
     if not training:
         return torch_saved({"g_ema": OrderedDict(flat), "latent_avg": average}, zip_format)
     return torch_saved(
