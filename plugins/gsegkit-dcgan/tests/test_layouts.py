@@ -1,7 +1,9 @@
 """Checkpoints of other software: real ones when they are there, and made ones for what can go wrong."""
 
+import collections
 import io
 import json
+import types
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from gsegkit_dcgan.config import DCGANConfig
 from gsegkit_dcgan.dcgan import DCGAN
+from gsegkit_dcgan.readers.layouts import NOT_SAID
 
 from gsegkit import import_checkpoint
 from gsegkit.api import load
@@ -207,11 +210,14 @@ def test_a_tutorial_checkpoint_in_a_file_called_tar(tmp_path):
     assert json.loads((folder / "card.json").read_text())["layout"] == "DCGAN as one Sequential"
 
 
-WRAPPINGS = ("netG_state_dict", "G_ema", "generator", "model", "models.generator_smooth", "state_dict", "params_ema", "net", "ema.model.generator")  # fmt: skip
+WRAPPINGS = (
+    "netG_state_dict", "G_ema", "generator", "model", "models.generator_smooth", "state_dict", "params_ema", "net",
+    "ema.model.generator", "a.b.c.d.e.f",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("path", WRAPPINGS)
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module.", "model.", "model.generator.", "my_gan.module."])
 def test_a_state_dict_under_any_path(tmp_path, path, prefix):
     _, state = sequential()
     wrapped = {f"{prefix}{name}": tensor for name, tensor in state.items()}
@@ -219,7 +225,42 @@ def test_a_state_dict_under_any_path(tmp_path, path, prefix):
         wrapped = {key: wrapped, "epoch": 3}
     generator = save(tmp_path / "checkpoint.pt", wrapped)
     assert torch.equal(generator.state_dict()["layers.0.op.weight"], state["main.0.weight"])
-    assert generator.notes == ()
+    assert generator.notes == (f"checkpoint.pt: {NOT_SAID}",)
+
+
+class Holder:
+    """An object of a training script."""
+
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+
+class Table(dict):
+    """A table of a class of its own, with attributes."""
+
+
+def containers(state):
+    table = Table(netG=state)
+    table.step = 3
+    return {
+        "list": [state],
+        "tuple": (state, {"losses": [0.5]}),
+        "list under a key": {"models": [state, None]},
+        "numbers as keys": {"g_ema": state, 5: 3},
+        "a number": {0: state},
+        "object": Holder(generator=state, step=3),
+        "object under a key": {"trainer": Holder(nets={"G": state})},
+        "defaultdict": collections.defaultdict(dict, {"models": {"netG": state}}),
+        "table of its own class": table,
+        "namespace": {"run": types.SimpleNamespace(netG=state)},
+    }
+
+
+@pytest.mark.parametrize("kind", containers({}))
+def test_a_state_dict_in_any_container(tmp_path, kind):
+    _, state = sequential()
+    generator = save(tmp_path / "checkpoint.pt", containers(state)[kind])
+    assert torch.equal(generator.state_dict()["layers.0.op.weight"], state["main.0.weight"])
 
 
 def test_one_flat_table_of_several_networks(tmp_path):
@@ -227,8 +268,9 @@ def test_one_flat_table_of_several_networks(tmp_path):
     _, state = sequential()
     flat = {f"generator.{name}": tensor for name, tensor in state.items()}
     flat |= {f"discriminator.{name}": tensor + 1 for name, tensor in state.items()}
-    generator = save(tmp_path / "last.ckpt", {"state_dict": flat, "epoch": 1})
-    assert torch.equal(generator.state_dict()["layers.0.op.weight"], state["main.0.weight"])
+    for table in (flat, {f"model.{name}": tensor for name, tensor in flat.items()}):
+        generator = save(tmp_path / "last.ckpt", {"state_dict": table, "epoch": 1})
+        assert torch.equal(generator.state_dict()["layers.0.op.weight"], state["main.0.weight"])
 
 
 def test_averaged_weights_are_taken_and_said(tmp_path):
@@ -237,7 +279,7 @@ def test_averaged_weights_are_taken_and_said(tmp_path):
     for files in ({"netG": state, "netG_ema": average}, {"ema": {"generator": average}, "generator": state}):
         generator = save(tmp_path / "both.pt", files)
         assert torch.equal(generator.state_dict()["layers.0.op.weight"], average["main.0.weight"])
-        assert "was taken, whose weights are averages" in generator.notes[0]
+        assert "was taken, whose weights are averages" in generator.notes[-1]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -248,6 +290,35 @@ def test_a_whole_module(tmp_path):
     torch.save({"generator": torch.nn.DataParallel(whole)}, tmp_path / "whole.pt")
     generator = DCGAN(DCGANConfig(weights=str(tmp_path / "whole.pt")))
     assert torch.equal(generator.state_dict()["layers.0.op.weight"], state["main.0.weight"])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_generator_of_a_whole_gan(tmp_path):
+    """A module with both networks in it, saved as it is."""
+    network, state = sequential()
+    gan = torch.nn.Module()
+    gan.discriminator, gan.generator = torch.nn.Module(), torch.nn.Module()
+    gan.discriminator.main, gan.generator.main = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 4)), network
+    for whole in (gan, torch.nn.DataParallel(gan)):
+        torch.save(whole, tmp_path / "whole.pt")
+        generator = DCGAN(DCGANConfig(weights=str(tmp_path / "whole.pt")))
+        assert torch.equal(generator.state_dict()["layers.0.op.weight"], state["main.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((4, 3, 32, 32), "layer 'main.0'"),
+        ((4, 3, 4, 4), "a network of 1 layer"),
+        ((0, 3, 4, 4), "main.0"),
+    ],
+)
+def test_impossible_layers_are_refused_in_a_sentence(tmp_path, shape, words):
+    with pytest.raises(ArtifactError) as caught:
+        save(tmp_path / "net.pt", {"main.0.weight": torch.zeros(shape)})
+    assert words in caught.value.message
+    assert "\n" not in caught.value.message
+    assert "validation" not in caught.value.message
 
 
 def test_a_studio_gan_is_refused_with_what_was_looked_for(tmp_path):

@@ -6,6 +6,7 @@ only lets an attack be told to the user as what it is, instead of being passed o
 
 from __future__ import annotations
 
+from gsegkit_foreign.kinds import refuse_module
 from gsegkit_foreign.limits import HOSTILE, refuse
 
 _MODULES = frozenset(
@@ -31,6 +32,8 @@ _PREFIXES = (
     "torch.utils.cpp_extension",
     "torch.utils.data.datapipes",
 )
+#: Harmless members of modules that are listed above: they stay notes as well.
+_HARMLESS = {("types", "SimpleNamespace"), ("torch.serialization", "_get_layout")}
 _BUILTINS = frozenset(
     """
     bool bytearray bytes complex dict float frozenset int list long object range set slice str tuple type
@@ -41,6 +44,9 @@ _BUILTINS = frozenset(
 
 def check_global(module: str, name: str) -> None:
     """Refuse a pickle that mentions a name which can run code or touch the machine."""
+    refuse_module(module)
+    if (module, name) in _HARMLESS:
+        return
     root = module.split(".", 1)[0]
     hostile = root in _MODULES or module.startswith(_PREFIXES)
     if root in ("builtins", "__builtin__", "__builtins__"):

@@ -12,8 +12,9 @@ import torch
 
 from gsegkit.errors import ArtifactError
 from gsegkit_foreign.arrays import read_npy, read_safetensors
+from gsegkit_foreign.kinds import refuse_tensor
 from gsegkit_foreign.limits import HOSTILE, Budget, Limits, printable, refuse
-from gsegkit_foreign.nodes import describe
+from gsegkit_foreign.nodes import Opaque, describe
 from gsegkit_foreign.shapes import Evaluator
 from gsegkit_foreign.sniff import container
 from gsegkit_foreign.torchzip import Parsed, read_legacy, read_pickle, read_zip
@@ -81,6 +82,8 @@ class ForeignFile:
             value = torch.tensor(value)
         if not isinstance(value, torch.Tensor):
             with self._naming():
+                if isinstance(value, Opaque):
+                    refuse_tensor(value.name, name)
                 refuse(
                     f"{name[:80]!r} should be a tensor but is {describe(value)}",
                     "the file may come from modified code; nothing in it was executed",

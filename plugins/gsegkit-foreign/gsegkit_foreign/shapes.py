@@ -17,7 +17,7 @@ from gsegkit_foreign.limits import HOSTILE, Budget, refuse
 from gsegkit_foreign.nodes import Call, Global, LongText, Opaque, Persistent, Record, describe
 from gsegkit_foreign.torchzip import read_legacy, storage_fields, storage_tensor
 
-_MODULE_STATE = ("_parameters", "_buffers", "_modules")
+_TENSOR_CLASSES = ("torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer")
 
 
 class Evaluator:
@@ -59,7 +59,7 @@ class Evaluator:
             return shape(self, raw)
         if raw.func.path in ("copyreg._reconstructor", "copy_reg._reconstructor"):
             return self._record(self.shallow(raw.args[0]) if raw.args else "?", raw)
-        if raw.new or raw.func.path.endswith((".Network", ".Namespace")):
+        if raw.new or raw.func.path.endswith((".Network", "Namespace")):
             return self._record(raw.func.path, raw)
         return Opaque(raw.func.path)
 
@@ -67,7 +67,10 @@ class Evaluator:
         state = self.state(call)
         if not isinstance(class_name, str) or not isinstance(state, dict):
             return Opaque(call.func.path)
-        if class_name == "argparse.Namespace":
+        if call.state and call.pairs:  # tables of a class of their own
+            self.budget.spend_opcode(len(state) + len(call.pairs))
+            state = {**call.pairs, **state}
+        if class_name in ("argparse.Namespace", "types.SimpleNamespace"):
             return state
         return Record(class_name, state)
 
@@ -142,6 +145,12 @@ def _dict(evaluator: Evaluator, call: Call) -> dict[Any, Any]:
     return result
 
 
+def _default_dict(evaluator: Evaluator, call: Call) -> dict[Any, Any]:
+    """collections.defaultdict: what it makes of missing keys does not matter here."""
+    _exactly(call, 0, 1)
+    return dict(call.pairs)
+
+
 def _easy_dict(evaluator: Evaluator, call: Call) -> dict[Any, Any]:
     result = _dict(evaluator, call)
     state = evaluator.state(call) if call.state else {}
@@ -156,6 +165,16 @@ def _tensor(evaluator: Evaluator, call: Call) -> torch.Tensor:
     size, stride = evaluator.shallow(size), evaluator.shallow(stride)
     flat = evaluator.storage(storage)
     return strided_tensor(flat, offset, size, stride, evaluator.budget)
+
+
+def _attributed_tensor(evaluator: Evaluator, call: Call) -> Any:
+    """A tensor or buffer with attributes of its own, which are not needed; of another class it stays a note."""
+    func, kind, args, _ = _exactly(call, 4, 4)
+    args = evaluator.shallow(args)
+    known = isinstance(func, Global) and SHAPES.get(func.path) in (_tensor, _parameter) and isinstance(args, tuple)
+    if not known or not isinstance(kind, Global) or kind.path not in _TENSOR_CLASSES:
+        return Opaque(call.func.path)
+    return evaluator.shallow(Call(func, args, new=False))
 
 
 def _parameter(evaluator: Evaluator, call: Call) -> torch.Tensor:
@@ -288,11 +307,13 @@ def _first_text(evaluator: Evaluator, call: Call) -> str:
 
 SHAPES: dict[str, Callable[[Evaluator, Call], Any]] = {
     "collections.OrderedDict": _dict,
+    "collections.defaultdict": _default_dict,
     "builtins.dict": _dict,
     "dnnlib.util.EasyDict": _easy_dict,
     "dnnlib.EasyDict": _easy_dict,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._tensor._rebuild_from_type_v2": _attributed_tensor,
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch.storage._load_from_bytes": _nested_storage,

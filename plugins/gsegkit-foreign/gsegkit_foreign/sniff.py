@@ -39,6 +39,8 @@ def container(data: bytes) -> str:
     for start, what, hint in _STARTS:
         if data.startswith(start):
             refuse(what, hint)
+    if data[:1] == b"\x08" and data[2:3] == b"\x12" and data[1] < 32:
+        refuse("an ONNX model", "only torch, pickle, npy and safetensors are read")
     if data[257:262] == b"ustar":
         refuse("a tar archive", "unpack it first: tar -xf FILE")
     if not data.strip(b"\0"):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from gsegkit_foreign.arrays import STORAGE_DTYPES, flat_tensor
+from gsegkit_foreign.kinds import refuse_archive
 from gsegkit_foreign.limits import HOSTILE, Budget, refuse
 from gsegkit_foreign.machine import Machine
 from gsegkit_foreign.nodes import Global, Persistent, describe
@@ -87,6 +88,7 @@ def _stored_entries(data: bytes, budget: Budget) -> dict[str, memoryview]:
         refuse(f"a broken zip: {str(error)[:100]}")
     if len(infos) > budget.limits.zip_entries:
         refuse(f"a zip with {len(infos)} entries", HOSTILE)
+    refuse_archive([info.filename for info in infos])
     entries: dict[str, memoryview] = {}
     free = 0
     for info in infos:
@@ -129,8 +131,6 @@ def _body(data: bytes, info: zipfile.ZipInfo) -> tuple[memoryview, int]:
 
 
 def _root_folder(entries: dict[str, memoryview]) -> str:
-    if any(name.endswith("/constants.pkl") for name in entries):
-        refuse("a TorchScript program, not a checkpoint", "save model.state_dict() instead")
     roots = [name.removesuffix("/data.pkl") for name in entries if name.endswith("/data.pkl")]
     if len(roots) != 1 or "/" in roots[0]:
         refuse(

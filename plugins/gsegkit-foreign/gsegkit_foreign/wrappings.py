@@ -1,7 +1,7 @@
 """What training scripts wrap a network in: `{"G_ema": ...}`, `{"models": {"generator": ...}}`, `module.`, modules.
 
-A state dict may lie under any key or path, carry a prefix, or be a pickled module. `networks` finds all of them, the
-most likely generator first; a checkpoint reader takes the first one whose tensor names it knows.
+A state dict may lie under any key or path, in a list or an object, carry a prefix, or be a pickled module. `networks`
+finds all of them, the most likely generator first; a checkpoint reader takes the first one whose tensor names it knows.
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ from gsegkit_foreign.modules import ModuleTree, is_module, read_modules
 from gsegkit_foreign.nodes import Opaque, Record, describe
 from gsegkit_foreign.reader import ForeignFile, read_foreign
 
-MAX_DEPTH = 4  # of tables in tables
+MAX_DEPTH = 8  # of tables in tables
 MAX_TABLES = 2_000
 #: Put in front of every name by DataParallel, torch.compile, and wrappers of one model.
 PREFIXES = ("module.", "_orig_mod.")
-#: Parts of one flat state dict that are networks of their own, as in `generator.main.0.weight`.
-_PART = re.compile(r"_?(generator|gen|netG|net_g|net_G|G|g|G_ema|g_ema|generator_ema|ema_generator|ema_model|ema)")
 _AVERAGED = re.compile(r"(^|[^a-z])(ema|smooth|average|averaged|avg|swa|gs)([^a-z]|$)")
-_GENERATOR = re.compile(r"(^|[^a-z])(g|gen|netg|generator|decoder|gs)([^a-z]|$)")
+_GENERATOR = re.compile(r"(^|[^a-z])(g|gen|netg|modelg|generator|decoder|gs)([^a-z]|$)")
 _OTHER = re.compile(
     r"(^|[^a-z])(d|dis|disc|netd|discriminator|critic|encoder|e|optim\w*|opt|sched\w*|scaler|lpips|vgg\w*)([^a-z]|$)"
 )
@@ -135,9 +133,9 @@ def _networks(file: CheckpointFile) -> list[Network]:
         return []
     foreign = opened(file)
     found = list(_walk(foreign, foreign.root, "", {}, 0, [0]))
-    found += [part for network in found for part in _parts(network)]
-    found.sort(key=lambda network: (network.role == "other", not network.averaged, network.role != "generator"))
     file.seen.append(_describe(foreign, found))
+    found += [part for network in found for part in _parts(network, 0)]
+    found.sort(key=lambda network: (network.role == "other", not network.averaged, network.role != "generator"))
     return found
 
 
@@ -150,17 +148,38 @@ def _walk(
     value = file.shallow(raw)
     if isinstance(value, Record):
         yield Network(file, path, {}, value, beside)
-    elif isinstance(value, dict) and depth <= MAX_DEPTH and all(isinstance(key, str) for key in value):
-        table = {name: item for name, item in value.items() if _may_be_tensor(file.shallow(item))}
+    elif isinstance(value, dict):
+        table = {name: item for name, item in _named(value) if _may_be_tensor(file.shallow(item))}
         if table:
             yield Network(file, path, _unprefixed(table), None, beside)
-        for name, item in value.items():
-            inner = file.shallow(item)
-            if isinstance(inner, Opaque) and _GENERATOR.search(_words(name)) and "." not in name:
-                what = f"'{name[:80]}' should be a network but is {describe(inner)}"
-                raise ArtifactError(f"{file.path}: {printable(what)}", "it was made by modified code; nothing was run")
-            if name not in table and isinstance(inner, dict | Record):
-                yield from _walk(file, item, f"{path}.{name}" if path else name[:80], value, depth + 1, count)
+    if depth > MAX_DEPTH:
+        return
+    inside = dict(_inside(file, value))
+    for name, item in inside.items():
+        inner = file.shallow(item)
+        if isinstance(inner, Opaque) and _GENERATOR.search(_words(name)) and "." not in name:
+            what = f"'{name[:80]}' should be a network but is {describe(inner)}"
+            raise ArtifactError(f"{file.path}: {printable(what)}", "it was made by modified code; nothing was run")
+        if isinstance(inner, dict | Record | list | tuple):
+            yield from _walk(file, item, f"{path}.{name[:80]}" if path else name[:80], inside, depth + 1, count)
+
+
+def _inside(file: ForeignFile, value: Any) -> Iterator[tuple[str, Any]]:
+    """What may hold networks in a table, a list or an object, under names."""
+    if isinstance(value, dict):
+        yield from _named(value)
+    elif isinstance(value, list | tuple):
+        yield from ((str(i), item) for i, item in enumerate(value) if not isinstance(item, int | float | str))
+    elif isinstance(value, Record) and is_module(value):  # a GAN: its tensors are in it, its generator is a part
+        children = file.shallow(value.state["_modules"])
+        names = _named(children) if isinstance(children, dict) else ()
+        yield from ((name, item) for name, item in names if name == "module" or _may_generate(name))
+    elif isinstance(value, Record) and "static_kwargs" not in value.state:  # TensorFlow's networks are read as a whole
+        yield from _named(value.state)
+
+
+def _named(table: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    return ((str(name), item) for name, item in table.items() if isinstance(name, str | int))
 
 
 def _may_be_tensor(value: Any) -> bool:
@@ -177,16 +196,28 @@ def _unprefixed(table: Mapping[str, Any]) -> dict[str, Any]:
     return {name: table[theirs] for theirs, name in names.items()}
 
 
-def _parts(network: Network) -> Iterator[Network]:
-    """Networks that share one flat table: `generator.main.0.weight` beside `discriminator.main.0.weight`."""
+def _parts(network: Network, depth: int) -> Iterator[Network]:
+    """Networks under prefixes of a flat table: one that all names share, and those of generators beside other parts.
+
+    As in `model.main.0.weight`, or `generator.main.0.weight` beside `discriminator.main.0.weight`.
+    """
     groups: dict[str, dict[str, Any]] = {}
     for name, raw in network.table.items():
         head, dot, rest = name.partition(".")
-        if dot and _PART.fullmatch(head):
-            groups.setdefault(head, {})[rest] = raw
+        groups.setdefault(head if dot else "", {})[rest] = raw
     for head, table in groups.items():
-        path = f"{network.path}.{head}" if network.path else head
-        yield replace(network, path=path, table=_unprefixed(table))
+        if head and (len(groups) == 1 or _may_generate(head)):
+            path = f"{network.path}.{head}" if network.path else head
+            part = replace(network, path=path, table=_unprefixed(table))
+            yield part
+            if depth < MAX_DEPTH:
+                yield from _parts(part, depth + 1)
+
+
+def _may_generate(name: str) -> bool:
+    """Whether a name is that of a generator, or of an average."""
+    words = _words(name)
+    return bool(_GENERATOR.search(words) or _AVERAGED.search(words))
 
 
 def _words(path: str) -> str:
@@ -199,8 +230,11 @@ def _describe(file: ForeignFile, found: Sequence[Network]) -> str:
     tables = [network for network in found if network.record is None]
     if not found:
         root = file.shallow(file.root)
-        keys = ", ".join(sorted(map(str, root))[:6]) if isinstance(root, dict) else ""
-        what = f"a table of {keys}" if keys else describe(root)
+        what = describe(root)
+        if isinstance(root, dict) and root:
+            what = f"a table of {', '.join(sorted(map(str, root))[:6])}"
+        elif isinstance(root, list | tuple):
+            what = f"a list of {len(root)}"
         return printable(f"{file.container}: {what}"[:300])
     shown = []
     for network in tables[:4]:

@@ -15,9 +15,14 @@ import torch
 from gsegkit_foreign import ForeignFile, read_foreign
 from torch import Tensor
 
-from gsegkit.errors import ArtifactError
+from gsegkit.config import ConfigT, build_config
+from gsegkit.errors import ArtifactError, ConfigError
 from gsegkit_dcgan.config import DCGANArch, LayerSpec
 
+NOT_SAID = (
+    "a state dict does not hold activations, noise and range of the images: ReLU, normal noise and tanh were assumed, "
+    "as in PyTorch's example; with others the images are wrong"
+)
 FILES_HINT = "a generator checkpoint of a supported DCGAN layout was expected; see the plugin's README"
 _COUNTERS = re.compile(r".*\.num_batches_tracked")
 
@@ -32,6 +37,7 @@ class Found:
         state: tensors under this plugin's names.
         batch_statistics: the network has no running statistics; they must be fixed once.
         licence: what is known of weights and data.
+        notes: what the file did not say and what was assumed.
     """
 
     layout: str
@@ -39,6 +45,7 @@ class Found:
     state: Mapping[str, Tensor]
     batch_statistics: bool = False
     licence: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -74,18 +81,18 @@ class _Reader:
         if kind != "up":
             inputs, outputs = outputs, inputs
         kernel = 4 if kind == "linear" else int(weight.shape[-1])
-        spec = LayerSpec(
-            kind=kind,
-            inputs=inputs,
-            outputs=outputs // 16 if kind == "linear" else outputs,
-            kernel=kernel,
-            stride=stride,
-            padding=padding,
-            bias=bias,
-            norm="channel" if norm else "none",
-            slope=slope,
-        )
-        self.layers.append(spec)
+        options = {
+            "kind": kind,
+            "inputs": inputs,
+            "outputs": outputs // 16 if kind == "linear" else outputs,
+            "kernel": kernel,
+            "stride": stride,
+            "padding": padding,
+            "bias": bias,
+            "norm": "channel" if norm else "none",
+            "slope": slope,
+        }
+        self.layers.append(_checked(LayerSpec, options, f"layer '{op}'"))
 
     def _take(self, name: str, rank: int) -> Tensor:
         tensor = self.tensors.pop(name, None)
@@ -96,19 +103,26 @@ class _Reader:
             raise ArtifactError(f"'{name}' is {what}; finite weights of rank {rank} were expected", FILES_HINT)
         return tensor.float()
 
-    def found(self, layout: str, licence: str, **arch: Any) -> Found:
+    def found(self, layout: str, licence: str, notes: tuple[str, ...] = (), **arch: Any) -> Found:
         """All layers were taken: nothing may be left."""
         left = [name for name in self.tensors if not _COUNTERS.fullmatch(name)]
         if left:
             raise ArtifactError(f"unexpected tensors: {', '.join(sorted(left)[:5])[:200]}", FILES_HINT)
-        return Found(layout, _arch(layers=tuple(self.layers), **arch), self.state, licence=licence)
+        return Found(layout, _arch(layers=tuple(self.layers), **arch), self.state, licence=licence, notes=notes)
 
 
 def _arch(**values: Any) -> DCGANArch:
+    layers = values["layers"]
+    if len(layers) < 2:
+        raise ArtifactError(f"a network of {len(layers)} layer", FILES_HINT)
+    return _checked(DCGANArch, {"z_dim": layers[0].inputs, **values}, "network")
+
+
+def _checked(cls: type[ConfigT], options: Mapping[str, Any], where: str) -> ConfigT:
     try:
-        return DCGANArch(z_dim=values["layers"][0].inputs, **values)
-    except ValueError as error:
-        raise ArtifactError(f"a network that is not supported: {str(error)[:200]}", FILES_HINT) from None
+        return build_config(cls, options, where)
+    except ConfigError as error:
+        raise ArtifactError(f"a network that is not supported: {error.message[:300]}", FILES_HINT) from None
 
 
 def _face_generator(reader: _Reader) -> Found:
@@ -150,7 +164,7 @@ def _sequential(reader: _Reader) -> Found:
         norm = "" if last else f"{root}.{index + 1}"
         place = {"stride": 1, "padding": 0} if first else {"stride": 2, "padding": 1}
         reader.layer(f"{root}.{index}", norm, slope=1.0 if last else 0.0, **place)  # type: ignore[arg-type]
-    return reader.found("DCGAN as one Sequential", "that of the file's source")
+    return reader.found("DCGAN as one Sequential", "that of the file's source", (NOT_SAID,))
 
 
 #: A tensor that only this layout has -> how it is read. First match wins.

@@ -80,6 +80,7 @@ def _checkpoint(found: Found, source: Mapping[str, Any], notes: tuple[str, ...],
         with torch.no_grad():
             generator.__dict__["network"].fix_statistics(generator.latents(torch.arange(STATISTICS_SAMPLES)))
         notes = (*notes, f"the file holds no running statistics: fixed on {STATISTICS_SAMPLES} samples")
+    notes = (*found.notes, *notes)
     facts = {"arch": found.arch.model_dump(mode="json"), "licence": found.licence}
     state = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
     side = generator.info.height

@@ -83,10 +83,13 @@ def _root(file: ForeignFile) -> Match | None:
     values = [file.shallow(raw) for raw in root[:3]]
     if values and tensorflow.is_theano(values[-1]):
         raise ArtifactError("a Theano-era PGGAN pickle", "use the TensorFlow or genforce version of the same network")
-    if len(root) != 3 or not all(tensorflow.is_network(value) for value in values):
+    networks = [tensorflow.is_network(value) for value in values]
+    if len(root) == 3 and all(networks):
+        return _tensorflow(file, values[2])
+    if any(networks):
         kinds = ", ".join(describe(value) for value in values)[:120]
         raise ArtifactError(f"the file holds a list of {len(root)}: {kinds}", ONLY)
-    return _tensorflow(file, values[2])
+    return None
 
 
 def _tensorflow(file: ForeignFile, record: Record) -> Match:

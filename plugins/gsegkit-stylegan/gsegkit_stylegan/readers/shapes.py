@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gsegkit.config import build_config
 from gsegkit.errors import ArtifactError, ConfigError
 from gsegkit_stylegan.config import Arch
 from gsegkit_stylegan.readers.rules import raise_problems
@@ -89,10 +90,10 @@ def note(notes: list[str], text: str, when: bool = True) -> None:
 def make_arch(arch: type[Arch], **values: Any) -> Any:
     """An architecture config; a value outside its bounds becomes an ArtifactError."""
     try:
-        return arch(**values)
-    except (ValueError, ConfigError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ArtifactError(f"a network that is not supported: {'; '.join(lines[:4])[:300]}", "see the docs") from None
+        return build_config(arch, values, "network")
+    except ConfigError as error:
+        hint = "its options, as the file has them, are outside the bounds of our networks"
+        raise ArtifactError(f"a network that is not supported: {error.message[:300]}", hint) from None
 
 
 def check_fits(state: Mapping[str, Tensor], network: Callable[[], nn.Module], what: str) -> None:
