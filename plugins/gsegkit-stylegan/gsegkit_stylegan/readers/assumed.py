@@ -21,6 +21,15 @@ def assumed(what: str, options: Mapping[str, Any]) -> str:
     )
 
 
+def own_truncation(kwargs: Mapping[str, Any]) -> list[str]:
+    """A note when a TensorFlow network truncates by itself; `kwargs` with the defaults of its format."""
+    psi, cutoff = kwargs.get("truncation_psi"), kwargs.get("truncation_cutoff")
+    if psi is None or psi == 1:
+        return []
+    layers = "all layers" if cutoff is None else f"the first {str(cutoff)[:40]} layers"
+    return [f"the file's own truncation is psi {str(psi)[:40]} on {layers}; here it is an option"]
+
+
 def doubts(state: Mapping[str, Tensor], lr_multiplier: float = LR_MULTIPLIER) -> list[str]:
     """Notes when the weights speak against the assumed multiplier of the mapping, or against scaled weights.
 

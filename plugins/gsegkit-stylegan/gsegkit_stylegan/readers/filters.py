@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from gsegkit.errors import ArtifactError
-from gsegkit_stylegan.readers.shapes import note
 
 USUAL_TAPS = (1.0, 3.0, 3.0, 1.0)
 MAX_TAPS = 8
@@ -27,7 +26,8 @@ def filters(convolutions: Iterable[Tensor], images: Iterable[Tensor], notes: lis
         ArtifactError: not a filter that a network of ours can have, or another one in each layer.
     """
     conv, image = _one(convolutions, "convolutions"), _one(images, "images")
-    note(notes, "the file holds no resampling filter: the usual one (1, 3, 3, 1) was assumed", when=not (conv or image))
+    if not (conv or image):
+        notes.append("the file holds no resampling filter: the usual one (1, 3, 3, 1) was assumed")
     taps = conv or image or USUAL_TAPS
     return {"resample_filter": taps, "image_filter": None if image in (None, taps) else image}
 

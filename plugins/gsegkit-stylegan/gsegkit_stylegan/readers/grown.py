@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from gsegkit.errors import ArtifactError
 from gsegkit_stylegan.config import MAX_RESOLUTION, PGGANArch, StyleGANArch
 from gsegkit_stylegan.networks.pggan import PGGANNetwork
 from gsegkit_stylegan.networks.stylegan import StyleGANNetwork
-from gsegkit_stylegan.readers.assumed import LR_MULTIPLIER, NO_MULTIPLIER, assumed, doubts
+from gsegkit_stylegan.readers.assumed import LR_MULTIPLIER, NO_MULTIPLIER, assumed, doubts, own_truncation
 from gsegkit_stylegan.readers.found import Found
 from gsegkit_stylegan.readers.layouts_grown import (
     FUSED_FROM,
@@ -42,9 +43,7 @@ def stylegan_from_tensorflow(tensors: Mapping[str, Tensor], kwargs: Mapping[str,
     notes = [] if "fused_scale" in kwargs else [f"fused up-sampling from {FUSED_FROM} px on, the format's default"]
     if "mapping_lrmul" not in kwargs:
         notes.append(NO_MULTIPLIER)
-    if "truncation_psi" in kwargs:
-        psi, cutoff = kwargs["truncation_psi"], kwargs.get("truncation_cutoff")
-        notes.append(f"the file's own truncation is psi {psi} on the first {cutoff} layers; here it is an option")
+    notes += own_truncation({"truncation_psi": 0.7, "truncation_cutoff": 8, **kwargs})
     lr = kwargs.get("mapping_lrmul", LR_MULTIPLIER)
     return _stylegan(tensors, parts, layout, "StyleGAN (NVIDIA, TensorFlow)", lr, notes)
 
@@ -76,9 +75,15 @@ def pggan_from_tensorflow(tensors: Mapping[str, Tensor], kwargs: Mapping[str, An
     fused = any(name.endswith("/Conv0_up/weight") for name in tensors)
     layout = tensorflow(parts.resolution, lambda r: fused, style=False)
     classes = kwargs.get("label_size", 0)
-    if not isinstance(classes, int) or classes < 0:
-        raise ArtifactError(f"a network with label_size={classes!r}", "a number was expected")
-    return _pggan(tensors, parts, layout, "PGGAN (TensorFlow)", classes)
+    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 0:
+        raise ArtifactError(f"a network with label_size={str(classes)[:40]}", "a number was expected")
+    found = _pggan(tensors, parts, layout, "PGGAN (TensorFlow)", classes)
+    latent_size = kwargs.get("latent_size")
+    if latent_size not in (None, found.arch.z_dim):
+        what = f"latent_size={str(latent_size)[:40]} and label_size={classes}"
+        taken = found.arch.z_dim + classes
+        raise ArtifactError(f"a network with {what} whose first layer takes {taken} numbers", "the file was modified")
+    return found
 
 
 def pggan_from_genforce(tensors: Mapping[str, Tensor]) -> Found:
@@ -133,11 +138,14 @@ _PGGAN_ONLY: dict[str, Any] = {
     "use_pixelnorm": True,
     "use_leakyrelu": True,
     "tanh_at_end": None,
+    "pixelnorm_epsilon": 1e-8,
 }
 
 
 def _only(kwargs: Mapping[str, Any], name: str, supported: Any) -> None:
-    if kwargs.get(name, supported) != supported:
+    given = kwargs.get(name, supported)
+    near = isinstance(supported, float) and isinstance(given, float) and math.isclose(given, supported, rel_tol=1e-3)
+    if given != supported and not near:
         raise ArtifactError(f"a network with {name}={str(kwargs[name])[:40]}", f"only {name}={supported} is supported")
 
 

@@ -35,14 +35,19 @@ def channel_rule(widths: Mapping[int, int]) -> tuple[int, int]:
 
 
 def as_rgb(state: dict[str, Tensor], notes: list[str]) -> None:
-    """Give a grey network three equal colours, in place; refuse other numbers of channels."""
-    for name in [name for name in state if ".torgb." in name and ".affine." not in name]:
-        colours = state[name].shape[0] if state[name].ndim else 0
-        if colours == 1:
+    """Give a grey network three equal colours, in place.
+
+    Raises:
+        ArtifactError: its images are neither grey nor RGB.
+    """
+    names = [name for name in state if ".torgb." in name and ".affine." not in name]
+    colours = {length(state, name) for name in names}
+    if len(colours) == 1 and not colours <= {1, 3}:
+        raise ArtifactError(f"a network that makes images of {colours.pop()} channels", "RGB and grey ones are read")
+    if colours == {1}:
+        for name in names:
             state[name] = state[name].expand(3, *state[name].shape[1:]).contiguous()
-        elif colours != 3:
-            raise ArtifactError(f"a network that makes images of {colours} channels", "RGB and grey ones are read")
-        note(notes, "the network makes grey images: its channel was repeated to RGB", when=colours == 1)
+        notes.append("the network makes grey images: its channel was repeated to RGB")
 
 
 def mapping_sizes(state: Mapping[str, Tensor], layers: int, embed: bool, affine: str) -> dict[str, Any]:
@@ -79,12 +84,6 @@ def length(state: Mapping[str, Tensor], name: str, axis: int = 0) -> int:
     if axis >= len(shape):
         raise ArtifactError(f"'{name}' has shape {list(shape)}, which no such network has", "the file was modified")
     return int(shape[axis])
-
-
-def note(notes: list[str], text: str, when: bool = True) -> None:
-    """Add a note once."""
-    if when and text not in notes:
-        notes.append(text)
 
 
 def make_arch(arch: type[Arch], **values: Any) -> Any:

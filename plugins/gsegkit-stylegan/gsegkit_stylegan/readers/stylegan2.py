@@ -15,7 +15,7 @@ from gsegkit.seeds import normals
 from gsegkit_stylegan.config import MAX_RESOLUTION, StyleGAN2Arch
 from gsegkit_stylegan.networks.stylegan2 import Mapping as MappingNetwork
 from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
-from gsegkit_stylegan.readers.assumed import LR_MULTIPLIER, NO_MULTIPLIER, assumed, doubts
+from gsegkit_stylegan.readers.assumed import LR_MULTIPLIER, NO_MULTIPLIER, assumed, doubts, own_truncation
 from gsegkit_stylegan.readers.filters import USUAL_TAPS, filter_taps, filters
 from gsegkit_stylegan.readers.found import Found
 from gsegkit_stylegan.readers.layouts_stylegan2 import (
@@ -103,6 +103,7 @@ def from_tensorflow(tensors: Mapping[str, Tensor], kwargs: Mapping[str, Any]) ->
     notes: list[str] = []
     if "mapping_lrmul" not in kwargs:
         notes.append(NO_MULTIPLIER)
+    notes += own_truncation({"truncation_psi": 0.5, **kwargs})
     facts = {
         "conv_clamp": kwargs.get("conv_clamp"),
         "lr_multiplier": kwargs.get("mapping_lrmul", LR_MULTIPLIER),

@@ -155,6 +155,9 @@ def test_a_network_that_still_grows_is_refused(tmp_path, writers):
         (StyleGANArch(**STYLE["tiny"]), {"blur_filter": None}),
         (PGGANArch(**GROWN["tiny"]), {"tanh_at_end": True}),
         (PGGANArch(**GROWN["tiny"]), {"label_size": -1}),
+        (PGGANArch(**GROWN["tiny"]), {"label_size": True}),
+        (PGGANArch(**GROWN["tiny"]), {"latent_size": 4}),
+        (PGGANArch(**GROWN["tiny"]), {"pixelnorm_epsilon": 1e-4}),
     ],
 )
 def test_other_options_are_refused(tmp_path, writers, arch, option):

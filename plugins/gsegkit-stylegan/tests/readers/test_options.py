@@ -44,6 +44,16 @@ def test_nvidia(tmp_path, writers, make_network, options):
     assert (got - pictures(network, arch)).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("joint", [True, False])
+def test_tensorflow_labels_where_z_and_w_differ(tmp_path, writers, make_network, joint):
+    """StyleGAN2 before ADA embeds a label in as many numbers as z has: LabelConcat is [labels, z]."""
+    options = {"num_classes": 3, "embed_features": 6 if joint else 5, "demod_gain_first": True, "joint_labels": joint}
+    arch, network = make_network(**TINY, **options)
+    found, got = read(tmp_path / "net.pkl", writers.tf_pickle(arch, network.state_dict()))
+    assert (found.arch.z_dim, found.arch.w_dim, found.arch.embed_features) == (6, 8, 6 if joint else 5)
+    assert (got - pictures(network, arch)).abs().max() < 1e-4
+
+
 @pytest.mark.parametrize("classes", [0, 3])
 def test_nvidia_without_a_tracked_mean(tmp_path, writers, make_network, classes):
     """w_avg_beta=None: no mean in the file, so it is estimated, over all classes."""
@@ -109,6 +119,15 @@ def test_other_colours_are_refused_in_a_sentence(make_network, channels):
     with pytest.raises(ArtifactError, match=f"makes images of {channels} channels") as caught:
         from_names(state)
     assert caught.value.hint == "RGB and grey ones are read"
+
+
+@pytest.mark.parametrize("leaf", ["weight", "bias"])
+def test_one_grey_layer_among_others_is_a_damaged_file(make_network, leaf):
+    _, network = make_network(**TINY)
+    state = dict(network.state_dict())
+    state[f"synthesis.b8.torgb.{leaf}"] = state[f"synthesis.b8.torgb.{leaf}"][:1]
+    with pytest.raises(ArtifactError, match=rf"'synthesis.b8.torgb.{leaf}' has shape \[1"):
+        from_names(state)
 
 
 def tree_with(writers, arch, network, change):

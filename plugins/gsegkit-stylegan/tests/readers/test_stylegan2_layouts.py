@@ -96,6 +96,7 @@ def test_tensorflow(tmp_path, writers, make_network, shape, protocol):
     data = writers.tf_pickle(arch, network.state_dict(), protocol)
     found = check(tmp_path / "net.pkl", data, arch, network, "NVIDIA, TensorFlow")
     assert found.arch.demod_gain_first
+    assert found.notes == ("the file's own truncation is psi 0.5 on all layers; here it is an option",)
     assert list(found.sources) == ["G_main"]
 
 
