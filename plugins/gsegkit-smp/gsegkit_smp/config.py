@@ -11,6 +11,20 @@ from gsegkit.config import Config
 
 Profile = Literal["default", "standard", "lite", "paper-directions"]
 Scale = Annotated[float, Field(gt=0, le=8)]
+FIXED_OPTIONS = frozenset({"encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params"})
+#: What `model_options` may hand on to timm.create_model: what shapes the network. timm takes far more, and some of it
+#: (checkpoint_path, pretrained_cfg, cache_dir ...) names files to load; the options of a stranger's run must not.
+ENCODER_OPTIONS = frozenset((
+    "channels", "layers", "stem_width", "stem_type", "stem_chs", "width_factor",
+    "base_width", "cardinality", "avg_down", "replace_stem_pool", "act_layer", "norm_layer",
+    "drop_rate", "drop_path_rate", "drop_block_rate", "proj_drop_rate", "attn_drop_rate", "patch_drop_rate",
+    "depths", "dims", "embed_dim", "embed_dims", "num_heads", "mlp_ratio",
+    "mlp_ratios", "qkv_bias", "window_size", "window_ratio", "patch_size", "img_size",
+    "dynamic_img_size", "dynamic_img_pad", "strict_img_size", "always_partition", "init_values", "class_token",
+    "reg_tokens", "no_embed_class", "pos_embed", "kernel_sizes", "conv_mlp", "ls_init_value",
+    "channel_multiplier", "depth_multiplier",
+))  # fmt: skip
+LARGEST_OPTION = 16_384  # of a channel count: a stored record must not ask for more memory than there is
 LITE = "lite"  # encoder_weights: those of the package behind the extra [lite]
 LITE_ENCODER = "tu-tf_efficientnet_lite0"
 
@@ -78,10 +92,19 @@ def _enlarge(default: float) -> Any:
 
 def _model_options(**default: Any) -> Any:
     help = (
-        "further arguments of smp's class and, for 'tu-' encoders, of timm.create_model; replaces all of these; "
-        "channels only with the default encoder"
+        "further arguments of smp's class and, for 'tu-' encoders, of the timm model (its shape and drop rates); "
+        "replaces all of these; channels only with the default encoder"
     )
     return Field(default, description=help)
+
+
+def _plain_option(value: Any, depth: int = 0) -> bool:
+    """Whether a value is a plain setting of a network: never a path, a table, or a size that fills the memory."""
+    if isinstance(value, list | tuple):
+        return depth < 2 and len(value) <= 64 and all(_plain_option(item, depth + 1) for item in value)
+    if isinstance(value, str):
+        return len(value) <= 40 and value.replace("_", "").replace("-", "").isalnum()
+    return value is None or (isinstance(value, bool | int | float) and abs(value) <= LARGEST_OPTION)
 
 
 class SmpConfig(Config):
@@ -175,8 +198,13 @@ class SmpConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> SmpConfig:
-        fixed = {"encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params"}
-        taken = sorted(fixed & set(self.model_options))
+        odd = [name[:40] for name, value in self.model_options.items() if not _plain_option(value)]
+        if odd:
+            raise ValueError(
+                f"{', '.join(odd[:5])} in model_options is not a number up to {LARGEST_OPTION}, true, false, null, a "
+                "short word, or a list of these"
+            )
+        taken = sorted(FIXED_OPTIONS & set(self.model_options))
         if taken:
             raise ValueError(f"model_options must not hold {', '.join(taken)}: gsegkit sets it")
         return self

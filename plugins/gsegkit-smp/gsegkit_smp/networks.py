@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gsegkit.errors import ArtifactError, ConfigError, GsegkitError
 from gsegkit.seeds import isolated_rng
 from gsegkit_smp import lite
-from gsegkit_smp.config import LITE, LITE_ENCODER, SmpConfig
+from gsegkit_smp.config import ENCODER_OPTIONS, FIXED_OPTIONS, LITE, LITE_ENCODER, SmpConfig
 
 TIMM = "tu-"
 MEAN_RGB, STD_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, images in [0, 1]
@@ -190,6 +190,9 @@ def _check_encoder(config: SmpConfig) -> None:
         known = timm.list_models()
         if _timm_stem(name) not in known:
             raise ConfigError(f"timm has no model '{_timm_stem(name)}'", _near(_timm_stem(name), known, TIMM))
+        tagged = name.removeprefix(TIMM)
+        if "." in tagged and tagged not in (tags := timm.list_pretrained(f"{_timm_stem(name)}.*")):
+            raise ConfigError(f"timm has no weights '{tagged}'", _near(tagged, tags, TIMM))
     elif config.architecture == "dpt":
         raise ConfigError(f"dpt needs a timm vision transformer, got '{name}'", "for example tu-vit_tiny_patch16_224")
     elif name not in smp.encoders.encoders and not name.startswith("timm-"):
@@ -199,13 +202,14 @@ def _check_encoder(config: SmpConfig) -> None:
 
 
 def _check_model_options(config: SmpConfig) -> None:
-    """Refuse arguments that neither smp's class nor timm knows: smp's own encoders drop them without a word."""
-    known = list(inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[config.architecture].__init__).parameters)
-    if config.encoder.startswith(TIMM):  # timm has its own say; build_network reports it
-        return
+    """Refuse all that is not on the list: smp drops what it does not know, and timm takes names of files to load."""
+    parameters = inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[config.architecture]).parameters.values()
+    own = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
+    known = sorted((own - FIXED_OPTIONS) | (ENCODER_OPTIONS if config.encoder.startswith(TIMM) else set()))
     for name in config.model_options:
         if name not in known:
-            raise ConfigError(f"{config.architecture} has no model option '{name}'", _near(name, known))
+            hint = _near(name, known)
+            raise ConfigError(f"{config.architecture} has no model option {name[:60]!r}", hint)
 
 
 def _timm_stem(encoder: str) -> str:

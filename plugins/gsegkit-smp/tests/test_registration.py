@@ -90,3 +90,57 @@ def test_licence_of_pretrained_weights_is_known_without_fetching_them():
     assert weights.licence == "apache-2.0"
     weights = encoder_weights(build_config(cls, {"encoder": "resnet18", "encoder_weights": "imagenet"}, "unet"))
     assert "smp-hub/resnet18.imagenet" in weights.source
+
+
+HOSTILE_OPTIONS = [
+    {"checkpoint_path": "x.pth"},
+    {"pretrained": True},
+    {"pretrained_cfg": {"file": "x.pth"}},
+    {"pretrained_cfg_overlay": {"file": "x.pth"}},
+    {"pretrained_cfg_overlay": "x"},
+    {"cache_dir": "x"},
+    {"scriptable": True},
+    {"features_only": False},
+    {"self": 1},
+    {"kwargs": 1},
+    {"name": "resnet18"},
+    {"model_name": "x"},
+    {"file": "x.pth"},
+    {"act_layer": "os.system"},
+    {"norm_layer": "../x"},
+    {"channels": "../../x"},
+    {"channels": [10**9]},
+    {"channels": {"a": 1}},
+    {"decoder_use_norm": {"type": "batchnorm", "x": "y"}},
+    {"decoder_channels": [[[1]]]},
+]
+
+
+@pytest.mark.parametrize("architecture", ["unet", "fpn", "dpt"])
+@pytest.mark.parametrize("option", HOSTILE_OPTIONS, ids=str)
+def test_a_stored_option_reaches_no_library_unless_it_is_on_the_list(tmp_path, monkeypatch, option, architecture):
+    """What stands in a stranger's component.json is refused before smp or timm see it."""
+    import timm.models
+
+    seen = []
+    monkeypatch.setattr(timm, "create_model", lambda *args, **options: seen.append(options))
+    options = {"model_options": option}
+    with pytest.raises(ConfigError) as caught:
+        installed().build("segmenter", architecture, options, stored=True)
+    assert not seen
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "encoder", ["tu-hf_hub:a/b", "tu-hf-hub:a/b", "tu-local-dir:/tmp", "tu-resnet10t.x/../y", "../x"]
+)
+def test_a_stored_encoder_is_a_known_name(encoder):
+    with pytest.raises(ConfigError):
+        installed().build("segmenter", "unet", {"encoder": encoder}, stored=True)
+
+
+def test_the_list_holds_what_profiles_and_pages_use():
+    options = {"dynamic_img_size": True, "img_size": [64, 64], "decoder_fusion_channels": 8}
+    make("dpt", model_options=options)
+    make(model_options={"channels": [16, 32, 64, 128], "drop_path_rate": 0.1, "act_layer": "silu"})
+    make("deeplabv3", encoder="resnet18", model_options={"encoder_output_stride": 8, "decoder_atrous_rates": [2, 4, 6]})
