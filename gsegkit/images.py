@@ -229,10 +229,9 @@ def fit_pixels(pixels: Tensor, size: tuple[int, int], rule: str) -> Tensor:
     if rule == "squash":
         return resize_pixels(pixels, size)
     if rule == "crop":
-        scale = max(size[0] / height, size[1] / width)
-        return resize_pixels(pixels, scaled_size(height, width, scale))
+        return resize_pixels(pixels, fitted_size(height, width, size, rule))
     if rule == "pad":
-        inner = _inner(height, width, size)
+        inner = fitted_size(height, width, size, rule)
         top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
         pads = (left, size[1] - inner[1] - left, top, size[0] - inner[0] - top)
         return F.pad(resize_pixels(pixels, inner).float(), pads, mode="replicate").to(torch.uint8)
@@ -242,7 +241,7 @@ def fit_pixels(pixels: Tensor, size: tuple[int, int], rule: str) -> Tensor:
 def unfit_logits(logits: Tensor, size: tuple[int, int], train_size: tuple[int, int], rule: str) -> Tensor:
     """Bring [N, K, h, w] logits of fitted photographs back to the photographs' (height, width)."""
     if rule == "pad":
-        inner = _inner(*size, train_size)
+        inner = fitted_size(*size, train_size, rule)
         top, left = (train_size[0] - inner[0]) // 2, (train_size[1] - inner[1]) // 2
         logits = logits[..., top : top + inner[0], left : left + inner[1]]
     if tuple(logits.shape[-2:]) == tuple(size):
@@ -267,8 +266,18 @@ def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _inner(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
-    return scaled_size(height, width, min(size[0] / height, size[1] / width))
+def fitted_size(height: int, width: int, size: tuple[int, int], rule: str) -> tuple[int, int]:
+    """(height, width) that a fit rule scales a photograph to; in whole numbers, so that a tracer's sizes pass too."""
+    if rule == "squash":
+        return size
+    rows, columns = _quotient(height * size[1], width), _quotient(width * size[0], height)
+    pick = torch.sym_max if rule == "crop" else torch.sym_min
+    return torch.sym_max(1, pick(size[0], rows)), torch.sym_max(1, pick(size[1], columns))
+
+
+def _quotient(value: int, by: int) -> int:
+    whole, rest = value // by, value % by  # rounded half to even
+    return whole + (2 * rest + whole % 2) // (by + 1)
 
 
 # ---- sheets ----------------------------------------------------------------------------------------------------

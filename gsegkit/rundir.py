@@ -7,7 +7,6 @@ import errno
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import socket
@@ -19,13 +18,16 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gsegkit.errors import ArtifactError, InterruptedRunError, RunLockedError, StorageError
-from gsegkit.storage import atomic_write_json, storage_errors
+from gsegkit.storage import atomic_write_json, is_temporary, storage_errors
 
 STAGE_FILE = "stage.json"
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
 RECIPE_FILE = "recipe.json"
+WORK_FILE = "work.json"  # of a trained part: what it was made from
+IMAGES_FILE = "images.json"  # of a run: the images that it was fitted to, with their hashes
+HASHES_FILE = "hashes.json"  # what files were hashed to, with the stamps that they had then
 PHOTOGRAPHS_FILE = "photographs.json"  # of a run: the photographs of its self-training, with their hashes
 SCORES_FILE = "metrics.json"  # of the stage `report`: the evaluator's numbers
 CHECKPOINT_FILE = "checkpoint.safetensors"  # of a stage: its training loop's state
@@ -98,7 +100,9 @@ class RunFolder:
         try:
             with storage_errors(path):
                 path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {_now()}", encoding="utf-8")
-            _remove_temporaries(self.path)
+            for left in filter(is_temporary, self.path.rglob(".*.tmp*")):
+                if left.is_file() and not left.is_symlink():
+                    left.unlink(missing_ok=True)
             yield
         finally:
             lock.release()
@@ -184,19 +188,6 @@ def stage_key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def environment() -> dict[str, str]:
-    """Versions and machine facts for run.json; torch is read from its metadata, not imported."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": platform.python_version(), "system": platform.platform()}
-    for name in ("gsegkit", "torch", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
-
-
 def _now() -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S")
 
@@ -218,11 +209,6 @@ def _unusable(folder: Path, error: Exception) -> StorageError:
         )
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return StorageError(f"run folder '{folder}' cannot be used: {reason}", "choose another with --out")
-
-
-def _remove_temporaries(folder: Path) -> None:
-    for path in folder.rglob(".*.tmp"):
-        path.unlink(missing_ok=True)
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:

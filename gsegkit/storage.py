@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,16 @@ def storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def temporary_beside(path: Path, suffix: str = "") -> Path:
+    """A name for an unfinished file or folder beside `path`: short, and told from files of the user's."""
+    return path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.tmp{suffix}")
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a name is one of `temporary_beside`, of this version or an earlier one."""
+    return re.fullmatch(r"\.(.+\.)?\d+-[0-9a-f]{8}\.tmp(\.\w+)?", path.name) is not None
+
+
 def atomic_write(path: Path, data: bytes) -> None:
     """Write a file so that `path` holds either the old content or all of the new one, whatever happens.
 
@@ -40,7 +51,7 @@ def atomic_write(path: Path, data: bytes) -> None:
     Raises:
         StorageError: disk full, read-only, no permission; `path` is untouched and the temporary file is gone.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = temporary_beside(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -57,8 +68,8 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 
 def atomic_write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, indented, keys in the given order."""
-    atomic_write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    """Write JSON atomically, indented, keys in the given order; bytes of a name that are not UTF-8 as an escape."""
+    atomic_write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
 
 
 def read_json(path: Path) -> Any:

@@ -186,10 +186,12 @@ def test_stop_leaves_nothing_and_a_killed_export_is_replaced(tmp_path):
     with pytest.raises(InterruptedRunError):
         export_dataset(pairs(), tmp_path / "out", "png", ctx)
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / ".out.tmp" / "images").mkdir(parents=True)
-    (tmp_path / ".out.tmp" / "images" / "half.png").touch()
+    for name, out in ((".123-0123abcd.tmp", "out"), (".124-0123abcd.tmp", "other"), (".out.tmp", "out")):
+        (tmp_path / name / "content").mkdir(parents=True)
+        (tmp_path / name / "for.txt").write_text(out)
     export_dataset(pairs(), tmp_path / "out", "png")
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    # what a killed export of `out` left is gone; another export's folder, and one that the user called so, are not
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".124-0123abcd.tmp", ".out.tmp", "out"]
     assert not (tmp_path / "out" / "images" / "half.png").exists()
 
 

@@ -71,11 +71,16 @@ def test_stage_life(tmp_path):
     assert [p.name for p in stage.iterdir()] == ["stage.json.started"], "another key starts from nothing"
 
 
-def test_left_over_temporaries_are_removed_at_the_start(tmp_path):
-    (tmp_path / "dataset").mkdir()
-    (tmp_path / "dataset" / ".shard.123.tmp").write_text("x")
+def test_own_temporaries_are_removed_at_the_start_and_nothing_else(tmp_path):
+    (tmp_path / "dataset" / ".old.tmp").mkdir(parents=True)
+    own = [".12-0123abcd.tmp", ".shard-0.json.12-0123abcd.tmp", ".12-0123abcd.tmp.onnx"]
+    others = [".thesis.docx.tmp", ".12.tmp", "12-0123abcd.tmp", ".12-0123abcd.tmp.d.x"]
+    for name in own + others:
+        (tmp_path / "dataset" / name).write_text("x")
+    (tmp_path / "dataset" / ".13-0123abcd.tmp").mkdir()
     with RunFolder(tmp_path).locked():
-        assert not list((tmp_path / "dataset").iterdir())
+        left = {path.name for path in (tmp_path / "dataset").iterdir()}
+    assert left == {*others, ".old.tmp", ".13-0123abcd.tmp"}
 
 
 def test_status_and_config(tmp_path):

@@ -1,6 +1,9 @@
 """predict_files: what is written, what is refused, and that nothing is lost."""
 
 import json
+import os
+import unicodedata
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +13,13 @@ from gsegkit.colours import class_palette
 from gsegkit.config import Config
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError, DataError, InterruptedRunError, StorageError
-from gsegkit.exports.predictions import find_inputs, output_names, predict_files, write_predictions
+from gsegkit.exports.formats import PREDICTION_FORMATS
+from gsegkit.exports.places import output_names, place, unique_name
+from gsegkit.exports.predictions import find_inputs, predict_files, write_predictions
 from gsegkit.exports.rle import decode_rle
 from gsegkit.images import read_image, read_mask, write_png
 from gsegkit.interfaces import Segmenter
+from gsegkit.rundir import RunFolder
 
 
 class Threshold(Segmenter):
@@ -181,3 +187,105 @@ def test_write_predictions(tmp_path):
     assert torch.equal(read_mask(tmp_path / "p" / "b.label.png"), masks[1])
     assert torch.equal(read_image(tmp_path / "p" / "sub_a_b.image.png"), pixels[0])
     assert (tmp_path / "p" / "b.truth.png").exists()
+
+
+# ---- where files go ------------------------------------------------------------------------------------------------
+
+
+def tree(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", PREDICTION_FORMATS)
+def test_inputs_that_climb_write_nothing_outside(tmp_path, monkeypatch, kind):
+    """`../../x.png` beside `y.png`: the mask of x lies in `out`, and the photograph stays."""
+    photo(tmp_path / "x.png", seed=1)
+    photo(tmp_path / "a" / "b" / "y.png", seed=2)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    before = tree(tmp_path)
+    predict_files(Threshold(), ["../../x.png", "y.png", "../b/../../x.png"], "out", (kind,))
+    after = tree(tmp_path)
+    assert {path: after.get(path) for path in before} == before
+    out = tmp_path / "a" / "b" / "out"
+    assert all(path.is_relative_to(out) for path in after.keys() - before.keys())
+    assert len(json.loads((out / "predictions.json").read_text())["files"]) == 2
+
+
+@pytest.mark.parametrize("parts", [("..", "x.png"), ("a/../../x.png",), ("/x.png",), ("link", "x.png")])
+def test_no_path_leaves_the_output_folder(tmp_path, parts):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="outside the output folder"):
+        place(tmp_path / "out", *parts)
+
+
+def test_a_linked_folder_in_the_output_is_not_followed(tmp_path):
+    photo(tmp_path / "in" / "x.png")
+    photo(tmp_path / "mine" / "x.png", seed=5)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "labels").symlink_to(tmp_path / "mine")
+    before = tree(tmp_path)
+    with pytest.raises(DataError, match="outside the output folder"):
+        predict_files(Threshold(), tmp_path / "in", tmp_path / "out", ("label",))
+    assert tree(tmp_path) == before
+
+
+def test_only_own_files_are_replaced(tmp_path):
+    """A second call replaces what the first wrote, also after it was interrupted; never a file of the user's."""
+    photo(tmp_path / "in" / "x.png")
+    photo(tmp_path / "out" / "labels" / "x.png", seed=5)
+    before = tree(tmp_path)
+    with pytest.raises(ConfigError, match="would be overwritten"):
+        predict_files(Threshold(), tmp_path / "in", tmp_path / "out", ("label",))
+    assert tree(tmp_path) == before
+
+    photo(tmp_path / "two" / "y.png")
+    out = tmp_path / "fresh"
+    stopped = RunContext(out)
+    stopped.stop.set()
+    with pytest.raises(InterruptedRunError):
+        predict_files(Threshold(), tmp_path / "in", out, ("label",), stopped)
+    for source in ("in", "two", "in"):
+        predict_files(Threshold(), tmp_path / source, out, ("label", "coco", "yolo"))
+    (out / "predictions.json").write_text('{"files": {"a": "x"}, "formats": ["label"]}')  # of an earlier version
+    predict_files(Threshold(), tmp_path / "in", out, ("label",))
+
+
+@pytest.mark.parametrize("where", ["run", "run/segmenter", "run/segmenter/deep/er"])
+def test_predictions_do_not_go_into_a_run(tmp_path, where):
+    photo(tmp_path / "in" / "x.png")
+    run = RunFolder(tmp_path / "run")
+    run.write_config({"gen": {}})
+    run.write_status("done")
+    run.begin_stage(run.path / "segmenter", "key")
+    before = tree(tmp_path)
+    with pytest.raises(DataError, match="choose a folder outside it"):
+        predict_files(Threshold(), tmp_path / "in", tmp_path / where)
+    assert tree(tmp_path) == before
+
+
+def test_names_of_any_bytes_case_and_length(tmp_path):
+    names = [
+        b"caf\xe9.png",
+        b"caf_.png",
+        b"A.png",
+        b"a.png",
+        "e\u0301.png".encode(),
+        "\u00e9.png".encode(),
+        b"line\nfeed.png",
+    ]
+    names += [b"x" * 240 + b"1.png", b"x" * 240 + b"2.png", "\u732b".encode() * 80 + b".png", b"a-4.png"]
+    (tmp_path / "in").mkdir()
+    photo(tmp_path / "one.png")
+    for name in names:
+        Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/" + name)).write_bytes((tmp_path / "one.png").read_bytes())
+    predict_files(Threshold(), tmp_path / "in", tmp_path / "out", tuple(PREDICTION_FORMATS))
+    record = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert {os.fsencode(path).rpartition(b"/")[2] for path in record["files"]} == set(names)
+    made = list(record["files"].values())
+    assert len({unicodedata.normalize("NFC", name).casefold() for name in made}) == len(names)
+    for folder, suffix in (("labels", "png"), ("yolo/labels", "txt")):
+        assert {path.stem for path in (tmp_path / "out" / folder).iterdir() if path.suffix[1:] == suffix} == set(made)
+    taken = set()
+    assert all(len(unique_name("\u732b" * 200, taken).encode()) < 230 for _ in range(3))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from gsegkit.api.session import Session
 from gsegkit.classes.class_map import stored_class_map
 from gsegkit.classes.held_out import leave_out, with_note
@@ -131,13 +133,18 @@ def predict(
 
     session = session or Session.default()
     segmenter = load(run_folder, "segmenter", session=session, device=device)
-    names = stored_class_map(run_folder)
-    palette = display_palette(names.colours(segmenter.classes) if names else None)
+    palette = _palette(run_folder, segmenter)
     refiners = automatic(session.registry) if refine is None else refine
     ctx = session.context(Path(out), device)
     view = _in_parts(run_folder, segmenter, session) if parts else segmenter
     predictor = Predictor(view, refiners, session.registry)
     return predict_files(predictor, inputs, Path(out), formats, ctx, palette)
+
+
+def _palette(run_folder: str | Path, segmenter: Segmenter) -> Tensor:
+    """[256, 3] uint8: the colours that were chosen with the class names, else the usual ones."""
+    names = stored_class_map(run_folder)
+    return display_palette(names.colours(segmenter.classes) if names else None)
 
 
 def _in_parts(run_folder: str | Path, segmenter: Segmenter, session: Session) -> Segments:
@@ -148,14 +155,25 @@ def _in_parts(run_folder: str | Path, segmenter: Segmenter, session: Session) ->
 
 
 def export(
-    run_folder: str | Path, out: str | Path, format: str, *, session: Session | None = None, **options: Any
+    run_folder: str | Path,
+    out: str | Path,
+    format: str,
+    *,
+    update: bool = False,
+    session: Session | None = None,
+    **options: Any,
 ) -> Any:
-    """Export the segmenter ("onnx", "torch") or the data set ("png", "coco", "yolo", "voc" ...) of a run."""
+    """Export the segmenter ("onnx", "torch") or the data set ("png", "coco", "yolo", "voc" ...) of a run.
+
+    `update` replaces the file that an export of another segmenter made. Data sets go to a new folder.
+    """
     session = session or Session.default()
     if format in MODEL_FORMATS:
         from gsegkit.exports.networks import export_model
 
-        return export_model(load(run_folder, "segmenter", session=session), Path(out), format, **options)
+        segmenter = load(run_folder, "segmenter", session=session)
+        palette = _palette(run_folder, segmenter)
+        return export_model(segmenter, Path(out), format, palette=palette, update=update, **options)
     if format in DATASET_FORMATS:
         from gsegkit.exports.datasets import export_dataset
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,23 @@ from gsegkit.classes.class_map import FILE_NAME as CLASSES_FILE
 from gsegkit.classes.class_map import ClassMap, as_class_map, class_map_yaml, stored_class_map
 from gsegkit.classes.named import Named, Renamed, check_origin
 from gsegkit.classes.shipped import with_shipped
-from gsegkit.config import build_config
+from gsegkit.config import build_config, current_names
 from gsegkit.dataset import LabelledDataset
 from gsegkit.engine import pipeline
 from gsegkit.engine.choices import choose
-from gsegkit.engine.claim import claim_dataset
-from gsegkit.engine.identity import recipe_of
+from gsegkit.engine.claim import Renew, check_own, claim_dataset, claim_work
+from gsegkit.engine.identity import contents_identity, labelled_identity, recipe_of
 from gsegkit.engine.plan import PartSpec, Plan
 from gsegkit.engine.shards import ShardDataset
 from gsegkit.engine.synthesis import synthesize as make_pairs
-from gsegkit.errors import CapabilityError, ConfigError
-from gsegkit.interfaces import DatasetReader, Generator, MaskExtractor, Segmenter, TrainableGenerator
-from gsegkit.parts import save_part
+from gsegkit.errors import CapabilityError, ConfigError, GsegkitError
+from gsegkit.exports.places import check_apart
+from gsegkit.interfaces import DatasetReader, Generator, MaskExtractor, ModulePart, Segmenter, TrainableGenerator
+from gsegkit.parts import COMPONENT_FILE, save_part
 from gsegkit.report import render_report
-from gsegkit.rundir import RunFolder
+from gsegkit.rundir import WORK_FILE, RunFolder
 from gsegkit.storage import atomic_write
+from gsegkit.tensors import state_hash
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def synthesize(
     classes: str | Path | ClassMap | None = None,
     refine: list[str] | None = None,
     worker: tuple[int, int] = (0, 1),
+    update: bool = False,
     device: str = "auto",
     session: Session | None = None,
 ) -> ShardDataset | None:
@@ -117,6 +120,7 @@ def synthesize(
         classes: names for the extractor's clusters, a classes.yaml or its content; None = the run's own, if any.
         refine: other refiners than the run's; None = the run's.
         worker: (index, count) to divide the work among processes that share `out`.
+        update: make the data set in `out` again when it was made otherwise.
         device: where to compute.
         session: see `run`.
 
@@ -140,7 +144,7 @@ def synthesize(
     if plan.classes is not None:
         extractor = Named(extractor, plan.classes)
     recipe = recipe_of(plan, extractor)
-    claim_dataset(Path(out), {**recipe, "num_samples": num_samples})
+    claim_dataset(Path(out), {**recipe, "num_samples": num_samples, "generator": state_hash(generator)}, update)
     return make_pairs(generator, extractor, choices.build_refiners(), num_samples, ctx, worker=worker, recipe=recipe)
 
 
@@ -153,22 +157,33 @@ def train(
     options: dict[str, Any] | None = None,
     reader_options: dict[str, Any] | None = None,
     seed: int = 0,
+    update: bool = False,
     device: str = "auto",
     session: Session | None = None,
 ) -> Segmenter:
     """Train a segmenter on pairs: a run, a synthesized data set, or an annotated folder. Resumes when interrupted.
 
-    `classes` (a classes.yaml or its content) merges the clusters of pairs that were made without names.
+    `classes` (a classes.yaml or its content) merges the clusters of pairs that were made without names. What `out`
+    holds is continued only when options, seed and every file of the data are the same; `update` trains anew instead.
+
+    Raises:
+        ConfigError: `out` holds a part that was trained otherwise, and `update` is false.
+        DataError: `out` holds something else, or is, holds or lies in `data`.
     """
     session = session or Session.default()
-    out = Path(out)
-    pairs = open_labelled(data, session, reader_options)
+    out, data = Path(out), Path(data)
+    opened = open_labelled(data, session, reader_options)
     class_map = as_class_map(classes)
-    if class_map is not None:
-        pairs = _renamed(pairs, class_map)
-    with RunFolder(out).locked():
-        segmenter: Segmenter = session.registry.build("segmenter", seg, options)
+    pairs = opened if class_map is None else _renamed(opened, class_map)
+    check_apart(out, data, "data")
+    check_own(out, (WORK_FILE, COMPONENT_FILE), "a trained part")
+    segmenter: Segmenter = session.registry.build("segmenter", seg, options)
+    with (folder := RunFolder(out)).locked():
+        names = class_map.identity if class_map is not None else None
+        work = _work("train", seg, segmenter, seed, reader=reader_options or {}, classes=names)
         ctx = session.context(out, device, seed)
+        if warning := claim_work(folder, work, labelled_identity(data, opened, out), update, _renewal(segmenter)):
+            ctx.warn(f"{warning}: it is continued with those of now")
         segmenter.to(ctx.device).fit(pairs, ctx)
         save_part(segmenter, out, "segmenter", seg)
         if class_map is not None:
@@ -183,10 +198,11 @@ def train_generator(
     *,
     options: dict[str, Any] | None = None,
     seed: int = 0,
+    update: bool = False,
     device: str = "auto",
     session: Session | None = None,
 ) -> Generator:
-    """Train a generator on an image folder and store its weights in `out`. Resumes when interrupted."""
+    """Train a generator on an image folder and store its weights in `out`. Resumes when interrupted; see `train`."""
     session = session or Session.default()
     out = Path(out)
     entry = session.registry.find("generator", name)
@@ -194,9 +210,14 @@ def train_generator(
         raise CapabilityError(f"generator '{name}' cannot be trained", "gsegkit list shows which ones are trainable")
     reader: DatasetReader = session.registry.build("dataset", "folder")
     photographs = reader.images(Path(images))
-    with RunFolder(out).locked():
-        generator: TrainableGenerator = entry.build(build_config(entry.config_class(), options or {}, "gen"))
+    check_apart(out, Path(images), "folder of photographs")
+    check_own(out, (WORK_FILE, COMPONENT_FILE), "a trained part")
+    generator: TrainableGenerator = entry.build(build_config(entry.config_class(), options or {}, "gen"))
+    with (folder := RunFolder(out)).locked():
+        work = _work("train-generator", name, generator, seed, start=state_hash(generator))
         ctx = session.context(out, device, seed)
+        if warning := claim_work(folder, work, contents_identity(photographs.paths, out), update, _renewal(generator)):
+            ctx.warn(f"{warning}: it is continued with those of now")
         fitted = photographs.fitted((generator.info.height, generator.info.width), generator.info.fit_rule)
         generator.to(ctx.device).fit(fitted, ctx)
         save_part(generator, out, "generator", name)
@@ -204,6 +225,24 @@ def train_generator(
 
 
 # ---- inside --------------------------------------------------------------------------------------------------------
+
+
+def _work(verb: str, name: str, part: ModulePart, seed: int, **more: Any) -> dict[str, Any]:
+    return {"verb": verb, "name": name, "options": part.config.model_dump(mode="json"), "seed": seed, **more}
+
+
+def _renewal(part: ModulePart) -> Renew:
+    """Brings the record of a training to today's names of options, those that are new since then with defaults."""
+    cls = type(part.config)
+
+    def renew(work: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            config = build_config(cls, current_names(cls, work["options"]), "stored")
+        except (GsegkitError, KeyError, TypeError, AttributeError):  # of another part: the difference is shown
+            return work
+        return {**work, "options": config.model_dump(mode="json")}
+
+    return renew
 
 
 def _dumped(base: dict[str, Any]) -> dict[str, Any]:

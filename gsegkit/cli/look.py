@@ -16,9 +16,9 @@ from rich.text import Text
 from gsegkit.cli.option_table import option_table
 from gsegkit.cli.options import AsJson, console, print_json
 from gsegkit.cli.terminal import make_table, size
+from gsegkit.engine.environment import environment
 from gsegkit.errors import GsegkitError, UnknownPluginError
 from gsegkit.plugins import KIND_ALIASES, KINDS, KNOWN_PLUGINS, SHORT_KINDS, Entry, Registry, installed
-from gsegkit.rundir import environment
 
 PACKAGES = ("torch", "torchvision", "timm", "segmentation_models_pytorch", "kornia", "faiss", "sklearn", "onnxruntime")
 

@@ -90,6 +90,7 @@ TrainGenerator = Annotated[
 ]
 Smoke = Annotated[bool | None, typer.Option("--smoke", help="Limit every loop to 3 steps.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+Update = Annotated[bool, typer.Option("--update", help="Make again what --out holds of other options or other data.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 

@@ -44,7 +44,7 @@ def run(
     option: c.Options = None,
     config: c.ConfigFile = None,
     smoke: c.Smoke = None,
-    update: Annotated[bool, typer.Option("--update", help="Remake the parts of --out whose options changed.")] = False,
+    update: c.Update = False,
     as_json: c.AsJson = False,
     quiet: c.Quiet = False,
 ) -> None:
@@ -180,6 +180,7 @@ def synthesize(
     worker: Annotated[
         str, typer.Option("--worker", metavar="K/N", help="Make every N-th shard, starting with K.")
     ] = "0/1",
+    update: c.Update = False,
     device: c.Device = None,
     quiet: c.Quiet = False,
 ) -> None:
@@ -193,6 +194,7 @@ def synthesize(
         classes=classes,
         refine=refine or None,
         worker=_worker(worker),
+        update=update,
         device=device or "auto",
         session=c.session(quiet),
     )
@@ -211,6 +213,7 @@ def train(
     seg: Annotated[str, typer.Option("--seg", metavar="NAME", help="Segmenter.")] = "unet",
     classes: c.Classes = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    update: c.Update = False,
     device: c.Device = None,
     option: c.Options = None,
     quiet: c.Quiet = False,
@@ -221,8 +224,8 @@ def train(
     options, reader = c.only(option, "seg", "data_reader")
     session = c.session(quiet)
     api.train(
-        data, seg, out, classes=classes, options=options, reader_options=reader, seed=seed, device=device or "auto",
-        session=session,
+        data, seg, out, classes=classes, options=options, reader_options=reader, seed=seed, update=update,
+        device=device or "auto", session=session,
     )  # fmt: skip
     console.print(f"segmenter in {out}; next: gsegkit predict {out} PHOTOS --out FOLDER")
 
@@ -232,6 +235,7 @@ def train_generator(
     data: Annotated[Path, typer.Option("--data", metavar="FOLDER", help="Photographs.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the weights go.")],
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    update: c.Update = False,
     device: c.Device = None,
     option: c.Options = None,
     quiet: c.Quiet = False,
@@ -240,7 +244,9 @@ def train_generator(
     from gsegkit import api
 
     (options,) = c.only(option, "gen")
-    api.train_generator(name, data, out, options=options, seed=seed, device=device or "auto", session=c.session(quiet))
+    api.train_generator(
+        name, data, out, options=options, seed=seed, update=update, device=device or "auto", session=c.session(quiet)
+    )
     console.print(f"generator in {out}; use it with -o gen.weights={out}", soft_wrap=True)
 
 
@@ -336,12 +342,13 @@ def export(
     run_folder: c.RunFolder,
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="File or folder to make.")],
     format: Annotated[str, typer.Option("--format", help=EXPORT_HELP)] = "onnx",
+    update: c.Update = False,
     quiet: c.Quiet = False,
 ) -> None:
     """Export the segmenter or the pairs of a run for other tools."""
     from gsegkit import api
 
-    summary = api.export(run_folder, out, format, session=c.session(quiet))
+    summary = api.export(run_folder, out, format, update=update, session=c.session(quiet))
     console.print(str(summary), soft_wrap=True)
 
 

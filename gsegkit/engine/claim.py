@@ -1,19 +1,72 @@
-"""Claiming a folder: it must be new, or hold what the same plan made. Imports no torch."""
+"""Claiming a folder: it must be new, or hold what the same work made. Imports no torch.
+
+One notion of "the same work" for all commands that write a folder: its record (options, seeds) and the hashes of what
+it reads. Another record, or other contents, is refused by name, and made again with --update.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from gsegkit.engine.choices import Choices, choose
 from gsegkit.engine.plan import Plan, differences, renew
 from gsegkit.errors import ConfigError, DataError, and_more
+from gsegkit.exports.places import refuse_stage
 from gsegkit.plugins import Registry
-from gsegkit.rundir import CONFIG_FILE, LOCK_FILE, PHOTOGRAPHS_FILE, RECIPE_FILE, RunFolder
-from gsegkit.storage import atomic_write_json, read_json
+from gsegkit.rundir import (
+    CHECKPOINT_FILE,
+    CONFIG_FILE,
+    HASHES_FILE,
+    IMAGES_FILE,
+    LOCK_FILE,
+    METRICS_FILE,
+    PHOTOGRAPHS_FILE,
+    RECIPE_FILE,
+    WORK_FILE,
+    RunFolder,
+    stage_folders,
+)
+from gsegkit.storage import atomic_write_json, is_temporary, read_json
 
 MAX_DIFFERENCES = 5  # shown in the error
+TRAINED = ("component.json", "state.safetensors", CHECKPOINT_FILE, METRICS_FILE)  # what a training leaves
+Renew = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+def check_own(out: Path, marks: tuple[str, ...], what: str) -> None:
+    """Look at an output folder before anything is written or removed there.
+
+    Args:
+        out: the folder.
+        marks: files of which one shows that it is ours.
+        what: it then is, for the message.
+
+    Raises:
+        DataError: it is a file, belongs to a run's stage, or holds something else.
+    """
+    refuse_stage(out)
+    if out.exists() and not out.is_dir():
+        raise DataError(f"'{out}' is a file, not a folder", "choose another --out")
+    if not out.exists() or any((out / mark).is_file() for mark in marks):
+        return
+    if any(child.name not in (LOCK_FILE, HASHES_FILE) and not is_temporary(child) for child in out.iterdir()):
+        raise DataError(f"folder '{out}' is not empty and not {what}", "choose another --out")
+
+
+# ---- runs ----------------------------------------------------------------------------------------------------------
+
+
+def check_own_run(out: Path) -> None:
+    """See `check_own`; a config.json must be a plan's, since other software writes files of this name too."""
+    check_own(out, (CONFIG_FILE,), "a run folder")
+    if (out / CONFIG_FILE).is_file():
+        stored = read_json(out / CONFIG_FILE)
+        if not isinstance(stored, dict) or not all(isinstance(stored.get(part), dict) for part in ("gen", "seg")):
+            raise DataError(f"'{out / CONFIG_FILE}' is not the plan of a run", "choose another --out")
 
 
 def claim_run(folder: RunFolder, choices: Choices, registry: Registry, update: bool) -> Choices:
@@ -26,6 +79,7 @@ def claim_run(folder: RunFolder, choices: Choices, registry: Registry, update: b
         ConfigError: the folder holds a run of another plan, and `update` is false.
         DataError: it is not empty and not a run folder.
     """
+    check_own_run(folder.path)
     if (folder.path / CONFIG_FILE).exists():
         stored = folder.read_config()
         choices = choices.as_recorded(stored, registry.available)
@@ -37,8 +91,6 @@ def claim_run(folder: RunFolder, choices: Choices, registry: Registry, update: b
                 f"run folder '{folder.path}' was made with other options ({and_more(changed, MAX_DIFFERENCES)})",
                 "choose another --out, or add --update to remake what depends on the changed options",
             )
-    elif any(child.name != LOCK_FILE for child in folder.path.iterdir()):
-        raise DataError(f"folder '{folder.path}' is not empty and not a run folder", "choose another --out")
     folder.write_config(choices.plan.record())
     return choices
 
@@ -46,6 +98,29 @@ def claim_run(folder: RunFolder, choices: Choices, registry: Registry, update: b
 def _written_out(stored: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
     """A stored plan in today's names, options that are new since then with their defaults."""
     return choose(Plan.from_record(stored, registry), registry).plan.record()
+
+
+def claim_images(folder: RunFolder, contents: Mapping[str, str], update: bool) -> str:
+    """Write images.json: which images the run is fitted to, each with the hash of its bytes.
+
+    Returns:
+        The revision of the contents, for the keys of the stages. It is "" for a run that an earlier version made,
+        whose keys hold names and sizes only, until one of its images changes.
+
+    Raises:
+        ConfigError: the run was made with others, or one of them has changed since, and `update` is false.
+    """
+    path = folder.path / IMAGES_FILE
+    new = hashlib.sha256(json.dumps(sorted(contents.items())).encode()).hexdigest()[:16]
+    record = read_json(path) if path.exists() else {}
+    old, revision = (record.get("files"), record.get("revision")) if isinstance(record, dict) else (None, None)
+    if isinstance(old, dict) and isinstance(revision, str):
+        changed = _check_contents(f"run '{folder.path}'", "images", old, contents, update)
+        revision = new if changed else revision
+    else:
+        revision = "" if stage_folders(folder.path) else new
+    atomic_write_json(path, {"revision": revision, "files": dict(contents)})
+    return revision
 
 
 def claim_photographs(folder: RunFolder, contents: Mapping[str, str], update: bool) -> None:
@@ -56,32 +131,95 @@ def claim_photographs(folder: RunFolder, contents: Mapping[str, str], update: bo
     """
     path = folder.path / PHOTOGRAPHS_FILE
     old = read_json(path) if path.exists() else {}
-    if old and not update:
-        changed = [
-            f"'{name}' has changed" for name in sorted(contents) if old.get(name, contents[name]) != contents[name]
-        ]
-        changed += [f"'{name}' is new" for name in sorted({*contents} - {*old})]
-        changed += [f"'{name}' is gone" for name in sorted({*old} - {*contents})]
-        if changed:
-            raise ConfigError(
-                f"the photographs are not those that run '{folder.path}' was made with: "
-                f"{and_more(changed, MAX_DIFFERENCES)}",
-                "put them back, or add --update to label them again and train on them",
-            )
+    if old:
+        _check_contents(f"run '{folder.path}'", "photographs", old, contents, update)
     atomic_write_json(path, dict(contents))
 
 
-def claim_dataset(out: Path, recipe: Mapping[str, Any]) -> None:
+def _check_contents(
+    whose: str, what: str, old: Mapping[str, str], contents: Mapping[str, str], update: bool
+) -> list[str]:
+    """How contents differ from those of before, in words; ConfigError unless they are the same or `update` is true."""
+    changed = [f"'{name}' has changed" for name in sorted(contents) if old.get(name, contents[name]) != contents[name]]
+    changed += [f"'{name}' is new" for name in sorted({*contents} - {*old})]
+    changed += [f"'{name}' is gone" for name in sorted({*old} - {*contents})]
+    if changed and not update:
+        raise ConfigError(
+            f"the {what} are not those that {whose} was made with: {and_more(changed, MAX_DIFFERENCES)}",
+            "put them back, choose another --out, or add --update to make again what depends on them",
+        )
+    return changed
+
+
+# ---- trained parts ---------------------------------------------------------------------------------------------------
+
+
+def claim_work(
+    folder: RunFolder, work: Mapping[str, Any], contents: Mapping[str, str], update: bool, renew: Renew = dict
+) -> str:
+    """Write work.json, unless the folder holds a part that was trained otherwise: that is never continued.
+
+    Args:
+        folder: of the trained part; see `check_own`.
+        work: JSON-ready: the part, its options, the seed.
+        contents: name -> hash of the data that it learns from.
+        update: drop what was trained otherwise, and train anew.
+        renew: brings a stored record to today's names of options.
+
+    Returns:
+        A warning, or "".
+
+    Raises:
+        ConfigError: it was made otherwise, or nothing says how, and `update` is false.
+    """
+    path = folder.path / WORK_FILE
+    record = read_json(path) if path.exists() else {}
+    old, files = (record.get("work"), record.get("contents")) if isinstance(record, dict) else (None, None)
+    finished, begun = ((folder.path / name).exists() for name in ("component.json", CHECKPOINT_FILE))
+    warning = ""
+    if isinstance(old, dict) and isinstance(files, dict):
+        changed = differences(dict(renew(old)), json.loads(json.dumps(work)))
+        if changed and not update:
+            raise ConfigError(
+                f"'{folder.path}' was trained with other options ({and_more(changed, MAX_DIFFERENCES)})",
+                "choose another --out, or add --update to train anew",
+            )
+        changed += _check_contents(f"'{folder.path}'", "data", files, contents, update)
+    else:
+        changed = ["unknown"] if finished or (begun and update) else []
+        if begun and not finished and not update:  # perhaps days of work, and nothing says that it is another's
+            warning = f"'{folder.path}' holds a training of an earlier version, which noted neither data nor options"
+        if changed and not update:
+            raise ConfigError(
+                f"'{folder.path}' does not say what it was trained on (an earlier version made it)",
+                "choose another --out, or add --update to train anew",
+            )
+    if changed:  # before the new record: a kill in between leaves the old record without its files
+        for name in TRAINED:
+            (folder.path / name).unlink(missing_ok=True)
+    atomic_write_json(path, {"work": dict(work), "contents": dict(contents)})
+    return warning
+
+
+def claim_dataset(out: Path, recipe: Mapping[str, Any], update: bool = False) -> None:
     """Write recipe.json, unless the folder holds something else; two data sets are never mixed.
 
     Raises:
-        ConfigError: the folder holds a data set of another recipe.
+        ConfigError: the folder holds a data set of another recipe, and `update` is false.
         DataError: it is not empty and holds no data set.
     """
+    check_own(out, (RECIPE_FILE,), "a folder of pairs")
     path = out / RECIPE_FILE
     if path.exists():
-        if read_json(path) != recipe:
-            raise ConfigError(f"'{out}' holds a data set made with other options", "choose another --out")
-    elif out.exists() and any(out.iterdir()):
-        raise DataError(f"folder '{out}' is not empty", "choose another --out")
+        old = read_json(path)
+        old = old if isinstance(old, dict) else {}
+        new = {name: value for name, value in recipe.items() if name in old or name != "generator"}  # older: without
+        changed = differences(old, json.loads(json.dumps(new)))
+        if changed and not update:
+            raise ConfigError(
+                f"'{out}' holds a data set made with other options ({and_more(changed, MAX_DIFFERENCES)})",
+                "choose another --out, or add --update to make it again",
+            )
+        for shard in out.glob("shard-*") if changed else ():
+            shard.unlink()
     atomic_write_json(path, dict(recipe))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,21 @@ import torch
 
 from gsegkit.context import RunContext
 from gsegkit.engine.choices import Choices, PreflightError, choose
-from gsegkit.engine.claim import claim_photographs, claim_run
+from gsegkit.engine.claim import check_own_run, claim_images, claim_photographs, claim_run
 from gsegkit.engine.devices import pick_device
+from gsegkit.engine.environment import environment
+from gsegkit.engine.identity import contents_identity
 from gsegkit.engine.learned import Learned
 from gsegkit.engine.plan import Plan
 from gsegkit.engine.preflight import check
 from gsegkit.engine.rounds import Rounds
 from gsegkit.engine.sources import open_inputs
 from gsegkit.engine.stages import StageRunner
+from gsegkit.exports.places import check_apart
 from gsegkit.interfaces import Generator, Segmenter
 from gsegkit.plugins import Registry, installed
 from gsegkit.progress import Journal, Progress
-from gsegkit.rundir import RunFolder, environment
+from gsegkit.rundir import RunFolder
 from gsegkit.types import Report
 
 
@@ -76,6 +79,10 @@ def run(
     problems = check(choices, folder.path)
     if problems:
         raise PreflightError(problems)
+    check_own_run(folder.path)
+    for source in (choices.plan.images, choices.plan.photos, choices.plan.data):
+        if source is not None:
+            check_apart(folder.path, source, "folder of photographs")
     with folder.locked():
         choices = claim_run(folder, choices, registry, update)
         journal = Journal(progress or Progress(), folder.path / "log.txt")
@@ -96,6 +103,9 @@ def _run_stages(choices: Choices, stages: StageRunner, update: bool) -> Result:
     inputs = open_inputs(choices, generator, ctx)
     if inputs.photographs is not None:
         claim_photographs(stages.run, inputs.contents, update)
+    if inputs.images is not None:
+        revision = claim_images(stages.run, contents_identity(inputs.images.paths, stages.run.path), update)
+        inputs = replace(inputs, revision=revision)
     work = Rounds(choices, stages, generator, inputs)
 
     segmenter: Segmenter | None = None

@@ -53,6 +53,7 @@ class Rounds:
         self.choices, self.stages, self.generator, self.inputs = choices, stages, generator, inputs
         self.plan, self.ctx = choices.plan, stages.ctx
         self.key = stage_key(choices["gen"].identity, state_hash(generator), self.plan.device.partition(":")[0])
+        self.images_identity = files_identity(inputs.images, inputs.revision)
         self.given = self._classes()
         self.classes = self.given
         self.extractor: MaskExtractor | None = None  # of the last round, without names
@@ -64,7 +65,7 @@ class Rounds:
     def train_generator(self, round: int, segmenter: Segmenter | None) -> None:
         """Train the generator on the plan's images."""
         generator, images = self.generator, self.inputs.images
-        self.key = stage_key(self.key, round, files_identity(images), self.plan.seed, self.plan.smoke)
+        self.key = stage_key(self.key, round, self.images_identity, self.plan.seed, self.plan.smoke)
         if not isinstance(generator, TrainableGenerator) or images is None:
             raise ConfigError(
                 f"generator '{type(generator).__name__}' cannot be trained here",
@@ -78,7 +79,7 @@ class Rounds:
         plan, images = self.plan, self.inputs.images
         extractor: MaskExtractor = self.choices["extractor"].build().to(self.ctx.device)
         own = self.choices["extractor"].identity
-        self.key = stage_key(self.key, own, files_identity(images), plan.seed, plan.batch_size, plan.smoke)
+        self.key = stage_key(self.key, own, self.images_identity, plan.seed, plan.batch_size, plan.smoke)
         fit: Callable[..., None] = partial(extractor.fit, self.generator, images=images)
         if plan.shipped is not None:
             fit = partial(self._take_shipped, extractor, plan.shipped)

@@ -94,6 +94,11 @@ class ShardDataset(LabelledDataset):
             for name, count in record["counts"].items():
                 self.counts[name] = self.counts.get(name, 0) + count
 
+    @property
+    def shards(self) -> range:
+        """Numbers of the shards."""
+        return range(self.manifest.num_shards)
+
     def __len__(self) -> int:
         return len(self._rows)
 

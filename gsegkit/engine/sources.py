@@ -36,12 +36,14 @@ class Inputs:
         images: what generator or extractor are fitted to, at the generator's size; None = the plan names none.
         photographs: what the segmenter trains itself on, at their own sizes; None = the plan names none.
         contents: their names, each with the hash of its bytes.
+        revision: of the contents of `images`, see `gsegkit.engine.claim.claim_images`.
         test_set: annotated photographs at their own sizes; None = the plan names none.
     """
 
     images: UnlabelledImages | None = None
     photographs: UnlabelledImages | None = None
     contents: Mapping[str, str] = field(default_factory=dict)
+    revision: str = ""
     test_set: LabelledDataset | None = None
 
 
@@ -57,7 +59,7 @@ def open_inputs(choices: Choices, generator: Generator, ctx: RunContext) -> Inpu
         check_readable(photographs, "photographs", ctx.stage("selftrain"))
     if test_set is not None:
         check_readable(test_set, "test pairs", ctx.stage("report"))
-    contents = contents_identity(photographs) if photographs is not None else {}
+    contents = contents_identity(photographs.paths, ctx.folder) if photographs is not None else {}
     return Inputs(images, photographs, contents, test_set)
 
 

@@ -11,18 +11,21 @@ from typing import Any
 from torch import Tensor
 
 from gsegkit.dataset import LabelledDataset, Sample
+from gsegkit.exports.places import place
 from gsegkit.exports.rle import encode_rle
 from gsegkit.exports.writers import DatasetWriter, PredictionWriter, object_classes, write_bytes
 from gsegkit.images import png_bytes
-from gsegkit.storage import storage_errors
+from gsegkit.storage import storage_errors, temporary_beside
 
 
 class CocoPredictions(PredictionWriter):
     """coco.json: one RLE per image and class, see `coco_annotations`."""
 
+    shared = ("coco.json",)
+
     def __init__(self, out: Path, classes: Sequence[str], palette: Tensor | None = None) -> None:
         super().__init__(out, classes, palette)
-        self.file = CocoFile(out / "coco.json", self.classes)
+        self.file = CocoFile(place(out, *self.shared), self.classes)
 
     def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
         """See `PredictionWriter.write`."""
@@ -71,7 +74,7 @@ class CocoFile:
         self.classes = classes
         self.images: list[dict[str, Any]] = []
         self._next_id = 1
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._temporary = temporary_beside(path)
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self._temporary, "w", encoding="utf-8")  # noqa: SIM115 (closed by close or discard)

@@ -9,12 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset
 from gsegkit.errors import ConfigError, DataError
 from gsegkit.exports.formats import DATASET_FORMATS, load_writer
-from gsegkit.exports.writers import DatasetWriter, unique_name
-from gsegkit.storage import storage_errors
+from gsegkit.exports.places import refuse_stage, unique_name
+from gsegkit.exports.writers import DatasetWriter
+from gsegkit.rundir import LOCK_FILE
+from gsegkit.storage import is_temporary, storage_errors, temporary_beside
+
+CONTENT = "content"  # of the hidden folder: what becomes the output
+FOR_FILE = "for.txt"  # of the hidden folder: the name of the output
 
 
 @dataclass(frozen=True)
@@ -75,26 +82,46 @@ def export_dataset(
 def new_folder(out: Path) -> Iterator[Path]:
     """A hidden folder beside `out` that becomes `out` when the block ends well, and vanishes otherwise.
 
+    What a killed export of the same `out` left beside it is removed; that of a living one is not.
+
     Raises:
-        DataError: `out` is a file or not empty.
+        DataError: `out` is a file or not empty, or lies in the folder of a run's stage.
     """
+    refuse_stage(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         what = "is not empty" if out.is_dir() else "is a file"
         raise DataError(f"'{out}' {what}", "choose a new folder; existing files are never overwritten")
-    temporary = out.with_name(f".{out.resolve().name}.tmp")  # one fixed name: what a killed process left is replaced
+    out = out.absolute()
+    temporary = temporary_beside(out)
+    lock = FileLock(temporary / LOCK_FILE, timeout=0)
     with storage_errors(out):
-        if temporary.exists():
-            shutil.rmtree(temporary)
-        temporary.mkdir(parents=True)
+        _remove_left(out)
+        (temporary / CONTENT).mkdir(parents=True)
+        (temporary / FOR_FILE).write_text(out.name, encoding="utf-8", errors="backslashreplace")
     try:
-        yield temporary
+        with contextlib.suppress(OSError, NotImplementedError):  # no locks there: then nothing is cleared later either
+            lock.acquire()
+        yield temporary / CONTENT
         with storage_errors(out):
-            _sync_tree(temporary)
+            _sync_tree(temporary / CONTENT)
             if out.exists():
                 out.rmdir()
-            os.replace(temporary, out)
+            os.replace(temporary / CONTENT, out)
     finally:
+        lock.release()
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_left(out: Path) -> None:
+    """Remove the hidden folders of dead exports of `out`: told by their names, their mark and their free lock."""
+    if not out.parent.is_dir():
+        return
+    name = out.name.encode(errors="backslashreplace")
+    for left in [path for path in out.parent.glob(".*.tmp") if is_temporary(path) and path.is_dir()]:
+        mark = left / FOR_FILE
+        if mark.is_file() and mark.read_bytes() == name:
+            with contextlib.suppress(Timeout, OSError, NotImplementedError), FileLock(left / LOCK_FILE, timeout=0):
+                shutil.rmtree(left)
 
 
 def _sync_tree(folder: Path) -> None:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from gsegkit.colours import overlay
 from gsegkit.dataset import Sample
+from gsegkit.exports.places import place
 from gsegkit.exports.writers import DatasetWriter, PredictionWriter, write_bytes
 from gsegkit.images import png_bytes, write_png
 
@@ -13,18 +14,22 @@ from gsegkit.images import png_bytes, write_png
 class LabelPredictions(PredictionWriter):
     """labels/NAME.png: 8-bit grey, the class index of every pixel."""
 
+    pattern = "labels/{name}.png"
+
     def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
         """See `PredictionWriter.write`."""
-        write_png(self.out / "labels" / f"{name}.png", mask)
+        write_png(place(self.out, self.path_below(name)), mask)
 
 
 class OverlayPredictions(PredictionWriter):
     """overlays/NAME.png: the photograph with its classes in colour."""
 
+    pattern = "overlays/{name}.png"
+
     def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
         """See `PredictionWriter.write`."""
         drawn = overlay(pixels[None], mask[None], palette=self.palette)[0]
-        write_png(self.out / "overlays" / f"{name}.png", drawn)
+        write_png(place(self.out, self.path_below(name)), drawn)
 
 
 class PngDataset(DatasetWriter):

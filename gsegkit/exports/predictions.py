@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,11 +14,12 @@ from torch import Tensor
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError, DataError, and_more
 from gsegkit.exports.formats import DEFAULT_PREDICTIONS, PREDICTION_FORMATS, load_writer
-from gsegkit.exports.writers import PredictionWriter, unique_name
+from gsegkit.exports.places import below_common_folder, check_free, is_run, output_names, unique_name
+from gsegkit.exports.writers import PredictionWriter
 from gsegkit.images import list_images, read_image, write_png
 from gsegkit.interfaces import Segmenter
 from gsegkit.refining import Predictor, in_words
-from gsegkit.storage import atomic_write_json
+from gsegkit.storage import atomic_write_json, read_json
 
 SUMMARY_FILE = "predictions.json"
 INDEX_FILE = "index.json"
@@ -73,8 +73,9 @@ def predict_files(
 
     Raises:
         ConfigError: unknown format, or a refiner drops a photograph.
-        DataError: nothing to predict; `out` is, holds or lies in the input folder; or, after all other files were
-            written, some could not be read (all named in predictions.json).
+            Or a file of `out` would be overwritten that an earlier call did not write.
+        DataError: nothing to predict; `out` is, holds or lies in the input folder, or belongs to a run; or, after all
+            other files were written, some could not be read (all named in predictions.json).
     """
     out = Path(out)
     ctx = ctx or RunContext(folder=out)
@@ -86,11 +87,11 @@ def predict_files(
             f"formats: {', '.join(PREDICTION_FORMATS)}",
         )
     files = find_inputs(inputs, out)
-    sources = dict(zip(files, _below_common_folder(files), strict=True))
+    sources = dict(zip(files, below_common_folder(files), strict=True))
     names = dict(zip(files, output_names(files), strict=True))
-    writers: list[PredictionWriter] = [
-        load_writer(PREDICTION_FORMATS[name])(out, predictor.classes, palette) for name in dict.fromkeys(formats)
-    ]
+    kinds = [load_writer(PREDICTION_FORMATS[name]) for name in dict.fromkeys(formats)]
+    written = _claim(out, [file for kind in kinds for file in kind.files(names.values())])
+    writers: list[PredictionWriter] = [kind(out, predictor.classes, palette) for kind in kinds]
     bad: dict[str, str] = {}
     try:
         for batch in _batches(files, len(predictor.classes), bad, ctx):
@@ -104,7 +105,8 @@ def predict_files(
     finally:
         for writer in writers:
             writer.discard()
-    _write_summary(out, predictor, formats, {p: n for p, n in names.items() if str(p) not in bad}, bad)
+    done = {path: name for path, name in names.items() if str(path) not in bad}
+    _write_summary(out, predictor, formats, done, bad, written)
     if bad:
         raise _bad_files(bad, len(files), out)
     return PredictSummary(out, len(files), tuple(dict.fromkeys(formats)), tuple(predictor.refined_by))
@@ -165,37 +167,13 @@ def find_inputs(inputs: Inputs, out: Path) -> list[Path]:
             if not found:
                 raise DataError(f"no file matches '{given}'", "check the pattern")
             files.update(dict.fromkeys(found))
+    once = {os.path.abspath(path): path for path in reversed(files)}  # `x.png` and `sub/../x.png` are one file
+    files = {path: None for path in files if once[os.path.abspath(path)] == path}
     if not files:
         raise DataError("there are no images to predict", "give an image, a folder or a quoted pattern")
     if any(path.resolve().is_relative_to(out.resolve()) for path in files):
         raise DataError(f"inputs lie in the output folder '{out}'", "choose another output folder")
     return list(files)
-
-
-def output_names(files: Sequence[Path]) -> list[str]:
-    """A name without suffix for every file, unique even where a file system ignores case.
-
-    The name is the path below the files' common folder, without its suffix; files that would share a name keep theirs
-    (`cat.png`, `cat.jpg` -> `cat.png`, `cat.jpg`), and files that differ in case alone are numbered.
-    """
-    full = _below_common_folder(files)
-    names = [PurePosixPath(name).with_suffix("").as_posix() for name in full]
-    while clashes := [i for i, count in _counts(names) if count > 1 and names[i] != full[i]]:
-        for i in clashes:
-            names[i] = full[i]
-    return [f"{names[i]}-{i + 1}" if count > 1 else names[i] for i, count in _counts(names)]
-
-
-def _below_common_folder(files: Sequence[Path]) -> list[str]:
-    paths = [path.absolute() for path in files]
-    top = os.path.commonpath([path.parent for path in paths])
-    return [path.relative_to(top).as_posix() for path in paths]
-
-
-def _counts(names: Sequence[str]) -> list[tuple[int, int]]:
-    folded = [name.casefold() for name in names]
-    counts = Counter(folded)
-    return [(i, counts[name]) for i, name in enumerate(folded)]
 
 
 def _refuse_mixing(folder: Path, out: Path) -> None:
@@ -230,7 +208,12 @@ def _batches(
 
 
 def _write_summary(
-    out: Path, predictor: Predictor, formats: Sequence[str], names: Mapping[Path, str], bad: Mapping[str, str]
+    out: Path,
+    predictor: Predictor,
+    formats: Sequence[str],
+    names: Mapping[Path, str],
+    bad: Mapping[str, str],
+    written: Sequence[str],
 ) -> None:
     record = {
         "classes": list(predictor.classes),
@@ -238,8 +221,40 @@ def _write_summary(
         "formats": list(formats),
         "files": {str(path): name for path, name in names.items()},
         "bad": dict(bad),
+        "written": list(written),
     }
     atomic_write_json(out / SUMMARY_FILE, record)
+
+
+def _claim(out: Path, files: Sequence[str]) -> list[str]:
+    """Note in predictions.json which files will be written, before the first one is; earlier ones of ours stay noted.
+
+    Raises:
+        DataError: `out` is a run's folder, or a file would lie outside it.
+        ConfigError: a file is there that `predict` did not write.
+    """
+    if is_run(out):
+        raise DataError(f"output folder '{out}' is a run folder", "choose a folder outside it")
+    earlier = _written_before(out)
+    check_free(out, [SUMMARY_FILE, *files], earlier)
+    written = sorted({*earlier, SUMMARY_FILE, *files})
+    atomic_write_json(out / SUMMARY_FILE, {"written": written})
+    return written
+
+
+def _written_before(out: Path) -> list[str]:
+    """The files that an earlier call wrote, as its predictions.json says; [] when that is no record of ours."""
+    path = out / SUMMARY_FILE
+    record = read_json(path) if path.is_file() else {}
+    if not isinstance(record, dict):
+        return []
+    if isinstance(record.get("written"), list):
+        return [name for name in record["written"] if isinstance(name, str)]
+    names, formats = record.get("files"), record.get("formats")
+    if not isinstance(names, dict) or not isinstance(formats, list):
+        return []
+    kinds = [load_writer(PREDICTION_FORMATS[name]) for name in PREDICTION_FORMATS if name in formats]
+    return [SUMMARY_FILE, *(file for kind in kinds for file in kind.files([str(name) for name in names.values()]))]
 
 
 def _bad_files(bad: Mapping[str, str], total: int, out: Path) -> DataError:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gsegkit.colours import voc_palette
 from gsegkit.dataset import LabelledDataset, Sample
+from gsegkit.exports.places import place
 from gsegkit.exports.writers import DatasetWriter, PredictionWriter, write_bytes, write_text
 from gsegkit.images import png_bytes, write_png
 
@@ -19,9 +20,11 @@ JPEG_QUALITY = 95
 class VocPredictions(PredictionWriter):
     """voc/NAME.png: class indices as a palette PNG in VOC's colours."""
 
+    pattern = "voc/{name}.png"
+
     def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
         """See `PredictionWriter.write`."""
-        write_png(self.out / "voc" / f"{name}.png", mask, voc_palette())
+        write_png(place(self.out, self.path_below(name)), mask, voc_palette())
 
 
 class VocDataset(DatasetWriter):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from torch import Tensor
@@ -28,12 +27,29 @@ class PredictionWriter(ABC):
         out: folder of all predictions; the writer keeps to its own sub-folder or file.
         classes: names of the K classes.
         palette: [256, 3] uint8, colours of the classes in images; None = `display_palette()`.
+
+    Attributes:
+        pattern: an image's file below `out`, with `{name}` in it; "" = all images share files.
+        shared: files below `out` that all images share.
     """
+
+    pattern: ClassVar[str] = ""
+    shared: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, out: Path, classes: Sequence[str], palette: Tensor | None = None) -> None:
         self.out = out
         self.classes = tuple(classes)
         self.palette = display_palette() if palette is None else palette
+
+    @classmethod
+    def files(cls, names: Iterable[str]) -> list[str]:
+        """Every file below `out` that predictions of images of these names would write."""
+        return [*([cls.path_below(name) for name in names] if cls.pattern else []), *cls.shared]
+
+    @classmethod
+    def path_below(cls, name: str) -> str:
+        """An image's file below `out`."""
+        return cls.pattern.replace("{name}", name)
 
     @abstractmethod
     def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
@@ -86,19 +102,6 @@ def object_classes(classes: Sequence[str]) -> dict[int, str]:
     """
     has_background = bool(classes) and (len(classes) == 2 or classes[0].lower() in BACKGROUND_NAMES)
     return {value: name for value, name in enumerate(classes) if value > 0 or not has_background}
-
-
-def unique_name(name: str, taken: set[str]) -> str:
-    """A file stem made of letters, digits, `_` and `-` that is not in `taken` yet; it is added there.
-
-    Names are compared without case: some file systems do not tell `A` from `a`.
-    """
-    stem = re.sub(r"[^\w-]+", "_", name).strip("_") or "image"
-    candidate, number = stem, 2
-    while candidate.casefold() in taken:
-        candidate, number = f"{stem}-{number}", number + 1
-    taken.add(candidate.casefold())
-    return candidate
 
 
 def classes_yaml(dataset: LabelledDataset) -> str:

@@ -8,6 +8,7 @@ import yaml
 from torch import Tensor
 
 from gsegkit.dataset import Sample
+from gsegkit.exports.places import place
 from gsegkit.exports.polygons import mask_polygons
 from gsegkit.exports.writers import DatasetWriter, PredictionWriter, object_classes, write_bytes, write_text
 from gsegkit.images import png_bytes
@@ -17,15 +18,18 @@ from gsegkit.storage import atomic_write
 class YoloPredictions(PredictionWriter):
     """yolo/NAME.txt: one polygon per region, see `yolo_lines`; names in yolo/classes.txt."""
 
+    pattern = "yolo/labels/{name}.txt"
+    shared = ("yolo/classes.txt",)
+
     def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
         """See `PredictionWriter.write`."""
         lines = yolo_lines(mask, self.classes)
-        atomic_write(self.out / "yolo" / "labels" / f"{name}.txt", "".join(f"{line}\n" for line in lines).encode())
+        atomic_write(place(self.out, self.path_below(name)), "".join(f"{line}\n" for line in lines).encode())
 
     def close(self) -> None:
         """Write the names that the numbers stand for."""
         names = object_classes(self.classes).values()
-        atomic_write(self.out / "yolo" / "classes.txt", "".join(f"{name}\n" for name in names).encode())
+        atomic_write(place(self.out, *self.shared), "".join(f"{name}\n" for name in names).encode())
 
 
 class YoloDataset(DatasetWriter):
