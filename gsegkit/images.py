@@ -9,6 +9,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -271,8 +272,8 @@ def fitted_size(height: int, width: int, size: tuple[int, int], rule: str) -> tu
     if rule == "squash":
         return size
     rows, columns = _quotient(height * size[1], width), _quotient(width * size[0], height)
-    pick = torch.sym_max if rule == "crop" else torch.sym_min
-    return torch.sym_max(1, pick(size[0], rows)), torch.sym_max(1, pick(size[1], columns))
+    pick: Any = torch.sym_max if rule == "crop" else torch.sym_min
+    return pick(size[0], torch.sym_max(1, rows)), pick(size[1], torch.sym_max(1, columns))
 
 
 def _quotient(value: int, by: int) -> int:

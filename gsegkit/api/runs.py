@@ -17,7 +17,7 @@ from gsegkit.config import build_config, current_names
 from gsegkit.dataset import LabelledDataset
 from gsegkit.engine import pipeline
 from gsegkit.engine.choices import choose
-from gsegkit.engine.claim import Renew, check_own, claim_dataset, claim_work
+from gsegkit.engine.claim import TRAINING_MARKS, Renew, check_own, claim_dataset, claim_work
 from gsegkit.engine.identity import contents_identity, labelled_identity, recipe_of
 from gsegkit.engine.plan import PartSpec, Plan
 from gsegkit.engine.shards import ShardDataset
@@ -25,9 +25,9 @@ from gsegkit.engine.synthesis import synthesize as make_pairs
 from gsegkit.errors import CapabilityError, ConfigError, GsegkitError
 from gsegkit.exports.places import check_apart
 from gsegkit.interfaces import DatasetReader, Generator, MaskExtractor, ModulePart, Segmenter, TrainableGenerator
-from gsegkit.parts import COMPONENT_FILE, save_part
+from gsegkit.parts import save_part
 from gsegkit.report import render_report
-from gsegkit.rundir import WORK_FILE, RunFolder
+from gsegkit.rundir import RunFolder
 from gsegkit.storage import atomic_write
 from gsegkit.tensors import state_hash
 
@@ -176,7 +176,7 @@ def train(
     class_map = as_class_map(classes)
     pairs = opened if class_map is None else _renamed(opened, class_map)
     check_apart(out, data, "data")
-    check_own(out, (WORK_FILE, COMPONENT_FILE), "a trained part")
+    check_own(out, TRAINING_MARKS, "a trained part")
     segmenter: Segmenter = session.registry.build("segmenter", seg, options)
     with (folder := RunFolder(out)).locked():
         names = class_map.identity if class_map is not None else None
@@ -211,7 +211,7 @@ def train_generator(
     reader: DatasetReader = session.registry.build("dataset", "folder")
     photographs = reader.images(Path(images))
     check_apart(out, Path(images), "folder of photographs")
-    check_own(out, (WORK_FILE, COMPONENT_FILE), "a trained part")
+    check_own(out, TRAINING_MARKS, "a trained part")
     generator: TrainableGenerator = entry.build(build_config(entry.config_class(), options or {}, "gen"))
     with (folder := RunFolder(out)).locked():
         work = _work("train-generator", name, generator, seed, start=state_hash(generator))

@@ -34,6 +34,7 @@ from gsegkit.storage import atomic_write_json, is_temporary, read_json
 
 MAX_DIFFERENCES = 5  # shown in the error
 TRAINED = ("component.json", "state.safetensors", CHECKPOINT_FILE, METRICS_FILE)  # what a training leaves
+TRAINING_MARKS = (WORK_FILE, "component.json", CHECKPOINT_FILE)  # one of them shows that a folder is a training's
 Renew = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 

@@ -36,15 +36,15 @@ class Inputs:
         images: what generator or extractor are fitted to, at the generator's size; None = the plan names none.
         photographs: what the segmenter trains itself on, at their own sizes; None = the plan names none.
         contents: their names, each with the hash of its bytes.
-        revision: of the contents of `images`, see `gsegkit.engine.claim.claim_images`.
         test_set: annotated photographs at their own sizes; None = the plan names none.
+        revision: of the contents of `images`, see `gsegkit.engine.claim.claim_images`.
     """
 
     images: UnlabelledImages | None = None
     photographs: UnlabelledImages | None = None
     contents: Mapping[str, str] = field(default_factory=dict)
-    revision: str = ""
     test_set: LabelledDataset | None = None
+    revision: str = ""
 
 
 def open_inputs(choices: Choices, generator: Generator, ctx: RunContext) -> Inputs:

@@ -57,11 +57,12 @@ def resize_matrix(source: int, target: int, *, antialias: bool) -> Tensor:
     """
     scale = torch.sym_float(source) / torch.sym_float(target)
     width = torch.sym_max(scale, 1.0) if antialias else 1.0
-    centres = (torch.arange(target, dtype=torch.float32) + 0.5) * scale
+    centres: Tensor = (torch.arange(target, dtype=torch.float32) + 0.5) * scale  # type: ignore[assignment]
     if not antialias:  # beyond the outermost centres the outermost pixel counts alone
         centres = centres.clamp(min=0.5).minimum(torch.ones_like(centres) * (source - 0.5))
     pixels = torch.arange(source, dtype=torch.float32) + 0.5
-    weights = (1 - (pixels[None] - centres[:, None]).abs() / width).clamp(min=0)
+    distances: Tensor = (pixels[None] - centres[:, None]).abs() / width  # type: ignore[assignment]
+    weights = (1 - distances).clamp(min=0)
     return weights / weights.sum(dim=1, keepdim=True)
 
 
