@@ -10,9 +10,10 @@ from PIL import Image, ImageDraw
 from gsegkit.colours import display_palette
 from gsegkit.errors import DataError
 from gsegkit.exports.coco import CocoFile, coco_annotations, coco_categories
+from gsegkit.exports.places import unique_name
 from gsegkit.exports.polygons import mask_polygons
 from gsegkit.exports.rle import compress_runs, decode_rle, encode_rle, expand_runs
-from gsegkit.exports.writers import object_classes, unique_name
+from gsegkit.exports.writers import object_classes
 from gsegkit.exports.yolo import yolo_lines
 
 
