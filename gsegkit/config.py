@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import json
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from gsegkit.errors import ConfigError
+from gsegkit.errors import ConfigError, and_more
+from gsegkit.records.files import read_value
+from gsegkit.records.text import UnreadableError, cut, json_value, printable, shown
 
 #: Component kind -> names of the installed components that can run here.
 Available = Callable[[str], Set[str]]
@@ -29,7 +28,7 @@ class Config(BaseModel):
     is not what parts did before they had it is listed in `added`, with the value that older records mean.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     renamed: ClassVar[Mapping[str, str]] = {}
@@ -57,14 +56,16 @@ class Config(BaseModel):
         return {**cls.profiles.get(name, {}), **values}
 
 
+MAX_PROBLEMS = 30  # of one set of options, named in a message
+MAX_MESSAGE = 600  # characters of one of them
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
 def parse_value(text: str) -> Any:
     """Read a command-line value: JSON when it is JSON (`64`, `true`, `null`, `["a"]`), else the text itself."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return json_value(text)
+    except UnreadableError:
         return text
 
 
@@ -106,9 +107,9 @@ def build_config(cls: type[ConfigT], options: Mapping[str, Any], where: str) -> 
         return cls(**dict(options))
     except ValidationError as error:
         lines = [_problem(cls, problem, where) for problem in error.errors()]
-        raise ConfigError("; ".join(lines), "gsegkit show KIND NAME prints the options") from None
+        raise ConfigError(and_more(lines, MAX_PROBLEMS), "gsegkit show KIND NAME prints the options") from None
     except TypeError as error:
-        raise ConfigError(f"{where}: {error}", "options are name=value pairs") from None
+        raise ConfigError(f"{where}: {cut(str(error), MAX_MESSAGE)}", "options are name=value pairs") from None
 
 
 def current_names(cls: type[Config], stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,17 +118,17 @@ def current_names(cls: type[Config], stored: Mapping[str, Any]) -> dict[str, Any
 
 
 def _problem(cls: type[Config], problem: Any, where: str) -> str:
-    location = ".".join(str(part) for part in problem["loc"])
+    location = cut(printable(".".join(str(part) for part in problem["loc"])), MAX_MESSAGE)
     name = f"{where}.{location}" if location else where
     if problem["type"] == "extra_forbidden":
         known = cls.model_fields if len(problem["loc"]) == 1 else ()  # names inside a value are not this model's
         near = difflib.get_close_matches(location, known, n=1)
         return f"{name}: no such option" + (f"; did you mean '{near[0]}'?" if near else "")
-    message = problem["msg"].removeprefix("Value error, ")
+    message = cut(printable(problem["msg"].removeprefix("Value error, ")), MAX_MESSAGE)
     message = message[:1].lower() + message[1:]
     if problem["type"] == "missing":
         return f"{name}: must be given"
-    return f"{name}: {message}" + (f" (got {problem['input']!r})" if location else "")
+    return f"{name}: {message}" + (f" (got {shown(problem['input'])})" if location else "")
 
 
 def read_options_file(path: str | Path) -> dict[str, Any]:
@@ -136,22 +137,12 @@ def read_options_file(path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: missing, unreadable, of another type, or not a table of options.
     """
-    path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".toml":
-            values: Any = tomllib.loads(text)
-        elif path.suffix == ".json":
-            values = json.loads(text)
-        elif path.suffix in (".yaml", ".yml"):
-            values = yaml.safe_load(text)
-        else:
-            raise ConfigError(f"cannot tell the format of '{path}'", "use .toml, .json or .yaml")
+        values = read_value(Path(path))
     except OSError as error:
         raise ConfigError(f"cannot read '{path}': {error.strerror}", "check the path") from None
-    except (ValueError, yaml.YAMLError) as error:
-        first = str(error).splitlines()[0]
-        raise ConfigError(f"'{path}' is not valid {path.suffix[1:]}: {first}", "fix the file") from None
+    except UnreadableError as error:
+        raise ConfigError(f"'{path}' {error}", "fix it, or give another .toml, .json or .yaml file") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"'{path}' holds {type(values).__name__}, not a table of options")
+        raise ConfigError(f"'{path}' holds {shown(values)}, not a table of options", "write NAME: VALUE lines")
     return values

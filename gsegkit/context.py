@@ -18,6 +18,7 @@ from torch import Tensor
 from gsegkit.errors import DivergedError, InterruptedRunError
 from gsegkit.images import grid, write_png
 from gsegkit.progress import Progress
+from gsegkit.records.text import UnreadableError, json_value
 from gsegkit.rundir import CHECKPOINT_FILE, FIGURES_FOLDER, METRICS_FILE, stage_name
 from gsegkit.seeds import child_seed, isolated_rng, sample_seeds
 from gsegkit.storage import atomic_write, storage_errors
@@ -263,9 +264,10 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
-        except ValueError:  # the process was killed while it wrote this line
+            row = json_value(line, finite=False)
+        except UnreadableError:  # the process was killed while it wrote this line
             continue
+        rows += [row] if isinstance(row, dict) else []
     return rows
 
 

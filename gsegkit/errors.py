@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+MAX_MESSAGE = 4000  # characters: whatever a file or a command line holds, an error ends
+
 
 class GsegkitError(Exception):
     """Base of every error that the user can fix; the command line prints it and exits with 2.
@@ -20,8 +22,8 @@ class GsegkitError(Exception):
     exit_code = 2
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        super().__init__(message[:MAX_MESSAGE])
+        self.message = message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + " ..."
         self.hint = hint
 
     def __str__(self) -> str:

@@ -22,7 +22,7 @@ from gsegkit.checkpoints import Checkpoint, CheckpointFile
 from gsegkit.config import Config
 from gsegkit.errors import CapabilityError, ConfigError
 from gsegkit.images import fit_pixels, to_images, unfit_logits
-from gsegkit.refining import Predictor, Refine
+from gsegkit.refining import Predictor, Refine, check_photographs
 from gsegkit.seeds import integers
 from gsegkit.tensors import state_hash
 from gsegkit.types import GeneratedBatch, GeneratorInfo, LabelledBatch, MaskBatch, Report
@@ -265,6 +265,7 @@ class Segmenter(ModulePart):
         """
         if refine:
             return Predictor(self, refine)(pixels)
+        check_photographs(pixels)
         training = self.training
         self.eval()
         with torch.no_grad():

@@ -11,6 +11,8 @@ import safetensors.torch
 from torch import Tensor
 
 from gsegkit.errors import ArtifactError
+from gsegkit.records.parts import Component, check_restored
+from gsegkit.records.text import MAX_SHOWN, cut
 from gsegkit.rundir import CONFIG_FILE, last_round
 from gsegkit.storage import atomic_write, atomic_write_json, file_hash, read_json
 from gsegkit.tensors import load_state, read_safetensors
@@ -90,8 +92,9 @@ def restore(part: ModulePart, facts: Mapping[str, Any], source: str) -> None:
     """`part.restore(facts)` for facts out of a file: ArtifactError when they are not those of such a part."""
     try:
         part.restore(facts)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        first = (str(error).splitlines() or [""])[0]
+        check_restored(part)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        first = cut((str(error).splitlines() or [""])[0], MAX_SHOWN)
         raise ArtifactError(
             f"the record of '{source}' does not describe a {type(part).__name__}: {type(error).__name__}: {first}",
             "it was changed, or belongs to another version; make it again",
@@ -162,9 +165,5 @@ def _read_record(folder: Path) -> PartRecord:
     if isinstance(table, dict) and not component:  # an import made before component.json was written beside the card
         facts = {name: table[name] for name in ("arch", "licence", "fit_rule") if name in table}
         table = {"kind": "generator", "name": table.get("generator"), "facts": facts, "sha256": table.get("sha256")}
-    values = table if isinstance(table, dict) else {}
-    texts = [values.get(name) for name in ("kind", "name", "sha256")]
-    tables = [values.get(name, {}) for name in ("config", "facts")]
-    if not all(isinstance(text, str) for text in texts) or not all(isinstance(item, dict) for item in tables):
-        raise ArtifactError(f"'{path}' is not the record of a part", "it was changed or damaged; make it again")
-    return PartRecord(path, folder, texts[0], texts[1], tables[0], tables[1], texts[2])  # type: ignore[arg-type]
+    found = Component.parse(table, path)
+    return PartRecord(path, folder, found.kind, found.name, found.config, found.facts, found.sha256)

@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gsegkit.errors import ArtifactError, InterruptedRunError, RunLockedError, StorageError
-from gsegkit.storage import atomic_write_json, is_temporary, storage_errors
+from gsegkit.storage import atomic_write_json, is_temporary, read_json, storage_errors
 
 STAGE_FILE = "stage.json"
 RUN_FILE = "run.json"
@@ -128,10 +128,12 @@ class RunFolder:
         if record is None or record.get("key") != key:
             return False
         files = record.get("files", {})
-        return all(_size(folder / name) == size for name, size in files.items())
+        return isinstance(files, dict) and all(_size(folder / name) == size for name, size in files.items())
 
     def begin_stage(self, folder: Path, key: str) -> None:
         """Prepare a stage: keep what an interrupted run of the same key left, remove anything else."""
+        if folder.is_symlink():  # what it points to is not ours to remove
+            raise StorageError(f"stage folder '{folder}' is a symbolic link", "remove the link, then run again")
         started = folder / f"{STAGE_FILE}.started"
         finished = _read_record(folder / STAGE_FILE)
         record = finished or _read_record(started)
@@ -167,9 +169,12 @@ class RunFolder:
         Raises:
             ArtifactError: this is not a run folder.
         """
-        record = _read_record(self.path / CONFIG_FILE)
-        if record is None:
+        path = self.path / CONFIG_FILE
+        if not path.exists():
             raise ArtifactError(f"'{self.path}' is not a run folder (no {CONFIG_FILE})", "give a folder made by run")
+        record = read_json(path)
+        if not isinstance(record, dict):
+            raise ArtifactError(f"'{path}' is not the plan of a run", "it was changed or damaged; make the run again")
         return record
 
     def write_status(self, status: str, **facts: Any) -> None:
@@ -213,8 +218,8 @@ def _unusable(folder: Path, error: Exception) -> StorageError:
 
 def _read_record(path: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        record = read_json(path)
+    except ArtifactError:
         return None
     return record if isinstance(record, dict) else None
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gsegkit.errors import ArtifactError, StorageError
+from gsegkit.errors import StorageError
+from gsegkit.records.files import read_json as read_json
 
 
 @contextlib.contextmanager
@@ -70,16 +71,6 @@ def atomic_write(path: Path, data: bytes) -> None:
 def atomic_write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, indented, keys in the given order; bytes of a name that are not UTF-8 as an escape."""
     atomic_write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON; ArtifactError when it is missing or not JSON."""
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ArtifactError(f"'{path}' does not exist", "check the path") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"'{path}' cannot be read: {error}", "it is damaged; make it again") from None
 
 
 def file_hash(path: Path) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gsegkit.errors import ArtifactError, and_more
+from gsegkit.records.text import json_value
 from gsegkit.storage import atomic_write
 
 TREE_KEY = "gsegkit.tree"
@@ -46,7 +47,10 @@ def load_tree(path: Path, device: str | torch.device = "cpu") -> Any:
     if metadata.get(HASH_KEY) != _content_hash(structure, tensors):
         raise ArtifactError(f"'{path}' is damaged: its content does not match its hash", "make it again")
     moved = {name: tensor.to(device) for name, tensor in tensors.items()}
-    return _unflatten(json.loads(structure), moved)
+    try:
+        return _unflatten(json_value(structure, finite=False), moved)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"'{path}' is not a state file of gsegkit: {error}", "make it again") from None
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -59,10 +63,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         data = path.read_bytes()
         tensors = safetensors.torch.load(data)
         length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        metadata = json_value(data[8 : 8 + length]).get("__metadata__", {})
     except FileNotFoundError:
         raise ArtifactError(f"'{path}' does not exist", "check the path") from None
-    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, safetensors.SafetensorError) as error:
         raise ArtifactError(
             f"'{path}' is not a readable safetensors file: {error}",
             "it is damaged or has another format",

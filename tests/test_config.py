@@ -118,8 +118,8 @@ def test_option_files(tmp_path, name, text):
         ("a.toml", "a = = 1", "not valid toml"),
         ("a.json", "{", "not valid json"),
         ("a.yaml", "a: [", "not valid yaml"),
-        ("a.yaml", "- 1", "holds list"),
-        ("a.ini", "a=1", "cannot tell the format"),
+        ("a.yaml", "- 1", "holds \\[1\\], not a table"),
+        ("a.ini", "a=1", "has no format that is known by its suffix '.ini'"),
         ("absent.toml", None, "cannot read"),
     ],
 )

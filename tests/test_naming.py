@@ -166,11 +166,11 @@ BAD = {
     "a negative cluster": ("classes: [{name: a, clusters: [-1]}, {name: b, clusters: [1]}]", "classes.0.clusters.0"),
     "a bad colour": ('classes: [{name: a, colour: red, clusters: [0]}, {name: b, clusters: [1]}]', "classes.0.colour"),
     "an unquoted colour": ("classes:\n- {name: a, clusters: [0]}\n- name: b\n  colour: 112233\n  clusters: [1]", "classes.1.colour"),
-    "a name that YAML reads as no": ("classes: [{name: no, clusters: [0]}, {name: b, clusters: [1]}]", "classes.0.name"),
+    "a name that is a truth value": ("classes: [{name: true, clusters: [0]}, {name: b, clusters: [1]}]", "classes.0.name"),
     "an empty name": ("classes: [{name: '', clusters: [0]}, {name: b, clusters: [1]}]", "classes.0.name"),
     "a name with a line break": ('classes: [{name: "a\\nb", clusters: [0]}, {name: b, clusters: [1]}]', "printable"),
     "an unknown field": ("classes: [{name: a, clusters: [0], color: 1}, {name: b, clusters: [1]}]", "classes.0.color: no such option"),
-    "nested too deeply": ("classes: " + "[" * 3000, "nested too deeply"),
+    "nested too deeply": ("classes: " + "[" * 3000, "nests values more than"),
     "too large": ("# " + "x" * 300_000, "has 300,0"),
 }  # fmt: skip
 

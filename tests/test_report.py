@@ -75,7 +75,7 @@ def write_pairs(folder, classes=("background", "cell"), size=16, count=30):
         probs=torch.zeros(count, len(classes), size, size),
         scores={"contrast": torch.rand(count, generator=generator)},
     )
-    Manifest(classes, 1, 40, size, size, "squash").write(folder)
+    Manifest(classes=classes, num_shards=1, shard_size=40, height=size, width=size, fit_rule="squash").write(folder)
     write_shard(folder, 0, batch, {"candidates": 40, "non-finite": 1, "area": 9, "kept": count})
 
 

@@ -162,7 +162,7 @@ def test_reading_a_folder_that_is_no_data_set(tmp_path):
     with pytest.raises(ArtifactError, match="does not exist"):
         ShardDataset(tmp_path)
     (tmp_path / MANIFEST_FILE).write_text('{"classes": []}')
-    with pytest.raises(ArtifactError, match="not a data set manifest"):
+    with pytest.raises(ArtifactError, match="not the record it should be: classes"):
         ShardDataset(tmp_path)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ from pydantic import Field, StrictInt, field_validator, model_validator
 
 from gsegkit.config import Config, build_config, read_options_file
 from gsegkit.errors import ConfigError
+from gsegkit.records.names import CLASS_NAME_RULE, is_class_name
+from gsegkit.records.text import cut
 from gsegkit.rundir import CONFIG_FILE, RUN_FILE
 
 FILE_NAME = "classes.yaml"
@@ -42,16 +45,16 @@ ClusterId = Annotated[StrictInt, Field(ge=0)]
 class NamedClass(Config):
     """A class: its name, its colour, and the clusters that make it up."""
 
-    name: str = Field(min_length=1, max_length=100, description="its name")
+    name: str = Field(description="its name")
     colour: str | None = Field(None, pattern=r"^#[0-9a-fA-F]{6}$", description='colour in images, "#rrggbb"')
     clusters: tuple[ClusterId, ...] = Field(min_length=1, description="ids of its clusters")
 
     @field_validator("name")
     @classmethod
     def _plain(cls, value: str) -> str:
-        if value != value.strip() or not value.isprintable():
-            raise ValueError("must be printable, without leading or trailing spaces")
-        return value
+        if not is_class_name(value):
+            raise ValueError(CLASS_NAME_RULE)
+        return unicodedata.normalize("NFC", value)
 
 
 class ClassMap(Config):
@@ -142,8 +145,7 @@ def parse_class_map(values: Mapping[str, Any], where: str = "classes") -> ClassM
     try:
         return build_config(ClassMap, values, where)
     except ConfigError as error:
-        shown = error.message if len(error.message) < 600 else error.message[:600] + " ..."
-        raise ConfigError(shown, REMEDY) from None
+        raise ConfigError(cut(error.message, 600), REMEDY) from None
 
 
 def read_class_map(path: str | Path) -> ClassMap:
@@ -172,10 +174,7 @@ def read_values(path: str | Path) -> dict[str, Any]:
     size = path.stat().st_size if path.is_file() else 0
     if size > MAX_BYTES:
         raise ConfigError(f"'{path}' has {size:,} bytes", f"a file of class names has at most {MAX_BYTES:,}")
-    try:
-        return read_options_file(path)
-    except RecursionError:
-        raise ConfigError(f"'{path}' is nested too deeply", REMEDY) from None
+    return read_options_file(path)
 
 
 def stored_class_map(folder: str | Path) -> ClassMap | None:

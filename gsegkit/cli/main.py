@@ -49,6 +49,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 #: Set while the shell asks for completions: then nothing else may be printed.
 COMPLETION = ("_GSEGKIT_COMPLETE", "_TYPER_COMPLETE_ARGS")
+#: In torch's messages when the CPU or a GPU has no memory left.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Storage size calculation overflowed")
+MEMORY_REMEDY = "take a smaller batch (-o run.batch_size=4, -o seg.batch_size=4), smaller images, or fewer classes"
 for _name, _function in COMMANDS.items():
     app.command(_name)(_function)
 
@@ -92,6 +95,11 @@ def main() -> None:
     except GsegkitError as error:
         show_error(console, error.message, error.hint)
         sys.exit(error.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
+            raise
+        show_error(console, "there is not enough memory for this", MEMORY_REMEDY)
+        sys.exit(2)
     except KeyboardInterrupt:
         show_error(console, "stopped immediately", "run the same command again to continue from the last checkpoint")
         sys.exit(130)

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ import typer
 from gsegkit.classes.class_map import names_something_shipped
 from gsegkit.cli.terminal import make_console, make_progress
 from gsegkit.config import parse_assignments
-from gsegkit.engine.plan import Plan, renew
+from gsegkit.engine.plan import DEVICES, Plan, renew
 from gsegkit.errors import ConfigError
 from gsegkit.plugins import SHORT_KINDS, installed
 from gsegkit.refining import chosen
@@ -84,7 +85,7 @@ Photos = Annotated[
 Data = Annotated[Path | None, typer.Option("--data", metavar="FOLDER", help="Annotated photographs to score on.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where the result goes.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random number.")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
+Device = Annotated[str | None, typer.Option("--device", help=f"{DEVICES}.")]
 TrainGenerator = Annotated[
     bool | None, typer.Option("--train-generator", help="Train the generator on --images first.", show_default=False)
 ]
@@ -109,6 +110,20 @@ def read_plan(config: Path | None, options: list[str] | None, *, no_refine: bool
 
         fields = with_shipped(fields, installed())
     return Plan.from_options(base, options or [], **fields)
+
+
+def check_early(folder: Path, formats: Sequence[str], known: Iterable[str]) -> None:
+    """Find simple mistakes before torch is imported, which takes seconds.
+
+    Raises:
+        ConfigError: there is no such folder, or no such format.
+    """
+    if not folder.exists():
+        raise ConfigError(f"'{folder}' does not exist", "give a folder made by gsegkit run or train")
+    known = tuple(known)
+    for name in formats:
+        if name not in known:
+            raise ConfigError(f"there is no format '{name}'", f"formats: {', '.join(known)}")
 
 
 def session(quiet: bool = False) -> Session:

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichBars
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from gsegkit.progress import Progress, duration, number
+from gsegkit.records.text import printable
 
 LOG_WIDTH = 10_000  # columns without a terminal: a log is not wrapped
 LINE_SECONDS = 30.0  # without a terminal: one line this often
 
 
+class PlainConsole(Console):
+    """Prints text as it is: no markup in it acts, and no control character of a name steers the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """See rich; every text is made printable on its way out."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
 def make_console() -> Console:
     """A console on stderr that prints text as it is: a path `runs/[exp]2` is no markup. Style with `rich.text.Text`."""
-    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    console = PlainConsole(stderr=True, markup=False, emoji=False, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = LOG_WIDTH
     return console

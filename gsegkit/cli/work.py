@@ -325,9 +325,10 @@ def predict(
     quiet: c.Quiet = False,
 ) -> None:
     """Segment photographs: label PNG and overlay PNG by default."""
+    formats = tuple(format or DEFAULT_PREDICTIONS)
+    c.check_early(run_folder, formats, PREDICTION_FORMATS)
     from gsegkit import api
 
-    formats = tuple(format or DEFAULT_PREDICTIONS)
     (of_refiners,) = c.only(option, "refine")
     refiners = c.refiners(refine, no_refine, of_refiners)
     session = c.session(quiet)
@@ -346,6 +347,7 @@ def export(
     quiet: c.Quiet = False,
 ) -> None:
     """Export the segmenter or the pairs of a run for other tools."""
+    c.check_early(run_folder, [format], [*MODEL_FORMATS, *DATASET_FORMATS])
     from gsegkit import api
 
     summary = api.export(run_folder, out, format, update=update, session=c.session(quiet))

@@ -12,11 +12,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import StrictStr
+
 from gsegkit.engine.choices import Choices, choose
 from gsegkit.engine.plan import Plan, differences, renew
 from gsegkit.errors import ConfigError, DataError, and_more
 from gsegkit.exports.places import refuse_stage
 from gsegkit.plugins import Registry
+from gsegkit.records.files import Record
 from gsegkit.rundir import (
     CHECKPOINT_FILE,
     CONFIG_FILE,
@@ -124,6 +127,12 @@ def claim_images(folder: RunFolder, contents: Mapping[str, str], update: bool) -
     return revision
 
 
+class _Photographs(Record):
+    """photographs.json: name of a photograph -> hash of its bytes."""
+
+    hashes: dict[StrictStr, StrictStr]
+
+
 def claim_photographs(folder: RunFolder, contents: Mapping[str, str], update: bool) -> None:
     """Write photographs.json: which photographs the run's segmenter learns from, each with the hash of its bytes.
 
@@ -131,7 +140,7 @@ def claim_photographs(folder: RunFolder, contents: Mapping[str, str], update: bo
         ConfigError: the run was made with others, or one of them has changed since, and `update` is false.
     """
     path = folder.path / PHOTOGRAPHS_FILE
-    old = read_json(path) if path.exists() else {}
+    old = _Photographs.parse({"hashes": read_json(path)}, path).hashes if path.exists() else {}
     if old:
         _check_contents(f"run '{folder.path}'", "photographs", old, contents, update)
     atomic_write_json(path, dict(contents))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from gsegkit.engine.plan import device_name
 from gsegkit.errors import ConfigError
 
 
@@ -11,14 +12,16 @@ def pick_device(name: str) -> torch.device:
     """`auto` = CUDA when there is one, else the CPU; any other name is taken as it is.
 
     Raises:
-        ConfigError: not a device name, or a device that this machine does not have.
+        ConfigError: not a device that gsegkit computes on, or one that this machine does not have.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"'{name}' is not a device", "use auto, cpu, cuda or cuda:1") from None
+        device = torch.device(device_name(name))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device 'mps' is not available: this torch finds no Apple GPU", "use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"device '{name}' is not available ({torch.cuda.device_count()} CUDA devices found)", "use --device cpu"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
@@ -119,7 +118,7 @@ class _Clock(Progress):
 def _stage_seconds(folder: Path) -> dict[str, float]:
     found = {}
     for path in folder.glob(f"*/{STAGE_FILE}"):
-        found[path.parent.name] = float(json.loads(path.read_bytes())["seconds"])
+        found[path.parent.name] = float(read_json(path)["seconds"])
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,11 +11,11 @@ from gsegkit.classes.named import Named
 from gsegkit.dataset import LabelledDataset, UnlabelledImages
 from gsegkit.engine.plan import Plan
 from gsegkit.engine.shards import ShardDataset, shard_path, shard_record
-from gsegkit.errors import DataError
+from gsegkit.errors import ArtifactError, DataError
 from gsegkit.images import list_images
 from gsegkit.interfaces import MaskExtractor
 from gsegkit.rundir import HASHES_FILE
-from gsegkit.storage import atomic_write_json, file_hash
+from gsegkit.storage import atomic_write_json, file_hash, read_json
 
 SIDE_FILES = (".txt", ".json", ".yaml", ".yml", ".toml", ".csv")  # beside the images of a data set: names, annotations
 
@@ -65,7 +64,7 @@ def labelled_identity(source: Path, dataset: LabelledDataset, folder: Path) -> d
     """
     if isinstance(dataset, ShardDataset):
         records = {shard_path(dataset.folder, i).name: shard_record(dataset.folder, i) for i in dataset.shards}
-        return {name: str(record["sha256"]) for name, record in records.items() if record is not None}
+        return {name: record.sha256 for name, record in records.items() if record is not None}
     side = sorted(path for path in source.iterdir() if path.is_file() and path.suffix.lower() in SIDE_FILES)
     return contents_identity([*list_images(source), *side], folder)
 
@@ -80,8 +79,8 @@ def recipe_of(plan: Plan, extractor: MaskExtractor) -> dict[str, Any]:
 def _known(path: Path) -> dict[str, Any]:
     """The hashes of before; {} when there are none that can be read: then every file is hashed."""
     try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        record = read_json(path)
+    except ArtifactError:
         return {}
     sound = isinstance(record, dict) and all(
         isinstance(row, list) and len(row) == 4 and isinstance(row[3], str) for row in record.values()

@@ -6,7 +6,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import StrictBool, StrictStr
+
 from gsegkit.classes.class_map import RAW_NAME
+from gsegkit.records.files import Record
 from gsegkit.rundir import CONFIG_FILE
 
 MOST_NAMES = 8  # in the line
@@ -27,6 +30,16 @@ def found_record(
     found: dict[str, Any] = {"classes": list(classes), "unnamed": unnamed, "samples": samples}
     found |= {"parts": list(parts)} if parts else {}
     return {**found, "names": names} if names else found
+
+
+class Found(Record):
+    """What `found_record` wrote, out of a file."""
+
+    classes: tuple[StrictStr, ...] = ()
+    unnamed: StrictBool = False
+    samples: StrictStr = ""
+    parts: tuple[StrictStr, ...] = ()
+    names: StrictStr = ""
 
 
 def in_a_line(found: Mapping[str, Any]) -> str:

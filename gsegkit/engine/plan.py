@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from gsegkit.classes.class_map import ClassMap, as_class_map
 from gsegkit.config import Config, build_config, current_names, parse_assignments
 from gsegkit.errors import ConfigError, PluginConflictError, PluginLoadError, UnknownPluginError
 from gsegkit.plugins import SHORT_KINDS, Entry, Registry
+from gsegkit.records.text import shown
 from gsegkit.rundir import RunFolder, stage_key
 
 
@@ -42,6 +44,17 @@ class SelfTrain(Config):
         0.5, ge=0, le=1, description="a photograph with a smaller share of such pixels is left out"
     )
     num_photos: int = Field(1000, ge=2, description="at most this many photographs, drawn at random")
+
+
+DEVICES = "auto, cpu, cuda, cuda:1 or mps"
+MAX_SAMPLES = 100_000_000  # beyond any disk: at 64 px they take 1.6 TB
+
+
+def device_name(name: str) -> str:
+    """A device's name as it is; ValueError when it is none that gsegkit computes on."""
+    if not re.fullmatch(r"auto|cpu(:0)?|mps(:0)?|cuda(:\d{1,3})?", name):
+        raise ValueError(f"{shown(name, 40)} is not a device that gsegkit computes on; use {DEVICES}")
+    return name
 
 
 Names = Annotated[ClassMap | None, BeforeValidator(as_class_map)]
@@ -82,7 +95,7 @@ class Plan(Config):
         description="classes without names: every cluster of the extractor; a few parts, of its coarse cut; or "
         "foreground and background",
     )
-    num_samples: int = Field(2000, ge=1, description="generated candidates for the training set")
+    num_samples: int = Field(2000, ge=1, le=MAX_SAMPLES, description="generated candidates for the training set")
     rounds: int = Field(1, ge=1, description="rounds of generator, extractor, segmenter; above 1 they alternate")
     train_generator: bool = Field(False, description="train the generator on `images` first")
     images: Folder | None = Field(None, description="folder of unlabelled photographs; None = none")
@@ -91,7 +104,7 @@ class Plan(Config):
     selftrain: SelfTrain | None = Field(None, description="how to self-train on `photos`; None without them")
 
     seed: int = Field(0, ge=0, lt=2**63, description="seed of every random number of the run")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
+    device: Annotated[str, AfterValidator(device_name)] = Field("auto", description=DEVICES)
     batch_size: int = Field(16, ge=1, le=4096, description="micro-batch of the generator; part of the run's identity")
     smoke: bool = Field(False, description="limit every loop to a few steps, to check that the whole run works")
 
@@ -157,7 +170,10 @@ def renew(record: Mapping[str, Any], find: Find) -> dict[str, Any]:
 
     A part that `find` does not know stays as it is.
     """
-    new = {**record, "refine": [_renewed(find, "refiner", spec) for spec in record.get("refine") or ()]}
+    refine = record.get("refine") or []
+    if isinstance(refine, list | tuple):  # another value stays as it is: whoever builds the plan says what is wrong
+        refine = [_renewed(find, "refiner", spec) for spec in refine]
+    new = {**record, "refine": refine}
     new.update({part: _renewed(find, kind, record[part]) for part, kind in PART_KINDS.items() if part in record})
     own = record.get("selftrain")
     if isinstance(own, dict) and own.get("refine"):

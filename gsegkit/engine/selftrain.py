@@ -51,7 +51,10 @@ def label_photographs(
     large = photographs.fitted((height * OVERSAMPLING, width * OVERSAMPLING), segmenter.batch_rule)
     count = ctx.limit(len(large), SMOKE_SAMPLES)
     shards = [range(start, min(start + SHARD_SIZE, count)) for start in range(0, count, SHARD_SIZE)]
-    Manifest(tuple(segmenter.classes), len(shards), SHARD_SIZE, height, width, segmenter.fit_rule).write(ctx.folder)
+    Manifest(
+        classes=tuple(segmenter.classes), num_shards=len(shards), shard_size=SHARD_SIZE, height=height, width=width,
+        fit_rule=segmenter.fit_rule,
+    ).write(ctx.folder)  # fmt: skip
     missing = [number for number in range(len(shards)) if shard_record(ctx.folder, number) is None]
     groups = {number: torch.arange(len(large))[shards[number].start : shards[number].stop] for number in missing}
     batches = [(number, rows) for number in missing for rows in groups[number].split(BATCH_SIZE)]

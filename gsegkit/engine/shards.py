@@ -2,49 +2,67 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors.torch
 import torch
-from safetensors import safe_open
+from pydantic import AfterValidator, Field, StrictInt, StrictStr
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gsegkit.dataset import LabelledDataset, Sample
 from gsegkit.errors import ArtifactError
-from gsegkit.storage import atomic_write, atomic_write_json, file_hash, read_json
+from gsegkit.records.files import Record
+from gsegkit.records.names import CLASS_NAME_RULE, is_class_name
+from gsegkit.records.parts import FIT_RULES, MAX_SIDE
+from gsegkit.storage import atomic_write, atomic_write_json, file_hash
 from gsegkit.types import LabelledBatch
 
 MANIFEST_FILE = "dataset.json"
+MAX_SHARDS = 1_000_000  # of a data set: 256 million pairs
+MAX_ROWS = 1_000_000  # of a shard
 
 
-@dataclass(frozen=True)
-class Manifest:
+def _a_name(value: str) -> str:
+    if not is_class_name(value):
+        raise ValueError(CLASS_NAME_RULE)
+    return value
+
+
+def _a_fit_rule(value: str) -> str:
+    if value not in FIT_RULES:
+        raise ValueError(f"should be one of {', '.join(FIT_RULES)}")
+    return value
+
+
+Name = Annotated[StrictStr, AfterValidator(_a_name)]
+Side = Annotated[StrictInt, Field(ge=1, le=MAX_SIDE)]
+
+
+class Manifest(Record):
     """What a synthetic data set is: dataset.json."""
 
-    classes: tuple[str, ...]
-    num_shards: int
-    shard_size: int  # candidates per shard, before refiners dropped any
-    height: int
-    width: int
-    fit_rule: str
-    recipe: Mapping[str, Any] = field(default_factory=dict)
+    classes: tuple[Name, ...] = Field(min_length=1, max_length=255)
+    num_shards: StrictInt = Field(ge=0, le=MAX_SHARDS)
+    shard_size: StrictInt = Field(ge=1, le=MAX_ROWS)  # candidates per shard, before refiners dropped any
+    height: Side
+    width: Side
+    fit_rule: Annotated[StrictStr, AfterValidator(_a_fit_rule)]
+    recipe: dict[str, Any] = Field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Store atomically."""
-        atomic_write_json(folder / MANIFEST_FILE, {**self.__dict__, "classes": list(self.classes)})
+        atomic_write_json(folder / MANIFEST_FILE, self.model_dump(mode="json"))
 
-    @staticmethod
-    def read(folder: Path) -> Manifest:
-        """Load; ArtifactError when `folder` is not a data set."""
-        record = read_json(folder / MANIFEST_FILE)
-        try:
-            return Manifest(**{**record, "classes": tuple(record["classes"])})
-        except (TypeError, KeyError) as error:
-            raise ArtifactError(f"'{folder / MANIFEST_FILE}' is not a data set manifest: {error}") from None
+
+class ShardRecord(Record):
+    """What commits a shard: the record beside its tensors."""
+
+    rows: StrictInt = Field(ge=0, le=MAX_ROWS)
+    counts: dict[StrictStr, StrictInt]
+    sha256: StrictStr
 
 
 def shard_path(folder: Path, shard: int) -> Path:
@@ -58,17 +76,17 @@ def write_shard(folder: Path, shard: int, batch: LabelledBatch, counts: Mapping[
     tensors |= {f"score.{name}": value for name, value in batch.scores.items()}
     path = shard_path(folder, shard)
     atomic_write(path, safetensors.torch.save({k: v.cpu().contiguous() for k, v in tensors.items()}))
-    record = {"rows": len(batch), "counts": dict(counts), "sha256": file_hash(path)}
-    atomic_write_json(path.with_suffix(".json"), record)
+    record = ShardRecord(rows=len(batch), counts=dict(counts), sha256=file_hash(path))
+    atomic_write_json(path.with_suffix(".json"), record.model_dump())
 
 
-def shard_record(folder: Path, shard: int) -> dict[str, Any] | None:
+def shard_record(folder: Path, shard: int) -> ShardRecord | None:
     """The commit record of a shard whose file is there and unchanged, else None."""
     path = shard_path(folder, shard)
     try:
-        record = json.loads(path.with_suffix(".json").read_bytes())
-        return record if record["sha256"] == file_hash(path) else None
-    except (OSError, ValueError, KeyError):
+        record = ShardRecord.read(path.with_suffix(".json"))
+        return record if record.sha256 == file_hash(path) else None
+    except (OSError, ArtifactError):
         return None
 
 
@@ -77,7 +95,7 @@ class ShardDataset(LabelledDataset):
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.manifest = Manifest.read(self.folder)
+        self.manifest = Manifest.read(self.folder / MANIFEST_FILE)
         self.classes = self.manifest.classes
         self.fit_rule = self.manifest.fit_rule
         self.counts: dict[str, int] = {}
@@ -90,8 +108,9 @@ class ShardDataset(LabelledDataset):
                     f"shard {shard} of '{self.folder}' is missing or damaged",
                     "run the same command again: only that shard is made again",
                 )
-            self._rows += [(shard, row) for row in range(record["rows"])]
-            for name, count in record["counts"].items():
+            self._check_shapes(shard, record.rows)
+            self._rows += [(shard, row) for row in range(record.rows)]
+            for name, count in record.counts.items():
                 self.counts[name] = self.counts.get(name, 0) + count
 
     @property
@@ -115,6 +134,21 @@ class ShardDataset(LabelledDataset):
         """Scores of all rows: name -> [len] float32."""
         names = [key for key in self._file(0).keys() if key.startswith("score.")]  # noqa: SIM118 (not a dict)
         return {name.removeprefix("score."): self._column(name) for name in names}
+
+    def _check_shapes(self, shard: int, rows: int) -> None:
+        """The tensors of a shard are those that its record and the manifest name; read from the file's header alone."""
+        path = shard_path(self.folder, shard)
+        size = [self.manifest.height, self.manifest.width]
+        want = {"seeds": ([rows], "I64"), "pixels": ([rows, 3, *size], "U8"), "masks": ([rows, *size], "U8")}
+        try:
+            there = set(self._file(shard).keys())
+            slices = {name: self._file(shard).get_slice(name) for name in want if name in there}
+        except SafetensorError as error:
+            raise ArtifactError(f"'{path}' is damaged: {error}", "run the same command again") from None
+        if {name: (found.get_shape(), found.get_dtype()) for name, found in slices.items()} != want:
+            raise ArtifactError(
+                f"the tensors in '{path}' are not those of the records beside it", "make the pairs again"
+            )
 
     def _column(self, name: str) -> Tensor:
         return torch.cat([self._file(shard).get_tensor(name) for shard in range(self.manifest.num_shards)])

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from gsegkit.context import SMOKE_SAMPLES, RunContext
+from gsegkit.engine.plan import MAX_SAMPLES
 from gsegkit.engine.shards import Manifest, ShardDataset, shard_record, write_shard
-from gsegkit.errors import ContractError, DataError, StorageError
+from gsegkit.errors import ConfigError, ContractError, DataError, StorageError
 from gsegkit.images import to_pixels
 from gsegkit.interfaces import Generator, MaskExtractor, Refiner
 from gsegkit.types import IGNORE, LabelledBatch
@@ -52,9 +53,12 @@ def synthesize(
         The data set, or None when other workers' shards are still missing.
 
     Raises:
+        ConfigError: no samples, or more than any disk holds.
         DataError: the refiners dropped everything.
         ContractError: a part returned something its interface forbids.
     """
+    if not 1 <= num_samples <= MAX_SAMPLES:
+        raise ConfigError(f"{num_samples} samples cannot be made", f"give 1 to {MAX_SAMPLES}")
     num_samples = ctx.limit(num_samples, SMOKE_SAMPLES)
     batches_per_shard = -(-SHARD_SIZE // ctx.batch_size)
     shard_size = batches_per_shard * ctx.batch_size
@@ -84,6 +88,10 @@ def synthesize(
     if any(shard_record(ctx.folder, shard) is None for shard in range(num_shards)):
         return None
     dataset = ShardDataset(ctx.folder)
+    if missing and len(dataset) and not bool(coverage.counts.any()):
+        raise DataError(
+            "every pixel of every pair is ignored, so there is nothing to learn", "name fewer clusters ignored"
+        )
     if len(dataset) == 0:
         dropped = ", ".join(f"{name} {count}" for name, count in dataset.counts.items())
         raise DataError(

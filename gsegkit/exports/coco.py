@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -102,7 +103,8 @@ class CocoFile:
 
     def discard(self) -> None:
         """Drop what was written; harmless after close()."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk: what is in the buffer goes nowhere
+            self._file.close()
         self._temporary.unlink(missing_ok=True)
 
     def _write(self, text: str) -> None:

@@ -23,7 +23,14 @@ from gsegkit.exports.fitting import PixelsToClasses
 from gsegkit.exports.formats import MODEL_FORMATS
 from gsegkit.exports.places import refuse_stage
 from gsegkit.interfaces import Segmenter
-from gsegkit.storage import atomic_write_json, file_hash, read_json, storage_errors, temporary_beside
+from gsegkit.storage import (
+    atomic_write,
+    atomic_write_json,
+    file_hash,
+    read_json,
+    storage_errors,
+    temporary_beside,
+)
 from gsegkit.tensors import state_hash
 
 TOLERANCE = 0.02  # largest difference of a probability that counts as rounding (of a fitted photograph, to 8 bits)
@@ -210,8 +217,9 @@ def _store_onnx(program: Any, path: Path, opset: int | None, free: Sequence[str]
 
 
 def _store_torch(program: Any, path: Path, facts: Mapping[str, Any]) -> Runner:
-    with storage_errors(path):
-        torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(facts)})
+    buffer = io.BytesIO()  # torch's own writer ends the process when the disk is full
+    torch.export.save(program, buffer, extra_files={METADATA_FILE: json.dumps(facts)})
+    atomic_write(path, buffer.getvalue())
     # Guards compare strides of the traced example; the graph itself serves every size, which _compare checks.
     loaded: Runner = torch.export.load(path).module(check_guards=False)
     return loaded

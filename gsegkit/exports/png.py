@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+
+from PIL import Image
 from torch import Tensor
 
 from gsegkit.colours import overlay
@@ -9,6 +12,9 @@ from gsegkit.dataset import Sample
 from gsegkit.exports.places import place
 from gsegkit.exports.writers import DatasetWriter, PredictionWriter, write_bytes
 from gsegkit.images import png_bytes, write_png
+from gsegkit.storage import atomic_write
+
+STRIP_PIXELS = 2**22
 
 
 class LabelPredictions(PredictionWriter):
@@ -28,8 +34,16 @@ class OverlayPredictions(PredictionWriter):
 
     def write(self, name: str, source: str, pixels: Tensor, mask: Tensor) -> None:
         """See `PredictionWriter.write`."""
-        drawn = overlay(pixels[None], mask[None], palette=self.palette)[0]
-        write_png(place(self.out, self.path_below(name)), drawn)
+        height, width = mask.shape
+        rows = max(1, STRIP_PIXELS // width)  # a large photograph is never held as floats, nor drawn a second time
+        image = Image.new("RGB", (width, height))
+        for top in range(0, height, rows):
+            part, classes = pixels[:, top : top + rows], mask[top : top + rows]
+            drawn = overlay(part[None], classes[None], palette=self.palette)[0].permute(1, 2, 0)
+            image.paste(Image.fromarray(drawn.contiguous().numpy()), (0, top))
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        atomic_write(place(self.out, self.path_below(name)), buffer.getvalue())
 
 
 class PngDataset(DatasetWriter):

@@ -19,6 +19,7 @@ from gsegkit.exports.writers import PredictionWriter
 from gsegkit.images import list_images, read_image, write_png
 from gsegkit.interfaces import Segmenter
 from gsegkit.refining import Predictor, in_words
+from gsegkit.refining.large import label_large, working_size
 from gsegkit.storage import atomic_write_json, read_json
 
 SUMMARY_FILE = "predictions.json"
@@ -80,6 +81,7 @@ def predict_files(
     out = Path(out)
     ctx = ctx or RunContext(folder=out)
     predictor = predictor if isinstance(predictor, Predictor) else Predictor(predictor)
+    formats = [formats] if isinstance(formats, str) else formats
     unknown = [name for name in formats if name not in PREDICTION_FORMATS]
     if unknown or not formats:
         raise ConfigError(
@@ -93,11 +95,10 @@ def predict_files(
     written = _claim(out, [file for kind in kinds for file in kind.files(names.values())])
     writers: list[PredictionWriter] = [kind(out, predictor.classes, palette) for kind in kinds]
     bad: dict[str, str] = {}
+    shrunk: dict[str, tuple[int, int]] = {}
     try:
         for batch in _batches(files, len(predictor.classes), bad, ctx):
-            pixels = torch.stack([image for _, image in batch])
-            masks = predictor.label(pixels).masks
-            for (path, image), mask in zip(batch, masks.cpu(), strict=True):
+            for (path, image), mask in zip(batch, _label(predictor, batch, shrunk, ctx), strict=True):
                 for writer in writers:
                     writer.write(names[path], sources[path], image, mask)
         for writer in writers:
@@ -106,7 +107,7 @@ def predict_files(
         for writer in writers:
             writer.discard()
     done = {path: name for path, name in names.items() if str(path) not in bad}
-    _write_summary(out, predictor, formats, done, bad, written)
+    _write_summary(out, predictor, formats, done, bad, written, shrunk)
     if bad:
         raise _bad_files(bad, len(files), out)
     return PredictSummary(out, len(files), tuple(dict.fromkeys(formats)), tuple(predictor.refined_by))
@@ -153,7 +154,13 @@ def find_inputs(inputs: Inputs, out: Path) -> list[Path]:
         DataError: a file or folder is missing, a pattern matches nothing, or predictions would mix with the inputs.
     """
     files: dict[Path, None] = {}
-    for given in [inputs] if isinstance(inputs, str | Path) else inputs:
+    several = [inputs] if isinstance(inputs, str | Path) else inputs
+    if not isinstance(several, Sequence) or not all(isinstance(given, str | Path) for given in several):
+        raise DataError(
+            f"photographs are given as files, not as {type(inputs).__name__}",
+            "give an image, a folder or a pattern; load(RUN).predict(pixels) takes tensors",
+        )
+    for given in several:
         path = Path(given)
         if path.is_dir():
             _refuse_mixing(path, out)
@@ -207,6 +214,22 @@ def _batches(
         yield batch
 
 
+def _label(
+    predictor: Predictor, batch: Sequence[tuple[Path, Tensor]], shrunk: dict[str, tuple[int, int]], ctx: RunContext
+) -> Sequence[Tensor]:
+    """Masks of photographs of one size; a large one, which comes alone, goes through its working size."""
+    path, image = batch[0]
+    height, width = int(image.shape[1]), int(image.shape[2])
+    size = working_size(height, width, len(predictor.classes))
+    if size is None:
+        return tuple(predictor.label(torch.stack([image for _, image in batch])).masks.cpu())
+    shrunk[str(path)] = size
+    ctx.info(
+        f"'{path}' ({width} x {height}) is labelled at {size[1]} x {size[0]} and enlarged: it is too large for more"
+    )
+    return (label_large(predictor, image, size),)
+
+
 def _write_summary(
     out: Path,
     predictor: Predictor,
@@ -214,6 +237,7 @@ def _write_summary(
     names: Mapping[Path, str],
     bad: Mapping[str, str],
     written: Sequence[str],
+    shrunk: Mapping[str, tuple[int, int]],
 ) -> None:
     record = {
         "classes": list(predictor.classes),
@@ -222,6 +246,7 @@ def _write_summary(
         "files": {str(path): name for path, name in names.items()},
         "bad": dict(bad),
         "written": list(written),
+        "labelled_at": {path: list(size) for path, size in shrunk.items()},
     }
     atomic_write_json(out / SUMMARY_FILE, record)
 

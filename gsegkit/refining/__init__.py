@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gsegkit.config import Config
-from gsegkit.errors import ConfigError
+from gsegkit.errors import ConfigError, DataError
 from gsegkit.plugins import Registry, installed
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Predictor:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Class probabilities: [N, 3, H, W] uint8 -> [N, K, H, W] float32; see `label`."""
+        check_photographs(pixels)
         return self.label(pixels).decided() if self._refiners else self.segmenter.probs(pixels)
 
     def label(self, pixels: Tensor) -> LabelledBatch:
@@ -75,12 +76,14 @@ class Predictor:
             pixels: [N, 3, H, W] uint8.
 
         Raises:
+            DataError: these are no photographs.
             ConfigError: a refiner drops a photograph.
         """
         import torch
 
         from gsegkit.types import LabelledBatch
 
+        check_photographs(pixels)
         probs = self.segmenter.probs(pixels)
         masks = probs.argmax(dim=1).to(torch.uint8)
         batch = LabelledBatch(torch.arange(len(pixels), device=probs.device), pixels.to(probs.device), masks, probs)
@@ -92,6 +95,26 @@ class Predictor:
                     "use it for generated pairs only, or change its limits with -o refine.NAME.OPTION=VALUE",
                 )
         return batch
+
+
+def check_photographs(pixels: object) -> None:
+    """Refuse what is no batch of photographs: [N, 3, H, W] uint8.
+
+    Raises:
+        DataError: says what was got, and how to turn it into photographs.
+    """
+    import torch
+
+    if not isinstance(pixels, torch.Tensor):
+        remedy = "torch.from_numpy(array)" if type(pixels).__module__ == "numpy" else "gsegkit.images.read_image(path)"
+        raise DataError(f"photographs are a tensor [N, 3, H, W] uint8, not {type(pixels).__name__}", f"use {remedy}")
+    shape = list(pixels.shape)
+    got = f"got {str(pixels.dtype).removeprefix('torch.')}{shape}"
+    if pixels.ndim != 4 or shape[1] != 3 or 0 in shape[2:]:
+        remedy = "photograph[None]" if pixels.ndim == 3 and shape[0] == 3 else "permute(0, 3, 1, 2) for [N, H, W, 3]"
+        raise DataError(f"photographs have the shape [N, 3, H, W], {got}", f"use {remedy}")
+    if pixels.dtype != torch.uint8:
+        raise DataError(f"photographs are uint8 in 0 .. 255, {got}", "gsegkit.images.to_pixels turns -1 .. 1 into them")
 
 
 def made(refine: Refine, registry: Registry | None = None) -> tuple[tuple[str, Refines], ...]:

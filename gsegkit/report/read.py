@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from gsegkit.context import read_metrics
-from gsegkit.engine.next_steps import in_a_line, next_commands
+from gsegkit.engine.next_steps import Found, in_a_line, next_commands
 from gsegkit.engine.plan import PART_KINDS
+from gsegkit.errors import ArtifactError
 from gsegkit.progress import duration, number
 from gsegkit.rundir import CONFIG_FILE, METRICS_FILE, RUN_FILE, STAGE_FILE, RunFolder, split_round, stage_folders
+from gsegkit.storage import read_json
 
 HEADLINES = ("iou_foreground", "miou", "max_matching_miou", "accuracy")  # the first that is there goes to the top
 MOST_PARTS = 32  # of a legend
@@ -35,11 +37,10 @@ class Source:
         if not path.exists():
             return {}
         try:
-            record = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
-            self.problems.append(f"{'/'.join(parts)} cannot be read: {error}")
+            return as_dict(read_json(path))
+        except ArtifactError as error:
+            self.problems.append(error.message)
             return {}
-        return as_dict(record)
 
 
 def as_dict(value: Any) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def overview(source: Source) -> dict[str, Any]:
     """Title, status, command, parts with their options, environment."""
     config = RunFolder(source.folder).read_config()
     record = source.json(RUN_FILE)
-    command, found = record.get("command", ""), as_dict(record.get("found"))
+    command, found = record.get("command", ""), _found(source, record)
     parts = [_part(kind, as_dict(config.get(where))) for where, kind in PART_KINDS.items() if config.get(where)]
     refiners = [_part("refiner", as_dict(spec)) for spec in as_list(config.get("refine"))]
     at = next((i for i, part in enumerate(parts) if part["kind"] == "segmenter"), len(parts))
@@ -116,6 +117,17 @@ def overview(source: Source) -> dict[str, Any]:
         "licences": _licences(record),
         "warnings": [show(warning) for warning in as_list(record.get("warnings"))],
     }
+
+
+def _found(source: Source, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the run found; {} when it is missing or damaged (which is noted)."""
+    if not record.get("found"):
+        return {}
+    try:
+        return Found.parse(record["found"], source.folder / RUN_FILE).model_dump()
+    except ArtifactError as error:
+        source.problems.append(error.message)
+        return {}
 
 
 def _part(kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +189,7 @@ def curves(source: Source) -> list[tuple[str, dict[str, dict[str, list[tuple[flo
         for row in rows:
             step = row.get("step")
             for name, value in row.items():
-                if name != "step" and is_number(step) and is_number(value):
+                if name != "step" and is_number(step) and is_number(value) and math.isfinite(step + value):
                     chart = charts.setdefault(re.sub(r"^(val|valid|train)_", "", name), {})
                     chart.setdefault(name, []).append((float(step), float(value)))
         if charts:

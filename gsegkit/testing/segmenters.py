@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from gsegkit.dataset import LabelledDataset, MemoryDataset
-from gsegkit.images import FIT_RULES
 from gsegkit.interfaces import Segmenter
 from gsegkit.parts import load_part, save_part
+from gsegkit.records.parts import FIT_RULES
 from gsegkit.testing import fixtures
 from gsegkit.testing.generators import check_probs
 from gsegkit.testing.subject import Subject

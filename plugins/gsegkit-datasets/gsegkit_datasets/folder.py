@@ -99,6 +99,11 @@ class FolderDataset(LabelledDataset):
         if self.binary and not set(values) <= {0, IGNORE}:
             bad = min(set(values) - {0, IGNORE})
             raise DataError(f"mask '{values[bad]}' holds the value {bad}", "binary masks hold 0 and 255 only")
+        if not self.binary and set(values) <= {IGNORE}:
+            raise DataError(
+                f"no mask holds a class: every pixel of '{pairs[0][1]}' and the others is {IGNORE}, which is ignored",
+                "set data_reader.values=binary if 255 means foreground",
+            )
         top = 1 if self.binary else max((value for value in values if value != IGNORE), default=0)
         if names is None and top >= config.max_classes:
             raise DataError(

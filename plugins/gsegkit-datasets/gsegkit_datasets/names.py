@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gsegkit.errors import DataError
+from gsegkit.records.files import MAX_BYTES, read_bytes, read_value
+from gsegkit.records.names import CLASS_NAME_RULE, is_class_name
+from gsegkit.records.text import UnreadableError, shown
 
 FILES = ("classes.yaml", "classes.yml", "classes.txt")
 
@@ -28,23 +31,31 @@ def read_class_names(folder: Path) -> tuple[str, ...] | None:
         raise DataError(f"'{folder}' has {found[0].name} and {found[1].name}", "keep one")
     path = found[0]
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        names = _lines(text) if path.suffix == ".txt" else _listed(yaml.safe_load(text), path)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"'{path}' cannot be read: {str(error).splitlines()[0]}", "fix the file") from None
-    check_class_names(names, str(path))
-    return names
+        if path.suffix == ".txt":
+            names = _lines(read_bytes(path, MAX_BYTES).decode("utf-8-sig"))
+        else:
+            names = _listed(read_value(path), path)
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read: {error.strerror}", "check the file") from None
+    except UnicodeDecodeError:
+        raise DataError(f"'{path}' is not UTF-8 text", "save it as UTF-8") from None
+    except UnreadableError as error:
+        raise DataError(f"'{path}' {error}", "fix the file") from None
+    check_class_names(names, f"'{path}'")
+    return tuple(unicodedata.normalize("NFC", name) for name in names)
 
 
 def check_class_names(names: tuple[str, ...], source: str) -> None:
     """Refuse no names, too many, empty and repeated ones."""
     if not 1 <= len(names) <= 255:
         raise DataError(f"{source} gives {len(names)} class names", "give 1 to 255; 255 itself is the ignore label")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or "" in names:
-        raise DataError(
-            f"{source} lists the class name '{twice[0] if twice else ''}' wrongly", "give each name once, none empty"
-        )
+    bad = next((name for name in names if not is_class_name(name)), None)
+    if bad is not None:
+        raise DataError(f"{source} gives the class name {shown(bad)}", CLASS_NAME_RULE)
+    counts = Counter(unicodedata.normalize("NFC", name) for name in names)
+    name, count = counts.most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{source} gives the class name '{name}' {count} times", "give each name once")
 
 
 def _lines(text: str) -> tuple[str, ...]:
@@ -55,8 +66,8 @@ def _lines(text: str) -> tuple[str, ...]:
 def _listed(value: Any, path: Path) -> tuple[str, ...]:
     if isinstance(value, dict):
         if sorted(value, key=str) != sorted(range(len(value)), key=str):
-            raise DataError(f"'{path}' names the classes {list(value)[:5]}", "number them 0, 1, 2 ... without a gap")
+            raise DataError(f"'{path}' names the classes {shown(list(value))}", "number them 0, 1, 2 ... without a gap")
         value = [value[index] for index in range(len(value))]
-    if not isinstance(value, list) or not all(isinstance(name, str | int) for name in value):
+    if not isinstance(value, list) or any(isinstance(name, bool) or not isinstance(name, str | int) for name in value):
         raise DataError(f"'{path}' is neither a list of names nor a table of them", "write - background, - leaf ...")
     return tuple(str(name) for name in value)
