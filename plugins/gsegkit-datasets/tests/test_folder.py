@@ -122,6 +122,17 @@ def test_the_rule_can_be_overruled(tmp_path):
         reader(values="binary").labelled(tmp_path)
 
 
+def test_masks_without_a_labelled_pixel_are_refused(tmp_path):
+    everywhere = torch.full((6, 9), 255, dtype=torch.uint8)
+    folder = make_folder(tmp_path, {"a": everywhere, "b": everywhere})
+    with pytest.raises(DataError, match="no mask holds a class") as raised:
+        reader(values="index").labelled(folder)
+    assert "values=binary" in raised.value.hint
+    assert len(reader(values="index").labelled(make_folder(tmp_path, {"b": mask_of(1, 255)}))) == 2, (
+        "one pixel is enough"
+    )
+
+
 def test_palette_png_holds_indices(tmp_path):
     (tmp_path / "images").mkdir()
     write_png(tmp_path / "images" / "a.png", picture(0))
