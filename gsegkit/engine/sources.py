@@ -93,26 +93,30 @@ def open_images(choices: Choices, generator: Generator) -> UnlabelledImages | No
 
 def samples_name(choices: Choices, registry: Registry) -> str:
     """Name of the photographs that ship with the generator's weights; "" when there are none."""
-    name = getattr(choices["gen"].config, "weights", None)
-    if not isinstance(name, str) or name not in registry.available("weights"):
-        return ""
-    weights: Weights = registry.build("weights", name)
-    return weights.samples if weights.samples in registry.available("samples") else ""
+    weights = _shipped_weights(choices, registry)
+    return weights.samples if weights is not None and weights.samples in registry.available("samples") else ""
 
 
 def names_offered(choices: Choices, registry: Registry, generator: Generator) -> str:
     """Class names that ship with the generator's weights and fit the run's extractor; "" when there are none."""
-    name = getattr(choices["gen"].config, "weights", None)
-    if not isinstance(name, str) or name not in registry.available("weights"):
+    weights, choice = _shipped_weights(choices, registry), choices["extractor"]
+    if weights is None or not weights.names:
         return ""
-    weights: Weights = registry.build("weights", name)
-    choice = choices["extractor"]
     try:
         names = shipped_names(weights.names, registry)
         names.check(choice.name, choice.config, state_hash(generator), registry.available)
     except GsegkitError:  # other options, a trained generator, a damaged file: nothing to offer
         return ""
     return names.name
+
+
+def _shipped_weights(choices: Choices, registry: Registry) -> Weights | None:
+    """The generator's weights where they came with a plugin."""
+    name = getattr(choices["gen"].config, "weights", None)
+    if not isinstance(name, str) or name not in registry.available("weights"):
+        return None
+    found: Weights = registry.build("weights", name)
+    return found
 
 
 def sample_photographs(choices: Choices, registry: Registry) -> UnlabelledImages | None:
