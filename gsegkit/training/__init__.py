@@ -1,10 +1,11 @@
 """What every training needs once. A wing that is open to plugins: import from here.
 
-Averaged weights, data order, photographs in memory, R1, alarms of a GAN.
+Averaged weights, data order, photographs in memory, steps as CUDA graphs, R1, alarms of a GAN.
 """
 
 from gsegkit.training.average import WeightAverage, rising_decay
 from gsegkit.training.photographs import MEMORY_LIMIT, EpochOrder, ImageBank, flip_where, upload
+from gsegkit.training.recorded import RecordedSteps
 from gsegkit.training.steps import descend, r1_penalty, tuned_convolutions
 from gsegkit.training.watch import WARM_UP, GanWatch
 
@@ -14,6 +15,7 @@ __all__ = [
     "EpochOrder",
     "GanWatch",
     "ImageBank",
+    "RecordedSteps",
     "WeightAverage",
     "descend",
     "flip_where",

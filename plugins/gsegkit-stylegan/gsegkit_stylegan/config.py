@@ -42,6 +42,11 @@ class Arch(Config):
         """Layers that take a style of their own."""
         return 2 * len(self.resolutions)
 
+    def noise_inputs(self, resolution: int) -> list[tuple[str, int]]:
+        """(name, side) of the layers that take noise, shallow to deep, up to one resolution."""
+        sides = [r for r in self.resolutions if r <= resolution]
+        return [(f"b{r}.{conv}", r) for r in sides for conv in ("conv0", "conv1") if r > 4 or conv == "conv1"]
+
 
 class StyleGAN2Arch(Arch):
     """StyleGAN2 and StyleGAN2-ADA; the defaults are config-f at 64 px."""

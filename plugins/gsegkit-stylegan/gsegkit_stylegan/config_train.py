@@ -43,6 +43,9 @@ class TrainOptions(Config):
     train_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="dtype of the activations; auto: bfloat16 on a GPU, float32 on a CPU"
     )
+    record_steps: bool = Field(
+        True, description="on a GPU: record a step's kernels once and replay them (CUDA graph), for small networks"
+    )
     snapshot_kimg: float = Field(10.0, gt=0, le=1e5, description="thousand images between two sample grids")
 
     @model_validator(mode="after")

@@ -145,6 +145,31 @@ def test_a_step_on_a_gpu_is_the_step_on_a_cpu(images, tmp_path):
     assert far < 0.02 * sum(p.numel() for p in found[0][1]), "Adam's first step has the gradient's sign"
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("p", [0.0, 0.4])
+def test_recorded_steps_are_the_steps(images, tmp_path, p):
+    """Also when the resolution changes on the way, and beside penalties, which are not recorded."""
+    found = []
+    for record in (False, True):
+        arch = StyleGAN2Arch(**SMALL)
+        options = TrainOptions(**{
+            **TRAIN, "train_dtype": "float32", "ada_start": p, "ada_target": 0.6 if p else 0.0, "record_steps": record,
+            "path_interval": 5, "grow_from": 8, "grow_kimg": 0.04, "lr_generator": 1e-4, "lr_discriminator": 1e-4,
+        })  # fmt: skip
+        reals = real_images(images, arch.resolution, "squash", "xy", tmp_path, "cuda")
+        run = StyleGAN2Trainer(StyleGAN2Network(arch).to("cuda"), options, reals, RunContext(folder=tmp_path))
+        values = [{name: float(value) for name, value in run.step(step).items()} for step in range(24)]
+        found.append((values, [q.detach().cpu() for q in (*run.G_ema.parameters(), *run.D.parameters())]))
+        if record:
+            assert not run.recorded.failed
+            assert len(run.recorded.recordings) >= 2
+    for eager, recorded in zip(*(values for values, _ in found), strict=True):
+        assert eager.keys() == recorded.keys()
+        assert recorded["loss_D"] == pytest.approx(eager["loss_D"], abs=0.02)
+    far = sum(float(((a - b).abs() > 2e-3).sum()) for a, b in zip(found[0][1], found[1][1], strict=True))
+    assert far < 0.02 * sum(q.numel() for q in found[0][1])
+
+
 def test_another_seed_ends_elsewhere(images, tmp_path):
     a, b = (fit(images, RunContext(folder=tmp_path / str(seed), seed=seed)) for seed in (1, 2))
     assert not same(a, b)
@@ -262,7 +287,7 @@ def test_r1_is_half_gamma_times_the_interval_times_the_squared_gradient(images, 
 
 def test_losses_are_the_non_saturating_ones(images, tmp_path):
     run = trainer(images, tmp_path, ada_start=0.0, ada_target=0.0, r1_gamma=0, path_weight=0)
-    ws = run._mapped(3, "z", None)
+    ws = run._styles(run._latents(3, "z", run.options.batch_size), "z", None)
     fakes = run.G.synthesis(ws, noise=run._noise(3))
     reals = run.reals.batch(3, 16)
     loss_g = -torch.log(torch.sigmoid(run.D(fakes))).mean()
@@ -286,7 +311,7 @@ def test_the_average_has_the_half_life(images, tmp_path):
 def test_growth_doubles_and_starts_silently(images, tmp_path):
     run = trainer(images, tmp_path, arch={"resolution": 32}, grow_from=8, grow_kimg=0.012)
     assert [run.resolution_at(step) for step in (0, 2, 3, 5, 6, 99)] == [8, 8, 16, 16, 32, 32]
-    ws = run._mapped(0, "z", None)
+    ws = run._styles(run._latents(0, "z", run.options.batch_size), "z", None)
     small = run.G.synthesis(ws, resolution=8)
     large = run.G.synthesis(ws, resolution=16)
     assert small.shape[-1] == 8

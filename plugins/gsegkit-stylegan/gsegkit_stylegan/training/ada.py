@@ -14,7 +14,7 @@ one resampling; all colour draws into one 3 x 4 matrix. Draws and strengths are 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -77,13 +77,35 @@ def augment(images: Tensor, p: float, kinds: Sequence[str], generator: torch.Gen
         kinds: of "blit", "geometry", "colour".
         generator: CPU generator of the draws.
     """
+    drawn = draw_augmentation(len(images), images.shape[-1], p, kinds, generator)
+    return apply_augmentation(images, {name: upload(matrix, images.device) for name, matrix in drawn.items()})
+
+
+def draw_augmentation(
+    n: int, side: int, p: float, kinds: Sequence[str], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """What `augment` draws for n images of this side, on the CPU: nothing at p = 0.
+
+    Returns:
+        "warp": [n, 2, 3], where each output pixel looks; "colour": [n, 3, 4], an affine map of RGB. Both float32.
+    """
     if p <= 0:
-        return images
-    draw = _Draws(len(images), p, generator)
+        return {}
+    draw = _Draws(n, p, generator)
+    drawn = {}
     if "blit" in kinds or "geometry" in kinds:
-        images = _warp(images, _geometry(draw, kinds, images.shape[-1]))
+        drawn["warp"] = _geometry(draw, kinds, side)[:, :2]
     if "colour" in kinds:
-        images = _recolour(images, _colour(draw))
+        drawn["colour"] = _colour(draw)
+    return drawn
+
+
+def apply_augmentation(images: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
+    """[N, 3, H, W] float32 under what `draw_augmentation` drew, on the images' device; differentiable."""
+    if "warp" in drawn:
+        images = _warp(images, drawn["warp"])
+    if "colour" in drawn:
+        images = _recolour(images, drawn["colour"])
     return images
 
 
@@ -159,9 +181,8 @@ def _translation(x: Tensor, y: Tensor) -> Tensor:
     return _matrix([[one, zero, x], [zero, one, y], [zero, zero, one]])
 
 
-def _warp(images: Tensor, matrix: Tensor) -> Tensor:
-    theta = upload(matrix[:, :2].to(images.dtype), images.device)
-    points = F.affine_grid(theta, list(images.shape), align_corners=False)
+def _warp(images: Tensor, theta: Tensor) -> Tensor:
+    points = F.affine_grid(theta.to(images.dtype), list(images.shape), align_corners=False)
     # Bicubic: whole-pixel moves stay exact, and little of the finest detail is lost to the resampling.
     return F.grid_sample(images, points, mode="bicubic", padding_mode="reflection", align_corners=False)
 
@@ -189,6 +210,6 @@ def _colour(draw: _Draws) -> Tensor:
 
 
 def _recolour(images: Tensor, matrix: Tensor) -> Tensor:
-    matrix = upload(matrix.to(images.dtype), images.device)
+    matrix = matrix.to(images.dtype)
     flat = torch.baddbmm(matrix[:, :, 3:], matrix[:, :, :3], images.flatten(2))
     return flat.reshape(images.shape)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,17 +19,19 @@ from torch import Tensor, nn
 from gsegkit.context import RunContext, Stateful
 from gsegkit.images import grid, to_pixels, write_png
 from gsegkit.seeds import child_seed
-from gsegkit.training import GanWatch, WeightAverage, r1_penalty, tuned_convolutions, upload
+from gsegkit.training import GanWatch, RecordedSteps, WeightAverage, r1_penalty, tuned_convolutions, upload
 from gsegkit_stylegan.config_train import TrainOptions
 from gsegkit_stylegan.networks.discriminator import Discriminator
 from gsegkit_stylegan.networks.stylegan2 import NoiseSource, StyleGAN2Network
-from gsegkit_stylegan.training.ada import AdaController, augment
+from gsegkit_stylegan.training.ada import AdaController, apply_augmentation, draw_augmentation
 from gsegkit_stylegan.training.photographs import RealImages
 
 ADAM_BETAS = (0.0, 0.99)
 W_AVG_BETA = 0.995
 PATH_DECAY = 0.01
 GRID_SAMPLES = 48
+
+Draws = dict[str, Tensor]  # what a step draws at random, by name
 
 
 class StyleGAN2Trainer:
@@ -67,6 +70,7 @@ class StyleGAN2Trainer:
         wanted = options.train_dtype
         half = wanted == "bfloat16" or (wanted == "auto" and self.device.type == "cuda")
         self.dtype = torch.bfloat16 if half else torch.float32
+        self.recorded = RecordedSteps(ctx) if options.record_steps and self.device.type == "cuda" else None
 
     @property
     def total(self) -> int:
@@ -97,12 +101,29 @@ class StyleGAN2Trainer:
     def step(self, step: int) -> dict[str, float | Tensor]:
         """One step of each network on images of the current resolution; numbers to log."""
         r = self.resolution_at(step)
-        reals = self.reals.batch(step, r)
-        fakes, values = self._generator_step(step, r)
-        values |= self._discriminator_step(step, reals, fakes.detach())
+        draws = self._draws(step, r)
+        path = bool(self.options.path_weight) and step % self.options.path_interval == 0
+        if self.recorded is None or path:
+            made = self._updates(draws, r, step if path else None)
+        else:
+            made = self.recorded(f"{r} px", partial(self._updates, r=r), draws)
+        fakes, seen, logits = (made.pop(name) for name in ("fakes", "seen", "logits"))
+        values: dict[str, float | Tensor] = {**made, "real_logit": logits.mean()}
+        if self.options.r1_gamma and step % self.options.r1_interval == 0:
+            values["r1"] = self._r1_step(seen, draws.get("labels"))
+        self.ada.update(step, logits)
         self._average(step)
-        self.watch.see(step, reals, fakes.detach(), values)
+        self.watch.see(step, draws["reals"], fakes, values)
         return {**values, "ada_p": self.ada.p, "ada_rt": self.ada.r_t, "resolution": float(r)}
+
+    def _updates(self, draws: Draws, r: int, path: int | None = None) -> dict[str, Tensor]:
+        """G's step, its penalty at the step `path`, D's step. Recorded on a GPU: no draw, no number read in here."""
+        fakes, loss = self._generator_step(draws, r)
+        made = {"fakes": fakes, "loss_G": loss}
+        if path is not None:
+            made["path_length"] = self._path_step(path, r)
+        self.D.requires_grad_(True)
+        return made | self._discriminator_step(draws, fakes)
 
     def resolution_at(self, step: int) -> int:
         """Image side at a step: doubled every `grow_kimg` from `grow_from` on, or the full one at once."""
@@ -113,27 +134,23 @@ class StyleGAN2Trainer:
 
     # ---- generator: min E[softplus(-D(G(z)))] ------------------------------------------------------------------
 
-    def _generator_step(self, step: int, r: int) -> tuple[Tensor, dict[str, float | Tensor]]:
+    def _generator_step(self, draws: Draws, r: int) -> tuple[Tensor, Tensor]:
         self.D.requires_grad_(False)
-        labels = self._labels(step)
-        ws = self._mapped(step, "z", labels)
-        fakes = self.G.synthesis(ws, noise=self._noise(step), dtype=self.dtype, resolution=r)
-        logits = self.D(self._augment(fakes, step, "G"), labels, self.dtype)
+        labels = draws.get("labels")
+        ws = self._styles(draws, "z", labels)
+        fakes = self.G.synthesis(ws, noise=lambda name, _: draws.get(f"noise {name}"), dtype=self.dtype, resolution=r)
+        logits = self.D(augmented(fakes, draws, "G"), labels, self.dtype)
         loss = F.softplus(-logits).mean()  # non-saturating
         loss.backward()
         self.adam_G.step()
         self.adam_G.zero_grad(set_to_none=True)
-        values: dict[str, float | Tensor] = {"loss_G": loss.detach()}
-        if self.options.path_weight and step % self.options.path_interval == 0:
-            values["path_length"] = self._path_step(step, r)
-        self.D.requires_grad_(True)
-        return fakes, values
+        return fakes.detach(), loss.detach()
 
     def _path_step(self, step: int, r: int) -> Tensor:
         """Path-length regularisation: (|J_w^T y| - a)^2, a the running mean of |J_w^T y|."""
         half = max(1, self.options.batch_size // 2)
         labels = self._labels(step)
-        ws = self._mapped(step, "path", None if labels is None else labels[:half], half)
+        ws = self._styles(self._latents(step, "path", half), "path", None if labels is None else labels[:half])
         images = self.G.synthesis(ws, noise=self._noise(step, half), resolution=r)
         y = self._normals(step, "path y", tuple(images.shape)) / math.sqrt(images.shape[2] * images.shape[3])
         (jacobian,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
@@ -147,24 +164,17 @@ class StyleGAN2Trainer:
 
     # ---- discriminator: min E[softplus(D(G(z)))] + E[softplus(-D(x))], lazy R1 ---------------------------------
 
-    def _discriminator_step(self, step: int, reals: Tensor, fakes: Tensor) -> dict[str, float | Tensor]:
-        labels = self._labels(step)
-        loss_fake = F.softplus(self.D(self._augment(fakes, step, "fake"), labels, self.dtype)).mean()
+    def _discriminator_step(self, draws: Draws, fakes: Tensor) -> dict[str, Tensor]:
+        labels = draws.get("labels")
+        loss_fake = F.softplus(self.D(augmented(fakes, draws, "fake"), labels, self.dtype)).mean()
         loss_fake.backward()
-        seen = self._augment(reals, step, "real")
+        seen = augmented(draws["reals"], draws, "real")
         logits = self.D(seen, labels, self.dtype)
         loss_real = F.softplus(-logits).mean()
         loss_real.backward()
         self.adam_D.step()
         self.adam_D.zero_grad(set_to_none=True)
-        values: dict[str, float | Tensor] = {
-            "loss_D": (loss_fake + loss_real).detach(),
-            "real_logit": logits.detach().mean(),
-        }
-        if self.options.r1_gamma and step % self.options.r1_interval == 0:
-            values["r1"] = self._r1_step(seen, labels)
-        self.ada.update(step, logits)
-        return values
+        return {"loss_D": (loss_fake + loss_real).detach(), "seen": seen, "logits": logits.detach()}
 
     def _r1_step(self, reals: Tensor, labels: Tensor | None) -> Tensor:
         """R1: gamma / 2 E[|grad_x D(x)|^2] at the images that D sees, every r1_interval steps, that much stronger."""
@@ -194,28 +204,50 @@ class StyleGAN2Trainer:
     def _labels(self, step: int) -> Tensor | None:
         return self.reals.labels(step)
 
-    def _mapped(self, step: int, name: str, labels: Tensor | None, n: int | None = None) -> Tensor:
+    def _draws(self, step: int, r: int) -> Draws:
+        """All that a step draws, by name: photographs, labels, latents, noise of the layers, augmentations."""
+        n, options = self.options.batch_size, self.options
+        draws = {"reals": self.reals.batch(step, r), **self._latents(step, "z", n)}
+        labels = self._labels(step)
+        if labels is not None:
+            draws["labels"] = labels
+        source = self._noise(step)
+        for name, side in self.arch.noise_inputs(r):
+            noise = source(name, side)
+            if noise is not None:
+                draws[f"noise {name}"] = noise
+        for name in ("G", "fake", "real"):
+            generator = self._generator(step, f"augment {name}")
+            for kind, matrix in draw_augmentation(n, r, self.ada.p, options.augment, generator).items():
+                draws[f"augment {name} {kind}"] = upload(matrix, self.device)
+        return draws
+
+    def _latents(self, step: int, name: str, n: int) -> Draws:
+        """[n, z_dim]; with style mixing also a second one and which layers take it, [n, num_ws, 1]."""
+        draws = {name: self._normals(step, name, (n, self.arch.z_dim))}
+        if self.options.style_mixing:
+            draws[f"{name} mixed"] = self._normals(step, f"{name} mixed", (n, self.arch.z_dim))
+            coins = torch.rand(n, 2, generator=self._generator(step, f"{name} cut"))
+            cut = (coins[:, :1] * (self.arch.num_ws - 1)).long() + 1
+            mixed = (torch.arange(self.arch.num_ws) >= cut) & (coins[:, 1:] < self.options.style_mixing)
+            draws[f"{name} cut"] = upload(mixed[:, :, None], self.device)
+        return draws
+
+    def _styles(self, draws: Draws, name: str, labels: Tensor | None) -> Tensor:
         """[n, num_ws, w_dim]; tracks the mean w; mixes two latents in a share of the samples."""
-        n = self.options.batch_size if n is None else n
-        w = self.G.mapping(self._normals(step, name, (n, self.arch.z_dim)), labels)
+        w = self.G.mapping(draws[name], labels)
         self.G.mapping.w_avg.lerp_(w.detach().mean(dim=0), 1 - W_AVG_BETA)
         ws = self.G.broadcast(w)
         if not self.options.style_mixing:
             return ws
-        other = self.G.mapping(self._normals(step, f"{name} mixed", (n, self.arch.z_dim)), labels)
-        draws = torch.rand(n, 2, generator=self._generator(step, f"{name} cut"))
-        cut = (draws[:, :1] * (self.arch.num_ws - 1)).long() + 1
-        mixed = (torch.arange(self.arch.num_ws) >= cut) & (draws[:, 1:] < self.options.style_mixing)
-        return torch.where(upload(mixed[:, :, None], self.device), self.G.broadcast(other), ws)
+        other = self.G.mapping(draws[f"{name} mixed"], labels)
+        return torch.where(draws[f"{name} cut"], self.G.broadcast(other), ws)
 
     def _noise(self, step: int, n: int | None = None) -> NoiseSource:
         """Fresh noise for every layer; on a GPU it is drawn there."""
         n = self.options.batch_size if n is None else n
         generator = torch.Generator(self.device).manual_seed(child_seed(self.ctx.seed, "step", step, "noise"))
         return lambda name, r: torch.randn(n, 1, r, r, generator=generator, device=self.device)
-
-    def _augment(self, images: Tensor, step: int, name: str) -> Tensor:
-        return augment(images, self.ada.p, self.options.augment, self._generator(step, f"augment {name}"))
 
     # ---- samples ----------------------------------------------------------------------------------------------
 
@@ -230,6 +262,12 @@ class StyleGAN2Trainer:
         images = self.G_ema.synthesis(ws, resolution=self.resolution_at(done - 1))
         kimg = done * self.options.batch_size / 1000
         write_png(self.ctx.folder / "samples" / f"kimg-{kimg:09.3f}.png", grid(to_pixels(images), 12))
+
+
+def augmented(images: Tensor, draws: Draws, name: str) -> Tensor:
+    """Images under the augmentation drawn for them; the images themselves when there is none."""
+    kinds = {kind: f"augment {name} {kind}" for kind in ("warp", "colour")}
+    return apply_augmentation(images, {kind: draws[key] for kind, key in kinds.items() if key in draws})
 
 
 class _Scalar:
@@ -249,8 +287,9 @@ def _adam(net: nn.Module, lr: float, lazy: int | None) -> torch.optim.Adam:
     """Adam; a penalty taken only every k steps adds k + 1 updates a period, so lr and betas shrink by k / (k + 1)."""
     share = 1.0 if lazy is None else lazy / (lazy + 1)
     betas = (ADAM_BETAS[0] ** share, ADAM_BETAS[1] ** share)
-    fused = True if next(net.parameters()).device.type == "cuda" else None  # one kernel instead of a dozen
-    return _Adam(net.parameters(), lr=lr * share, betas=betas, eps=1e-8, fused=fused)
+    cuda = next(net.parameters()).device.type == "cuda"
+    fused = True if cuda else None  # one kernel instead of a dozen
+    return _Adam(net.parameters(), lr=lr * share, betas=betas, eps=1e-8, fused=fused, capturable=cuda)
 
 
 class _Adam(torch.optim.Adam):
@@ -258,7 +297,8 @@ class _Adam(torch.optim.Adam):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take moments back: updated as this device does it, in the memory layout of their parameters."""
-        groups = [{**group, "fused": self.defaults["fused"]} for group in state_dict["param_groups"]]
+        own = {name: self.defaults[name] for name in ("fused", "capturable")}
+        groups = [{**group, **own} for group in state_dict["param_groups"]]
         super().load_state_dict({**state_dict, "param_groups": groups})
         for parameter, state in self.state.items():  # files hold no strides, and unlike ones make a slow update
             for name in ("exp_avg", "exp_avg_sq"):
