@@ -410,7 +410,10 @@ _FIRST_PARTY: dict[str, dict[str, str]] = {
         "segmenter": "unet unetplusplus manet linknet fpn pspnet deeplabv3 deeplabv3plus pan upernet segformer dpt"
     },
     "gsegkit-stylegan": dict.fromkeys(("generator", "checkpoint-reader"), "pggan stylegan stylegan2"),
-    "gsegkit-zoo": {"weights": "blood-cells-64 coffee-leaf-64 lpc-64 portraits-64", "samples": "blood-cells portraits"},
+    "gsegkit-zoo": {
+        "weights": "blood-cells-64 blood-cells-128 coffee-leaf-64 lpc-64 portraits-64",
+        "samples": "blood-cells portraits",
+    },
 }
 #: (kind, name) -> the distribution to install.
 KNOWN_PLUGINS: dict[tuple[str, str], str] = {

@@ -76,6 +76,7 @@ CASES = {
         Case("coffee-leaf-64", "stylegan2", "coffee-leaf-64", "coffee_leaf"),
         Case("lpc-64", "stylegan2", "lpc-64", "lpc_parts_test", "lpc_parts", "lpc_parts"),
         Case("blood-cells-64", "stylegan2", "blood-cells-64"),
+        Case("blood-cells-128", "stylegan2", "blood-cells-128"),
         Case("portraits-64", "stylegan2", "portraits-64"),
         Case("celeba-dcgan", "dcgan", "celeba32-dcgan", stored=True),
         Case("cifar10-dcgan", "dcgan", "cifar10-32-dcgan", stored=True),

@@ -18,6 +18,13 @@ def gsegkit_components() -> list[Component]:
         ),
         Component(
             kind="weights",
+            name="blood-cells-128",
+            target="gsegkit_zoo.weights:BloodCells128",
+            summary="StyleGAN2, 128 x 128: the same photographs of blood cells",
+            licence="CC-BY-4.0",
+        ),
+        Component(
+            kind="weights",
             name="coffee-leaf-64",
             target="gsegkit_zoo.weights:CoffeeLeaf64",
             summary="StyleGAN2, 64 x 64: coffee leaves with symptoms, squashed from 2:1 photographs",

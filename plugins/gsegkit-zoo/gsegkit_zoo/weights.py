@@ -30,6 +30,13 @@ class BloodCells64(ZooWeights):
     names = "blood-cells"
 
 
+class BloodCells128(ZooWeights):
+    """StyleGAN2 at 128 x 128 on the same photographs: the training of blood-cells-64, gone on with one block more."""
+
+    name = "blood-cells-128"
+    samples = "blood-cells"
+
+
 class CoffeeLeaf64(ZooWeights):
     """StyleGAN2 at 64 x 64 on 1,747 photographs of coffee leaves."""
 
