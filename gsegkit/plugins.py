@@ -411,7 +411,7 @@ _FIRST_PARTY: dict[str, dict[str, str]] = {
     },
     "gsegkit-stylegan": dict.fromkeys(("generator", "checkpoint-reader"), "pggan stylegan stylegan2"),
     "gsegkit-zoo": {
-        "weights": "blood-cells-64 blood-cells-128 coffee-leaf-64 lpc-64 portraits-64",
+        "weights": "blood-cells-64 blood-cells-128 coffee-leaf-64 lpc-64 portraits-64 portraits-128",
         "samples": "blood-cells portraits",
     },
 }

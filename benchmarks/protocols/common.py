@@ -78,6 +78,7 @@ CASES = {
         Case("blood-cells-64", "stylegan2", "blood-cells-64"),
         Case("blood-cells-128", "stylegan2", "blood-cells-128"),
         Case("portraits-64", "stylegan2", "portraits-64"),
+        Case("portraits-128", "stylegan2", "portraits-128"),
         Case("celeba-dcgan", "dcgan", "celeba32-dcgan", stored=True),
         Case("cifar10-dcgan", "dcgan", "cifar10-32-dcgan", stored=True),
         Case("svhn-dcgan", "dcgan", "svhn32-dcgan", stored=True),

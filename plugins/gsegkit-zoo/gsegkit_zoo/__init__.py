@@ -45,6 +45,13 @@ def gsegkit_components() -> list[Component]:
             licence="public domain as far as known",
         ),
         Component(
+            kind="weights",
+            name="portraits-128",
+            target="gsegkit_zoo.weights:Portraits128",
+            summary="StyleGAN2, 128 x 128: the same portraits, trained at this size for a short time",
+            licence="public domain as far as known",
+        ),
+        Component(
             kind="samples",
             name="blood-cells",
             target="gsegkit_zoo.samples:BloodCells",

@@ -49,6 +49,13 @@ class Lpc64(ZooWeights):
     name = "lpc-64"
 
 
+class Portraits128(ZooWeights):
+    """StyleGAN2 at 128 x 128 on the same portraits: the training of portraits-64, gone on with one block more."""
+
+    name = "portraits-128"
+    samples = "portraits"
+
+
 class Portraits64(ZooWeights):
     """StyleGAN2 at 64 x 64 on 6,602 portraits of members of the United States Congress."""
 
