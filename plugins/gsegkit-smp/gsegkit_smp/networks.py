@@ -156,7 +156,9 @@ def pad_images(images: Tensor, sizes: Sizes) -> Tensor:
 
 
 def crop_logits(logits: Tensor, height: int, width: int) -> Tensor:
-    """The top left [N, K, height, width]. Gathered, not sliced: a traced slice remembers whether there was padding."""
+    """The top left [N, K, height, width]. Traced, it is gathered: a slice would remember whether there was padding."""
+    if not torch.compiler.is_compiling():
+        return logits[:, :, :height, :width]
     rows, columns = torch.arange(height, device=logits.device), torch.arange(width, device=logits.device)
     return logits.index_select(2, rows).index_select(3, columns)
 
