@@ -71,12 +71,14 @@ def ablation(
     return {"rows": found, "sets": sets, "options": options or [], "labelled": LABELLED}
 
 
-def probabilities(lab: Lab, data: str, weights: str, options: list[str], scored: int) -> Predictions:
+def probabilities(
+    lab: Lab, data: str, weights: str, options: list[str], scored: int, extractor: str = "klish"
+) -> Predictions:
     """What the segmenter of a run says of the scored images, its clusters matched to classes."""
     seed = lab.seeds[0]
     annotations = annotated(lab, data)
     few, others = split(annotations, 5 if lab.tiny else LABELLED, 3 if lab.tiny else scored, seed)
-    run = our_run(lab, [f"gen.weights={weights}", *options], seed)
+    run = our_run(lab, [f"gen.weights={weights}", *options], seed, extractor=extractor)
     return Predictions.make(matched(Predictor(api.load(run)), few, len(annotations.classes)), others)
 
 

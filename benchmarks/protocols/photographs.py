@@ -366,7 +366,9 @@ def unet_rows(lab: Lab) -> list[Row]:
     return [Row("U-Net, 20 labels", fit, LEARNING, parts=True), ceiling]
 
 
-def our_run(lab: Lab, options: list[str], seed: int, photos: str = "", classes: str = "") -> Path:
+def our_run(
+    lab: Lab, options: list[str], seed: int, photos: str = "", classes: str = "", extractor: str = "klish"
+) -> Path:
     """Folder of `gsegkit run` with default options; finished stages of the same settings are kept.
 
     Args:
@@ -375,13 +377,14 @@ def our_run(lab: Lab, options: list[str], seed: int, photos: str = "", classes: 
         seed: of the run.
         photos: unlabelled photographs to train itself on; "" = none.
         classes: class names that ship with the weights; "" = clusters without names.
+        extractor: the method.
     """
-    folder = (
-        lab.work / "runs" / "-".join([stage_key(options), str(seed), *(["photos"] if photos else []), *classes.split()])
-    )
+    method = [] if extractor == "klish" else [extractor]
+    name = "-".join([stage_key(options), str(seed), *(["photos"] if photos else []), *classes.split(), *method])
+    folder = lab.work / "runs" / name
     more: dict[str, Any] = {"photos": lab.data(photos)} if photos else {}
     more |= {"classes": classes} if classes else {}
-    api.run("stylegan2", "klish", "unet", out=folder, options=options, seed=seed, update=True, smoke=lab.tiny, **more)
+    api.run("stylegan2", extractor, "unet", out=folder, options=options, seed=seed, update=True, smoke=lab.tiny, **more)
     return folder
 
 
