@@ -12,13 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from benchmarks.protocols.common import Lab, say
 from benchmarks.protocols.photographs import Predictions, annotated, colour_step, matched, our_run, scores, split
 from gsegkit import api
+from gsegkit.interfaces import Predict
 from gsegkit.refining import Predictor
 
 LABELLED = 20  # images whose labels match clusters to classes
+FOREGROUND = ("directions", "labels4free", "native")  # extractors whose two classes need no matching
 
 #: Name of a row -> options of `colours`; None = the segmenter alone.
 ROWS: dict[str, dict[str, Any] | None] = {
@@ -74,12 +77,18 @@ def ablation(
 def probabilities(
     lab: Lab, data: str, weights: str, options: list[str], scored: int, extractor: str = "klish"
 ) -> Predictions:
-    """What the segmenter of a run says of the scored images, its clusters matched to classes."""
+    """What the segmenter of a run says of the scored images, its clusters matched to classes.
+
+    Background and foreground need no matching: foreground counts as the first class after the background.
+    """
     seed = lab.seeds[0]
     annotations = annotated(lab, data)
     few, others = split(annotations, 5 if lab.tiny else LABELLED, 3 if lab.tiny else scored, seed)
     run = our_run(lab, [f"gen.weights={weights}", *options], seed, extractor=extractor)
-    return Predictions.make(matched(Predictor(api.load(run)), few, len(annotations.classes)), others)
+    predict: Predict = Predictor(api.load(run))
+    count = len(annotations.classes)
+    two = lambda pixels: F.pad(predict(pixels), (0, 0, 0, 0, 0, count - 2))  # noqa: E731
+    return Predictions.make(two if extractor in FOREGROUND else matched(predict, few, count), others)
 
 
 def speed(lab: Lab, sides: list[int], classes: list[int], repeats: int = 7) -> dict[str, Any]:

@@ -44,8 +44,9 @@ def methods(lab: Lab, sets: dict[str, str], extractors: list[str], scored: int =
     for data, weights in sets.items():
         for extractor in extractors:
             numbers = _scored(probabilities(lab, data, weights, [], scored, extractor))
-            rows.append({"set": data, "weights": weights, "extractor": extractor, **numbers})
-            say(f"{data} / {extractor}: {numbers}")
+            found = {how: numbers[f"{how} foreground"] for how in ("alone", "colours")}
+            rows.append({"set": data, "weights": weights, "extractor": extractor, **found})
+            say(f"{data} / {extractor}: {found}")
     return {"rows": rows}
 
 
