@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from gsegkit.errors import DataError
-from gsegkit.images import centre_crop, fit_pixels, read_image
+from gsegkit.images import centre_crop, fit_pixels
+from gsegkit.reading.images import Photograph, read_photograph
+from gsegkit.reading.scaling import DEFAULT_SCALING
 from gsegkit.types import check_tensor
 
 
@@ -40,10 +42,16 @@ class LabelledDataset(ABC):
     Attributes:
         classes: names of the K classes; masks hold 0 .. K-1 and 255.
         fit_rule: how real photographs were fitted to these images' size; see `gsegkit.images.fit_pixels`.
+        scaling: how images of more than 8 bits became these; see `gsegkit.reading.scaling`.
+        notes: what its reader recognised, left out or changed, a sentence each.
+        sources: files beside images and masks that it was read from, such as annotations.
     """
 
     classes: tuple[str, ...]
     fit_rule: str = "native"
+    scaling: str = DEFAULT_SCALING
+    notes: tuple[str, ...] = ()
+    sources: tuple[Path, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -78,7 +86,7 @@ class Subset(LabelledDataset):
         self.dataset = dataset
         self.indices = [int(i) for i in indices]
         self.classes = dataset.classes
-        self.fit_rule = dataset.fit_rule
+        self.fit_rule, self.scaling = dataset.fit_rule, dataset.scaling
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -131,26 +139,32 @@ class UnlabelledImages:
         paths: the files, in a stable order.
         size: (height, width) to fit to, None = no names.
         fit_rule: "squash", "crop" (centre) or "pad"; see `gsegkit.images.fit_pixels`.
+        scaling: of pixels with more than 8 bits, see `gsegkit.reading.scaling`.
     """
 
     paths: tuple[Path, ...]
     size: tuple[int, int] | None = None
     fit_rule: str = "squash"
+    scaling: str = DEFAULT_SCALING
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
         """[3, H, W] uint8."""
-        pixels = read_image(self.paths[index])
+        return self.read(index).pixels
+
+    def read(self, index: int) -> Photograph:
+        """One photograph, fitted, with what was changed when it was read."""
+        found = read_photograph(self.paths[index], self.scaling)
         if self.size is None:
-            return pixels
-        fitted = fit_pixels(pixels[None], self.size, self.fit_rule)
-        return centre_crop(fitted, self.size)[0]
+            return found
+        fitted = fit_pixels(found.pixels[None], self.size, self.fit_rule)
+        return replace(found, pixels=centre_crop(fitted, self.size)[0])
 
     def fitted(self, size: tuple[int, int], fit_rule: str = "squash") -> UnlabelledImages:
         """The same files at another size."""
-        return UnlabelledImages(self.paths, size, fit_rule)
+        return replace(self, size=size, fit_rule=fit_rule)
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """[N, 3, H, W] uint8; needs a size, or files of equal size."""

@@ -92,3 +92,12 @@ def and_more(items: Sequence[str], shown: int = 5, separator: str = "; ") -> str
     """
     rest = len(items) - shown
     return separator.join(items[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def plural(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> plural(1, "image"), plural(2, "class")
+    ('1 image', '2 classes')
+    """
+    return f"{count} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")

@@ -1,30 +1,27 @@
-"""Images: float <-> pixels, safe reading, atomic writing, fitting to a size, grids, grey values and histograms.
+"""Images: float <-> pixels, reading (see `gsegkit.reading`), atomic writing, fitting to a size, grids, grey values.
 
-The only place that knows 127.5, and the only boundary through which image files enter.
+The only place that knows 127.5.
 """
 
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from gsegkit.errors import DataError
-from gsegkit.records.parts import FIT_RULES, MAX_SIDE
+from gsegkit.reading.files import list_images as list_images
+from gsegkit.reading.images import image_size as image_size
+from gsegkit.reading.images import read_image as read_image
+from gsegkit.reading.images import read_mask as read_mask
+from gsegkit.records.parts import FIT_RULES
 from gsegkit.storage import atomic_write
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")  # by content, not by file name
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-MAX_PIXELS = 120_000_000
-MAX_BYTES = 64 * 2**20
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 PEAK_BINS = 12  # of histogram_peaks: released code of Voynov et al. and of Melas-Kyriazi et al.
 
@@ -43,139 +40,6 @@ def to_images(pixels: Tensor) -> Tensor:
         True
     """
     return pixels.float() / 127.5 - 1
-
-
-# ---- reading -----------------------------------------------------------------------------------------------------
-
-
-def read_image(path: str | Path) -> Tensor:
-    """Read a photograph as RGB, upright (EXIF applied), transparency composited on white.
-
-    Returns:
-        [3, H, W] uint8.
-
-    Raises:
-        DataError: missing, empty, truncated, corrupt, of another format, or too large; names the file.
-    """
-    image = _open(Path(path))
-    if image.mode in ("I", "I;16", "I;16B", "F"):
-        raise DataError(
-            f"'{path}' has {image.mode} pixels (more than 8 bits per channel)",
-            "convert it to 8 bits with a contrast range of your choice",
-        )
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(ground, image)
-    array = np.array(image if image.mode == "RGB" else image.convert("RGB"))  # convert always copies
-    del image  # a photograph of 108 megapixels is 432 MB in Pillow
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
-
-
-def read_mask(path: str | Path) -> Tensor:
-    """Read a mask as it is stored: label indices, 0/255, or palette indices.
-
-    Returns:
-        [H, W] uint8, the stored numbers.
-
-    Raises:
-        DataError: unreadable, or a colour image.
-    """
-    image = _open(Path(path))
-    if image.mode == "1":
-        image = image.convert("L")
-    if image.mode in ("I", "I;16", "I;16B"):
-        array = np.array(image)
-        if array.min() < 0 or array.max() > 255:
-            raise DataError(f"mask '{path}' holds values up to {array.max()}", "masks hold 0 .. 255")
-        return torch.from_numpy(array.astype(np.uint8))
-    if image.mode not in ("L", "P"):
-        array = np.array(image.convert("RGB"))
-        if not (array == array[..., :1]).all():
-            raise DataError(
-                f"mask '{path}' is a colour image ({image.mode})",
-                "store label indices in an 8-bit grey or palette PNG",
-            )
-        return torch.from_numpy(array[..., 0].copy())
-    return torch.from_numpy(np.array(image))
-
-
-def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) after EXIF rotation; decodes no pixels where the format keeps its EXIF in front of them.
-
-    Raises:
-        DataError: as `read_image`.
-    """
-    with _header(Path(path)) as image:
-        width, height = image.size
-        try:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        except Exception as error:  # see _header
-            raise _damaged(path, error) from None
-    return (width, height) if turned else (height, width)
-
-
-def list_images(folder: str | Path) -> list[Path]:
-    """Image files of a folder and its sub-folders, by suffix, in a stable order; hidden ones are skipped.
-
-    Raises:
-        DataError: the folder is missing, not a folder, or holds no image.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise DataError(f"image folder '{folder}' {what}", "check the path")
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    if not paths:
-        raise DataError(f"folder '{folder}' contains no image", f"image files end in {', '.join(SUFFIXES)}")
-    return paths
-
-
-def _header(path: Path) -> Image.Image:
-    try:
-        size = path.stat().st_size
-        if size == 0:
-            raise DataError(f"image '{path}' is empty (0 bytes)", "remove it or copy it again")
-        if size > MAX_BYTES:
-            raise DataError(
-                f"image '{path}' has {size / 2**20:.0f} MB",
-                f"the limit is {MAX_BYTES >> 20} MB; shrink it",
-            )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=FORMATS)
-    except OSError as error:
-        reason = error.strerror or "not an image that can be read"
-        raise DataError(f"cannot read image '{path}': {reason}", f"formats: {', '.join(FORMATS)}") from None
-    except Exception as error:  # Pillow's decoders leak SyntaxError, ValueError, struct.error, bomb errors ...
-        raise DataError(f"cannot read image '{path}': {error}", "remove it or copy it again") from None
-    width, height = image.size
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        image.close()
-        raise DataError(
-            f"image '{path}' is {width} x {height}",
-            f"the limit is {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} px per side; shrink it",
-        )
-    return image
-
-
-def _open(path: Path) -> Image.Image:
-    image = _header(path)
-    try:
-        image.load()
-        return ImageOps.exif_transpose(image)
-    except Exception as error:  # see _header
-        raise _damaged(path, error) from None
-    finally:
-        image.close()
-
-
-def _damaged(path: str | Path, error: Exception) -> DataError:
-    return DataError(f"image '{path}' is damaged: {error}", "remove it or copy it again")
 
 
 # ---- writing -----------------------------------------------------------------------------------------------------

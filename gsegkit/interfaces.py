@@ -22,6 +22,7 @@ from gsegkit.checkpoints import Checkpoint, CheckpointFile
 from gsegkit.config import Config
 from gsegkit.errors import CapabilityError, ConfigError
 from gsegkit.images import fit_pixels, to_images, unfit_logits
+from gsegkit.reading.scaling import DEFAULT_SCALING
 from gsegkit.refining import Predictor, Refine, check_photographs
 from gsegkit.seeds import integers
 from gsegkit.tensors import state_hash
@@ -45,7 +46,13 @@ class ModulePart(nn.Module, ABC):
     A part's stored state is its `state_dict()` (safetensors) and its `facts()` (JSON). Loading constructs the part
     from its config, calls `restore(facts)` so that it can build what only fit() knew (class names, layer sizes),
     then loads the tensors strictly.
+
+    Attributes:
+        scaling: how photographs of more than 8 bits became those that it learned from, see `gsegkit.reading.scaling`;
+            who trains it sets it, and it is stored with the part.
     """
+
+    scaling: str = DEFAULT_SCALING
 
     def __init__(self, config: Config) -> None:
         super().__init__()

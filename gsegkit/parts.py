@@ -11,6 +11,7 @@ import safetensors.torch
 from torch import Tensor
 
 from gsegkit.errors import ArtifactError
+from gsegkit.reading.scaling import DEFAULT_SCALING, check_scaling
 from gsegkit.records.parts import Component, check_restored
 from gsegkit.records.text import MAX_SHOWN, cut
 from gsegkit.rundir import CONFIG_FILE, last_round
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 STATE_FILE = "state.safetensors"
 COMPONENT_FILE = "component.json"
+SCALING = "scaling"  # among the facts: that of `ModulePart`
 CARD_FILE = "card.json"  # of weights that were imported, or ship with a plugin: where they come from
 
 
@@ -62,7 +64,12 @@ class PartRecord:
 
 def save_part(part: ModulePart, folder: Path, kind: str, name: str) -> None:
     """Store a part: state.safetensors (its tensors), then component.json (kind, name, config, facts, hash)."""
-    save_state(part.state_dict(), folder, kind, name, part.config.model_dump(mode="json"), part.facts())
+    save_state(part.state_dict(), folder, kind, name, part.config.model_dump(mode="json"), all_facts(part))
+
+
+def all_facts(part: ModulePart) -> dict[str, Any]:
+    """What a part says of itself, and what photographs it learned from; `restore` takes it back."""
+    return {**part.facts(), SCALING: part.scaling}
 
 
 def save_state(
@@ -89,9 +96,10 @@ def load_part(part: ModulePart, folder: Path) -> None:
 
 
 def restore(part: ModulePart, facts: Mapping[str, Any], source: str) -> None:
-    """`part.restore(facts)` for facts out of a file: ArtifactError when they are not those of such a part."""
+    """Take back `all_facts` out of a file: ArtifactError when they are not those of such a part."""
     try:
-        part.restore(facts)
+        part.scaling = check_scaling(facts.get(SCALING, DEFAULT_SCALING))
+        part.restore({name: value for name, value in facts.items() if name != SCALING})
         check_restored(part)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         first = cut((str(error).splitlines() or [""])[0], MAX_SHOWN)

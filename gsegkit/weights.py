@@ -15,7 +15,7 @@ from torch import Tensor
 from gsegkit.checkpoints import Checkpoint, CheckpointFile
 from gsegkit.errors import ArtifactError, ConfigError, GsegkitError, PluginLoadError, UnknownPluginError
 from gsegkit.interfaces import CheckpointReader, Generator
-from gsegkit.parts import STATE_FILE, PartRecord, find_part, holds_parts, restore
+from gsegkit.parts import STATE_FILE, PartRecord, all_facts, find_part, holds_parts, restore
 from gsegkit.plugins import Registry, installed
 from gsegkit.tensors import load_state
 
@@ -83,7 +83,7 @@ def _of_part(record: PartRecord, generator: str, registry: Registry) -> Generato
             f"the generator of run '{record.source}' loads its weights from that same run", "choose others"
         )
     other: Generator = registry.build("generator", record.name, dict(record.config), stored=True)  # not trained
-    return GeneratorWeights(other.facts(), other.state_dict(), str(record.source), other.notes)
+    return GeneratorWeights(all_facts(other), other.state_dict(), str(record.source), other.notes)
 
 
 # ---- files of other software ---------------------------------------------------------------------------------------

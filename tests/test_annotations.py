@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from gsegkit.annotation.polygons import mask_polygons
+from gsegkit.annotation.rle import compress_runs, decode_rle, encode_rle, expand_runs
 from gsegkit.colours import display_palette
 from gsegkit.errors import DataError
 from gsegkit.exports.coco import CocoFile, coco_annotations, coco_categories
 from gsegkit.exports.places import unique_name
-from gsegkit.exports.polygons import mask_polygons
-from gsegkit.exports.rle import compress_runs, decode_rle, encode_rle, expand_runs
 from gsegkit.exports.writers import object_classes
 from gsegkit.exports.yolo import yolo_lines
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 import yaml
 
+from gsegkit.annotation.rle import decode_rle
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset, Sample
 from gsegkit.errors import ConfigError, DataError, InterruptedRunError, MissingDependencyError
 from gsegkit.exports.datasets import export_dataset
 from gsegkit.exports.formats import DATASET_FORMATS, PREDICTION_FORMATS, load_writer
-from gsegkit.exports.rle import decode_rle
 from gsegkit.exports.writers import DatasetWriter, PredictionWriter
 from gsegkit.images import read_image, read_mask
 

@@ -61,7 +61,10 @@ BAD = {
     "a disguised EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "cannot read image"),
     "a gigantic PNG": (encode(Image.new("1", (20000, 3000)), "PNG"), "20000 x 3000"),
     "a long PNG": (encode(Image.new("1", (17000, 2)), "PNG"), "17000 x 2"),
-    "16 bits": (encode(Image.fromarray(np.full((8, 8), 40000, np.uint16)), "PNG"), "more than 8 bits"),
+    "a TIFF of a rare layout": (
+        encode(PHOTO, "TIFF").replace(b"\x06\x01\x03\0\x01\0\0\0\x02", b"\x06\x01\x03\0\x01\0\0\0\x77"),
+        "a TIFF of a layout",
+    ),
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from gsegkit.annotation.rle import decode_rle
 from gsegkit.colours import class_palette
 from gsegkit.config import Config
 from gsegkit.context import RunContext
@@ -16,7 +17,6 @@ from gsegkit.errors import ConfigError, DataError, InterruptedRunError, StorageE
 from gsegkit.exports.formats import PREDICTION_FORMATS
 from gsegkit.exports.places import output_names, place, unique_name
 from gsegkit.exports.predictions import find_inputs, predict_files, write_predictions
-from gsegkit.exports.rle import decode_rle
 from gsegkit.images import read_image, read_mask, write_png
 from gsegkit.interfaces import Segmenter
 from gsegkit.rundir import RunFolder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,9 +179,11 @@ def match(
     segmenter: Segmenter = load(run_folder, "segmenter", session=session, device=device)
     extractor: MaskExtractor = load(run_folder, "extractor", session=session)
     predicted = predicted_clusters(segmenter.classes, extractor, stored_class_map(run_folder), cut)
-    dataset = open_labelled(data, session, reader_options)
+    dataset = open_labelled(data, session, reader_options, segmenter.scaling)
     chosen = Subset(dataset, choose_images(len(dataset), num_images, seed))
     ctx = session.context(Path(run_folder), device)
+    for note in dataset.notes:
+        ctx.info(note)
     found = match_clusters(Predictor(segmenter), predicted, extractor, chosen, ctx)
     if len(chosen) == len(dataset):
         ctx.warn(f"all {len(dataset)} images were used for the matching, so none is left to score")
@@ -206,6 +209,7 @@ def _with_photographs(
     found = open_shown(choose(Plan.of_run(run_folder, session.registry), session.registry), session.registry, images)
     if found is None:
         return shown
+    found = replace(found, scaling=segmenter.scaling)
     names = [path.stem for path in found.paths[:SHOWN_PHOTOGRAPHS]]
     height, width = (int(size) for size in shown.pixels.shape[2:])
     pixels = found.fitted((height, width), segmenter.batch_rule).batch(range(len(names)))

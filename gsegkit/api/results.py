@@ -21,6 +21,7 @@ from gsegkit.exports.formats import DATASET_FORMATS, DEFAULT_PREDICTIONS, MODEL_
 from gsegkit.interfaces import DatasetReader, Evaluator, Generator, GeneratorEvaluator, MaskExtractor, Segmenter
 from gsegkit.parts import COMPONENT_FILE, holds_parts
 from gsegkit.plugins import KIND_ALIASES
+from gsegkit.reading.scaling import AUTO
 from gsegkit.refining import Predictor, Refine, Segments, automatic, in_words
 from gsegkit.rundir import last_round
 from gsegkit.types import Report
@@ -62,7 +63,10 @@ def evaluate(
     scorer: Evaluator = session.registry.build("evaluator", evaluator, options)
     ctx = session.context(Path(run_folder), device)
     names = stored_class_map(run_folder)
-    dataset, note = leave_out(open_labelled(data, session, reader_options), names.labels_used if names else ())
+    opened = open_labelled(data, session, reader_options, segmenter.scaling)
+    for read in opened.notes:
+        ctx.info(read)
+    dataset, note = leave_out(opened, names.labels_used if names else ())
     predictor = Predictor(segmenter, automatic(session.registry) if refine is None else refine, session.registry)
     return with_note(with_note(scorer.evaluate(predictor, dataset, ctx), note), in_words(predictor.refined_by))
 
@@ -96,7 +100,8 @@ def evaluate_generator(
     scorer: GeneratorEvaluator = session.registry.build("generator-evaluator", evaluator, options)
     if not isinstance(generator, Generator):
         generator = open_generator(generator, session, generator_options)
-    reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
+    options_of_reader = {"scaling": generator.scaling, **(reader_options or {})}
+    reader: DatasetReader = session.registry.build("dataset", "folder", options_of_reader)
     photographs = reader.images(Path(images))
     ctx = session.context(Path(evaluator), device, seed)  # nothing is written there
     return scorer.evaluate(generator.to(ctx.device), photographs, ctx)
@@ -183,10 +188,10 @@ def export(
 
 
 def open_labelled(
-    folder: str | Path, session: Session, reader_options: dict[str, Any] | None = None
+    folder: str | Path, session: Session, reader_options: dict[str, Any] | None = None, scaling: str = AUTO
 ) -> LabelledDataset:
-    """Pairs from a run folder, a folder of shards, or an annotated image folder (read with the reader's options)."""
-    return sources.open_labelled(folder, session.registry, reader_options)
+    """Pairs from a run folder, a folder of shards, or an annotated image folder; see `sources.open_labelled`."""
+    return sources.open_labelled(folder, session.registry, reader_options, scaling)
 
 
 def open_generator(given: str | Path, session: Session, options: dict[str, Any] | None = None) -> Generator:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from gsegkit.errors import CapabilityError, ConfigError, GsegkitError
 from gsegkit.exports.places import check_apart
 from gsegkit.interfaces import DatasetReader, Generator, MaskExtractor, ModulePart, Segmenter, TrainableGenerator
 from gsegkit.parts import save_part
+from gsegkit.reading.scaling import AUTO, DEFAULT_SCALING
 from gsegkit.report import render_report
 from gsegkit.rundir import RunFolder
 from gsegkit.storage import atomic_write
@@ -140,6 +141,7 @@ def synthesize(
     plan = choices.plan
     generator: Generator = load(run_folder, "generator", session=session, device=device)
     extractor: MaskExtractor = load(run_folder, "extractor", session=session, device=device)
+    generator.scaling = extractor.scaling  # a generator that was not trained does not know the run's
     ctx = session.context(Path(out), device, plan.seed, batch_size=plan.batch_size)
     if plan.classes is not None:
         extractor = Named(extractor, plan.classes)
@@ -178,10 +180,13 @@ def train(
     check_apart(out, data, "data")
     check_own(out, TRAINING_MARKS, "a trained part")
     segmenter: Segmenter = session.registry.build("segmenter", seg, options)
+    segmenter.scaling = opened.scaling
     with (folder := RunFolder(out)).locked():
         names = class_map.identity if class_map is not None else None
         work = _work("train", seg, segmenter, seed, reader=reader_options or {}, classes=names)
         ctx = session.context(out, device, seed)
+        for note in opened.notes:
+            ctx.info(note)
         if warning := claim_work(folder, work, labelled_identity(data, opened, out), update, _renewal(segmenter)):
             ctx.warn(f"{warning}: it is continued with those of now")
         segmenter.to(ctx.device).fit(pairs, ctx)
@@ -197,6 +202,7 @@ def train_generator(
     out: str | Path,
     *,
     options: dict[str, Any] | None = None,
+    reader_options: dict[str, Any] | None = None,
     seed: int = 0,
     update: bool = False,
     device: str = "auto",
@@ -208,11 +214,14 @@ def train_generator(
     entry = session.registry.find("generator", name)
     if "trainable" not in entry.component.provides:
         raise CapabilityError(f"generator '{name}' cannot be trained", "gsegkit list shows which ones are trainable")
-    reader: DatasetReader = session.registry.build("dataset", "folder")
+    reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
     photographs = reader.images(Path(images))
     check_apart(out, Path(images), "folder of photographs")
     check_own(out, TRAINING_MARKS, "a trained part")
     generator: TrainableGenerator = entry.build(build_config(entry.config_class(), options or {}, "gen"))
+    if (reader_options or {}).get("scaling", AUTO) == AUTO:  # weights to start with go on as they began
+        photographs = replace(photographs, scaling=generator.scaling)
+    generator.scaling = photographs.scaling
     with (folder := RunFolder(out)).locked():
         work = _work("train-generator", name, generator, seed, start=state_hash(generator))
         ctx = session.context(out, device, seed)
@@ -228,7 +237,8 @@ def train_generator(
 
 
 def _work(verb: str, name: str, part: ModulePart, seed: int, **more: Any) -> dict[str, Any]:
-    return {"verb": verb, "name": name, "options": part.config.model_dump(mode="json"), "seed": seed, **more}
+    own = {"verb": verb, "name": name, "options": part.config.model_dump(mode="json"), "seed": seed, **more}
+    return own if part.scaling == DEFAULT_SCALING else {**own, "scaling": part.scaling}
 
 
 def _renewal(part: ModulePart) -> Renew:

@@ -123,7 +123,7 @@ class Renamed(LabelledDataset):
         targets = class_map.targets(cluster_ids(dataset.classes))
         self.dataset = dataset
         self.classes = class_map.names
-        self.fit_rule = dataset.fit_rule
+        self.fit_rule, self.scaling = dataset.fit_rule, dataset.scaling
         self._table = torch.full((256,), IGNORE, dtype=torch.uint8)
         for value, target in enumerate(targets):
             self._table[value] = IGNORE if target == IGNORED else target

@@ -243,10 +243,11 @@ def train_generator(
     """Train a generator on an image folder. Repeat the command to resume."""
     from gsegkit import api
 
-    (options,) = c.only(option, "gen")
+    options, reader = c.only(option, "gen", "data_reader")
     api.train_generator(
-        name, data, out, options=options, seed=seed, update=update, device=device or "auto", session=c.session(quiet)
-    )
+        name, data, out, options=options, reader_options=reader, seed=seed, update=update, device=device or "auto",
+        session=c.session(quiet),
+    )  # fmt: skip
     console.print(f"generator in {out}; use it with -o gen.weights={out}", soft_wrap=True)
 
 

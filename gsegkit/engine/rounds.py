@@ -29,6 +29,7 @@ from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import ConfigError
 from gsegkit.interfaces import Evaluator, Generator, MaskExtractor, Segmenter, TrainableGenerator
 from gsegkit.parts import load_part
+from gsegkit.reading.scaling import DEFAULT_SCALING
 from gsegkit.refining import Segments, automatic
 from gsegkit.rundir import stage_key
 from gsegkit.tensors import state_hash
@@ -53,6 +54,9 @@ class Rounds:
         self.choices, self.stages, self.generator, self.inputs = choices, stages, generator, inputs
         self.plan, self.ctx = choices.plan, stages.ctx
         self.key = stage_key(choices["gen"].identity, state_hash(generator), self.plan.device.partition(":")[0])
+        generator.scaling = inputs.scaling
+        if inputs.scaling != DEFAULT_SCALING:  # which changes no key of an earlier version
+            self.key = stage_key(self.key, inputs.scaling)
         self.images_identity = files_identity(inputs.images, inputs.revision)
         self.given = self._classes()
         self.classes = self.given
@@ -78,6 +82,7 @@ class Rounds:
         """Fit the extractor to the generator."""
         plan, images = self.plan, self.inputs.images
         extractor: MaskExtractor = self.choices["extractor"].build().to(self.ctx.device)
+        extractor.scaling = self.inputs.scaling
         own = self.choices["extractor"].identity
         self.key = stage_key(self.key, own, self.images_identity, plan.seed, plan.batch_size, plan.smoke)
         fit: Callable[..., None] = partial(extractor.fit, self.generator, images=images)
@@ -124,6 +129,7 @@ class Rounds:
     def fit_segmenter(self, round: int, pairs: LabelledDataset) -> Segmenter:
         """Train a new segmenter on pairs."""
         segmenter: Segmenter = self.choices["seg"].build().to(self.ctx.device)
+        segmenter.scaling = self.inputs.scaling
         self.key = stage_key(self.key, self.choices["seg"].identity)
         self.stages.fit("segmenter", round, self.key, segmenter, self.choices["seg"], partial(segmenter.fit, pairs))
         return segmenter

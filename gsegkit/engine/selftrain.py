@@ -53,7 +53,7 @@ def label_photographs(
     shards = [range(start, min(start + SHARD_SIZE, count)) for start in range(0, count, SHARD_SIZE)]
     Manifest(
         classes=tuple(segmenter.classes), num_shards=len(shards), shard_size=SHARD_SIZE, height=height, width=width,
-        fit_rule=segmenter.fit_rule,
+        fit_rule=segmenter.fit_rule, scaling=segmenter.scaling,
     ).write(ctx.folder)  # fmt: skip
     missing = [number for number in range(len(shards)) if shard_record(ctx.folder, number) is None]
     groups = {number: torch.arange(len(large))[shards[number].start : shards[number].stop] for number in missing}
@@ -117,7 +117,7 @@ class Mixed(LabelledDataset):
         wanted = round(len(photographs) * share / (1 - share))
         pairs = min(wanted, len(synthetic))
         photos = len(photographs) if pairs == wanted else max(FEWEST_PHOTOGRAPHS, round(pairs * (1 - share) / share))
-        self.classes, self.fit_rule = synthetic.classes, synthetic.fit_rule
+        self.classes, self.fit_rule, self.scaling = synthetic.classes, synthetic.fit_rule, synthetic.scaling
         self._rows = [(synthetic, i) for i in spread(len(synthetic), pairs)]
         self._rows += [(photographs, i) for i in spread(len(photographs), photos)]
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gsegkit.dataset import LabelledDataset, Sample
 from gsegkit.errors import ArtifactError
+from gsegkit.reading.scaling import DEFAULT_SCALING, check_scaling
 from gsegkit.records.files import Record
 from gsegkit.records.names import CLASS_NAME_RULE, is_class_name
 from gsegkit.records.parts import FIT_RULES, MAX_SIDE
@@ -50,6 +51,7 @@ class Manifest(Record):
     height: Side
     width: Side
     fit_rule: Annotated[StrictStr, AfterValidator(_a_fit_rule)]
+    scaling: Annotated[StrictStr, AfterValidator(check_scaling)] = DEFAULT_SCALING
     recipe: dict[str, Any] = Field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
@@ -97,7 +99,7 @@ class ShardDataset(LabelledDataset):
         self.folder = Path(folder)
         self.manifest = Manifest.read(self.folder / MANIFEST_FILE)
         self.classes = self.manifest.classes
-        self.fit_rule = self.manifest.fit_rule
+        self.fit_rule, self.scaling = self.manifest.fit_rule, self.manifest.scaling
         self.counts: dict[str, int] = {}
         self._rows: list[tuple[int, int]] = []
         self._files: dict[int, Any] = {}

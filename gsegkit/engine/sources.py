@@ -20,6 +20,7 @@ from gsegkit.images import list_images, to_pixels
 from gsegkit.interfaces import DatasetReader, Generator, Samples, Weights
 from gsegkit.parts import find_part, load_part
 from gsegkit.plugins import Registry
+from gsegkit.reading.scaling import AUTO, DEFAULT_SCALING
 from gsegkit.rundir import CONFIG_FILE, last_round
 from gsegkit.seeds import child_seed
 from gsegkit.tensors import state_hash
@@ -38,6 +39,7 @@ class Inputs:
         contents: their names, each with the hash of its bytes.
         test_set: annotated photographs at their own sizes; None = the plan names none.
         revision: of the contents of `images`, see `gsegkit.engine.claim.claim_images`.
+        scaling: of images with more than 8 bits, see `run_scaling`.
     """
 
     images: UnlabelledImages | None = None
@@ -45,6 +47,7 @@ class Inputs:
     contents: Mapping[str, str] = field(default_factory=dict)
     test_set: LabelledDataset | None = None
     revision: str = ""
+    scaling: str = DEFAULT_SCALING
 
 
 def open_inputs(choices: Choices, generator: Generator, ctx: RunContext) -> Inputs:
@@ -53,17 +56,35 @@ def open_inputs(choices: Choices, generator: Generator, ctx: RunContext) -> Inpu
     Raises:
         DataError: a folder without usable files, or files that cannot be read.
     """
-    images, photographs = open_images(choices, generator), open_photographs(choices)
-    test_set = open_test_set(choices)
+    scaling = run_scaling(choices, generator)
+    images, photographs = open_images(choices, generator), open_photographs(choices, scaling)
+    test_set = open_test_set(choices, scaling)
+    for note in test_set.notes if test_set is not None else ():
+        ctx.info(note)
     if photographs is not None:
         check_readable(photographs, "photographs", ctx.stage("selftrain"))
     if test_set is not None:
         check_readable(test_set, "test pairs", ctx.stage("report"))
     contents = contents_identity(photographs.paths, ctx.folder) if photographs is not None else {}
-    return Inputs(images, photographs, contents, test_set)
+    return Inputs(images, photographs, contents, test_set, scaling=scaling)
 
 
-def open_photographs(choices: Choices) -> UnlabelledImages | None:
+def run_scaling(choices: Choices, generator: Generator) -> str:
+    """How a run's images of more than 8 bits are scaled: as its reader says, else as the generator's own were."""
+    reader = choices.parts.get("data_reader")
+    given = getattr(reader.config, "scaling", AUTO) if reader is not None else AUTO
+    return generator.scaling if given == AUTO else str(given)
+
+
+def _reader(choices: Choices, scaling: str) -> DatasetReader:
+    choice = choices["data_reader"]
+    if getattr(choice.config, "scaling", None) == AUTO:
+        choice = replace(choice, config=choice.config.model_copy(update={"scaling": scaling}))
+    reader: DatasetReader = choice.build()
+    return reader
+
+
+def open_photographs(choices: Choices, scaling: str = AUTO) -> UnlabelledImages | None:
     """The photographs to self-train on, at most as many as the plan wants: a random choice, in a stable order.
 
     Raises:
@@ -72,8 +93,7 @@ def open_photographs(choices: Choices) -> UnlabelledImages | None:
     plan = choices.plan
     if plan.photos is None or plan.selftrain is None:
         return None
-    reader: DatasetReader = choices["data_reader"].build()
-    found = reader.images(plan.photos)
+    found = _reader(choices, scaling).images(plan.photos)
     if len(found) < FEWEST_PHOTOGRAPHS:
         raise DataError(f"self-training needs at least 2 photographs, '{plan.photos}' holds {len(found)}", "add some")
     order = torch.Generator().manual_seed(child_seed(plan.seed, "photographs"))
@@ -86,8 +106,8 @@ def open_images(choices: Choices, generator: Generator) -> UnlabelledImages | No
     folder = choices.plan.images
     if folder is None:
         return None
-    reader: DatasetReader = choices["data_reader"].build()
     info = generator.info
+    reader = _reader(choices, run_scaling(choices, generator))
     return reader.images(folder).fitted((info.height, info.width), info.fit_rule)
 
 
@@ -146,19 +166,24 @@ def open_shown(choices: Choices, registry: Registry, folder: str | Path | None =
     return UnlabelledImages(tuple(list_images(chosen)))
 
 
-def open_test_set(choices: Choices) -> LabelledDataset | None:
+def open_test_set(choices: Choices, scaling: str = AUTO) -> LabelledDataset | None:
     """The plan's annotated photographs at their own sizes; None when it names none."""
     folder = choices.plan.data
     if folder is None:
         return None
-    reader: DatasetReader = choices["data_reader"].build()
-    return reader.labelled(folder)
+    return _reader(choices, scaling).labelled(folder)
 
 
 def open_labelled(
-    folder: str | Path, registry: Registry, reader_options: Mapping[str, Any] | None = None
+    folder: str | Path, registry: Registry, reader_options: Mapping[str, Any] | None = None, scaling: str = AUTO
 ) -> LabelledDataset:
     """Pairs from a run folder, a folder of shards, or an annotated image folder (read with the reader's options).
+
+    Args:
+        folder: see above.
+        registry: where the reader comes from.
+        reader_options: options of the reader of annotated folders.
+        scaling: of images with more than 8 bits, where the options name none.
 
     Raises:
         DataError: a run without a finished data set, or a folder that cannot be read as pairs.
@@ -171,7 +196,8 @@ def open_labelled(
         if made is None:
             raise DataError(f"run '{folder}' has no finished data set", "finish the run first")
         return ShardDataset(made)
-    labelled: LabelledDataset = registry.build("dataset", "folder", reader_options).labelled(folder)
+    options = {**({} if scaling == AUTO else {"scaling": scaling}), **(reader_options or {})}
+    labelled: LabelledDataset = registry.build("dataset", "folder", options).labelled(folder)
     return labelled
 
 

@@ -70,6 +70,7 @@ def synthesize(
         height=generator.info.height,
         width=generator.info.width,
         fit_rule=generator.info.fit_rule,
+        scaling=generator.scaling,
         recipe=dict(recipe or {}),
     )
     generator.eval()

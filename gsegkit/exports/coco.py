@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
+from gsegkit.annotation.rle import encode_rle
 from gsegkit.dataset import LabelledDataset, Sample
 from gsegkit.exports.places import place
-from gsegkit.exports.rle import encode_rle
 from gsegkit.exports.writers import DatasetWriter, PredictionWriter, object_classes, write_bytes
 from gsegkit.images import png_bytes
 from gsegkit.storage import storage_errors, temporary_beside

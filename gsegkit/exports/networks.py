@@ -23,6 +23,7 @@ from gsegkit.exports.fitting import PixelsToClasses
 from gsegkit.exports.formats import MODEL_FORMATS
 from gsegkit.exports.places import refuse_stage
 from gsegkit.interfaces import Segmenter
+from gsegkit.reading.scaling import in_words
 from gsegkit.storage import (
     atomic_write,
     atomic_write_json,
@@ -262,6 +263,8 @@ def _facts(segmenter: Segmenter, palette: Tensor) -> dict[str, Any]:
         "train_size": list(segmenter.train_size),
         "fit_rule": segmenter.fit_rule,
         "fit": _FIT[segmenter.fit_rule].format(height=segmenter.train_size[0], width=segmenter.train_size[1]),
+        "scaling": segmenter.scaling,
+        "scaling_note": "for images of more than 8 bits, before the file: " + in_words(segmenter.scaling),
         "normalisation": "inside the file: pixels 0 .. 255 become -1 .. 1, then what the network expects",
         "refiners": "none: `gsegkit predict --no-refine` gives the same",
     }

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import yaml
 from torch import Tensor
 
+from gsegkit.annotation.polygons import mask_polygons
 from gsegkit.dataset import Sample
 from gsegkit.exports.places import place
-from gsegkit.exports.polygons import mask_polygons
 from gsegkit.exports.writers import DatasetWriter, PredictionWriter, object_classes, write_bytes, write_text
 from gsegkit.images import png_bytes
 from gsegkit.storage import atomic_write

@@ -45,26 +45,27 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
-def json_value(text: str | bytes, *, finite: bool = True) -> Any:
+def json_value(text: str | bytes, *, finite: bool = True, most: int = MAX_VALUES) -> Any:
     """The value of a JSON text.
 
     Args:
         text: UTF-8 if bytes, with or without a byte-order mark.
         finite: refuse NaN and infinity, which JSON does not have, and numbers too large for a float.
+        most: values that it may hold.
 
     Raises:
         UnreadableError: not JSON, or beyond the bounds.
     """
     text = _decoded(text)
-    if sum(text.count(mark) for mark in "[{,") > MAX_VALUES:
-        raise _too_many()
+    if sum(text.count(mark) for mark in "[{,") > most:
+        raise _too_many(most)
     try:
         value = json.loads(text, object_pairs_hook=_once)
     except UnreadableError:
         raise
     except (ValueError, RecursionError) as error:
         raise _invalid("json", error) from None
-    _check(value, finite)
+    _check(value, finite, most)
     return value
 
 
@@ -146,15 +147,15 @@ def _decoded(text: str | bytes) -> str:
         raise UnreadableError(f"is not UTF-8 text (byte {error.start})") from None
 
 
-def _check(value: Any, finite: bool) -> None:
+def _check(value: Any, finite: bool, most: int = MAX_VALUES) -> None:
     stack, count = [(value, 1)], 0
     while stack:
         item, depth = stack.pop()
         count += 1
         if depth > MAX_DEPTH:
             raise _too_deep()
-        if count > MAX_VALUES:
-            raise _too_many()
+        if count > most:
+            raise _too_many(most)
         if isinstance(item, dict):
             stack += [(key, depth) for key in item]
             stack += [(inner, depth + 1) for inner in item.values()]
@@ -222,8 +223,8 @@ def _too_deep() -> UnreadableError:
     return UnreadableError(f"nests values more than {MAX_DEPTH} deep")
 
 
-def _too_many() -> UnreadableError:
-    return UnreadableError(f"holds more than {MAX_VALUES:,} values")
+def _too_many(most: int = MAX_VALUES) -> UnreadableError:
+    return UnreadableError(f"holds more than {most:,} values")
 
 
 def _invalid(kind: str, error: Exception) -> UnreadableError:

@@ -6,7 +6,9 @@ Nothing here draws from a global random generator: callers hand in the rows and 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import DataError, GsegkitError, and_more
 from gsegkit.images import resize_pixels
+from gsegkit.reading.images import counted
 from gsegkit.seeds import child_seed
 
 
@@ -185,22 +188,25 @@ def _read(
     read: list[Tensor] = []
     good: list[int] = []
     broken: list[str] = []
+    changed: Counter[str] = Counter()
     for index in _reading(len(images), ctx):
         try:
-            pixels = images[index]
+            photograph = images.read(index)
         except GsegkitError as error:
             broken.append(error.message)
             continue
         good.append(index)
+        changed.update(photograph.notes)
         if keep:
-            read.append(pixels)
+            read.append(photograph.pixels)
     if broken:
         what = f"{len(broken)} of {len(images)} photographs cannot be read: {and_more(broken, NAMED)}"
         if len(broken) > max_broken * len(images):
             raise DataError(what, "remove them, or copy them again")
         ctx.warn(f"{what}; they are skipped")
-    paths = tuple(images.paths[index] for index in good)
-    return UnlabelledImages(paths, images.size, images.fit_rule), read
+    if changed:
+        ctx.info(f"changed when read, of {len(images)} photographs: {counted(changed)}")
+    return replace(images, paths=tuple(images.paths[index] for index in good)), read
 
 
 def _reading(count: int, ctx: RunContext) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Dataset reader `folder`: images, or images and masks of the same stem, without any configuration."""
+"""Dataset reader `folder`: images, or images with masks or annotations, without any configuration."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from gsegkit.dataset import LabelledDataset, Sample, UnlabelledImages
 from gsegkit.errors import DataError
 from gsegkit.images import image_size, list_images, read_image, read_mask
 from gsegkit.interfaces import DatasetReader
+from gsegkit.reading.scaling import resolved
 from gsegkit.types import IGNORE
+from gsegkit_datasets.coco import find_coco, read_coco
 from gsegkit_datasets.config import FolderConfig
 from gsegkit_datasets.names import check_class_names, read_class_names
+from gsegkit_datasets.outlines import AnnotatedDataset
+from gsegkit_datasets.yolo import find_labels, has_names, read_yolo
 
-LAYOUTS = "give images/ and masks/ with files of the same stem, or NAME.png beside NAME_mask.png"
+LAYOUTS = (
+    "give images/ and masks/ with files of the same stem, NAME.png beside NAME_mask.png, a JSON file of COCO "
+    "annotations, or images/ and labels/ with YOLO outlines"
+)
 
 
 class FolderReader(DatasetReader):
@@ -26,14 +33,14 @@ class FolderReader(DatasetReader):
 
     def images(self, folder: Path) -> UnlabelledImages:
         """The folder's images without its masks, in a stable order."""
-        return UnlabelledImages(tuple(self._split(Path(folder))[0]))
+        return UnlabelledImages(tuple(self._split(Path(folder))[0]), scaling=resolved(self.config.scaling))
 
     def labelled(self, folder: Path) -> LabelledDataset:
         """The folder's images with their masks. Reads every mask once; images are read when they are asked for."""
         folder = Path(folder)
         images, masks = self._split(folder)
-        if not masks:
-            raise DataError(f"folder '{folder}' holds {len(images)} images but no mask", LAYOUTS)
+        if not masks or self.config.annotations is not None:
+            return self._annotated(folder, images)
         pairs = self._pair(images, masks)
         names = self.config.classes
         if names is None:
@@ -41,6 +48,20 @@ class FolderReader(DatasetReader):
         else:
             check_class_names(names, "option 'classes'")
         return FolderDataset(pairs, self.config, names)
+
+    def _annotated(self, folder: Path, images: list[Path]) -> LabelledDataset:
+        """Masks drawn from the COCO or YOLO annotations that lie in the folder."""
+        path = find_coco(folder, self.config.annotations)
+        labels = find_labels(folder, images) if path is None else {}
+        if path is None and not labels:
+            raise DataError(f"folder '{folder}' holds {len(images)} images but no mask", LAYOUTS)
+        if self.config.classes is not None:
+            check_class_names(self.config.classes, "option 'classes'")
+        found = read_coco(path, images, folder) if path is not None else read_yolo(folder, images, labels)
+        names = self.config.classes
+        if names is None and (path is not None or not has_names(folder)):
+            names = read_class_names(folder)
+        return AnnotatedDataset(found, names, resolved(self.config.scaling), folder)
 
     def _split(self, folder: Path) -> tuple[list[Path], list[Path]]:
         """Image files and mask files."""
@@ -94,6 +115,7 @@ class FolderDataset(LabelledDataset):
     def __init__(self, pairs: Sequence[tuple[Path, Path]], config: FolderConfig, names: tuple[str, ...] | None) -> None:
         self.pairs = list(pairs)
         self.binary = False
+        self.scaling = resolved(config.scaling)
         values = self._scan()
         self.binary = config.values == "binary" or (config.values == "auto" and set(values) <= {0, IGNORE})
         if self.binary and not set(values) <= {0, IGNORE}:
@@ -124,7 +146,7 @@ class FolderDataset(LabelledDataset):
 
     def __getitem__(self, index: int) -> Sample:
         image, path = self.pairs[index]
-        pixels, mask = read_image(image), read_mask(path)
+        pixels, mask = read_image(image, self.scaling), read_mask(path)
         _check_size(path, mask, (int(pixels.shape[1]), int(pixels.shape[2])))
         if self.binary:
             mask = (mask == IGNORE).to(torch.uint8)

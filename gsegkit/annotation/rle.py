@@ -9,6 +9,8 @@ from torch import Tensor
 
 from gsegkit.errors import DataError
 
+MAX_SHIFT = 60  # bits of a run: longer ones are no image's
+
 
 def encode_rle(mask: Tensor) -> dict[str, Any]:
     """Encode a binary mask, [H, W] bool or uint8, as `{"size": [H, W], "counts": "..."}`.
@@ -25,7 +27,7 @@ def encode_rle(mask: Tensor) -> dict[str, Any]:
 
 
 def decode_rle(rle: dict[str, Any]) -> Tensor:
-    """Decode what `encode_rle` (or pycocotools) wrote; [H, W] bool.
+    """Decode what `encode_rle` (or pycocotools) wrote, or runs that are written as a list; [H, W] bool.
 
     Raises:
         DataError: the runs do not add up to H * W.
@@ -33,7 +35,8 @@ def decode_rle(rle: dict[str, Any]) -> Tensor:
     import torch
 
     height, width = rle["size"]
-    runs = expand_runs(rle["counts"])
+    counts = rle["counts"]
+    runs = expand_runs(counts) if isinstance(counts, str) else [int(run) for run in counts]
     if sum(runs) != height * width or min(runs, default=0) < 0:
         raise DataError(f"run lengths add up to {sum(runs)}, expected {height} x {width}", "the RLE is damaged")
     values = np.arange(len(runs)) % 2 == 1
@@ -62,6 +65,8 @@ def expand_runs(text: str) -> list[int]:
     value = shift = 0
     for character in text:
         bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > MAX_SHIFT:
+            raise DataError(f"run lengths hold the character {character!r}", "the RLE is damaged")
         value |= (bits & 0x1F) << shift
         shift += 5
         if bits & 0x20:

@@ -1,0 +1,1 @@
+"""Masks as other tools annotate them: run lengths and outlines, both ways."""
