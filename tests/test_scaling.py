@@ -1,22 +1,33 @@
 """A scaling goes with what was trained: from photographs to generator, pairs, segmenter, new photographs and exports."""
 
 import json
+import threading
+from types import SimpleNamespace
 
+import gsegkit_datasets
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-import gsegkit
 from gsegkit import api
+from gsegkit.api.session import Session
+from gsegkit.colours import display_palette
+from gsegkit.engine import pipeline, sources
 from gsegkit.engine.shards import Manifest
 from gsegkit.errors import ArtifactError, ConfigError
 from gsegkit.images import read_image
 from gsegkit.parts import COMPONENT_FILE, load_part, save_part
 from gsegkit.plugins import installed
+from gsegkit.progress import Progress
 
-SMALL = {"steps": 2, "batch_size": 2, "encoder": "tu-test_resnet", "val_fraction": 0}
-RUN = ["gen.size=32", "seg.steps=2", "seg.batch_size=2", "seg.encoder=tu-test_resnet"]
+SMALL = {"steps": 2}
+
+
+@pytest.fixture
+def session(registry):
+    registry.add(gsegkit_datasets, "gsegkit-datasets")
+    return Session(registry, Progress(), threading.Event())
 
 
 def photographs(folder, count=3, masks=False):
@@ -28,39 +39,41 @@ def photographs(folder, count=3, masks=False):
     return folder
 
 
-def test_a_segmenter_of_16_bit_images_knows_their_scaling(tmp_path):
+def test_a_segmenter_of_16_bit_images_knows_their_scaling(tmp_path, session):
     data = photographs(tmp_path / "data", masks=True)
-    trained = api.train(data, "unet", tmp_path / "out", options=SMALL, reader_options={"scaling": "range:0:4095"})
-    assert trained.scaling == "range:0:4095"
+
+    def train(out, **reader):
+        return api.train(data, "tiny", tmp_path / out, options=SMALL, reader_options=reader, session=session)
+
+    assert train("out", scaling="range:0:4095").scaling == "range:0:4095"
     assert json.loads((tmp_path / "out" / COMPONENT_FILE).read_text())["facts"]["scaling"] == "range:0:4095"
-    assert gsegkit.load(tmp_path / "out").scaling == "range:0:4095"
+    assert api.load(tmp_path / "out", session=session).scaling == "range:0:4095"
     before = (tmp_path / "out" / "state.safetensors").read_bytes()
     with pytest.raises(ConfigError, match="scaling"):  # another scaling is another work
-        api.train(data, "unet", tmp_path / "out", options=SMALL, reader_options={"scaling": "full"})
+        train("out", scaling="full")
     assert (tmp_path / "out" / "state.safetensors").read_bytes() == before
-    api.train(data, "unet", tmp_path / "default", options=SMALL)
-    assert gsegkit.load(tmp_path / "default").scaling == "percentile"
+    train("default")
+    assert api.load(tmp_path / "default", session=session).scaling == "percentile"
 
 
-def test_a_run_hands_its_scaling_on(tmp_path, monkeypatch):
+def test_a_run_hands_its_scaling_on(tmp_path, plan, session, monkeypatch):
     data = photographs(tmp_path / "data", masks=True)
-    options = [*RUN, "data_reader.scaling=full"]
-    api.run("toy", "native", "unet", out=tmp_path / "R", num_samples=8, data=data, options=options)
-    assert [gsegkit.load(tmp_path / "R", kind).scaling for kind in ("extractor", "segmenter")] == ["full", "full"]
-    assert Manifest.read(tmp_path / "R" / "dataset" / "dataset.json").scaling == "full"
-    api.synthesize(tmp_path / "R", tmp_path / "more", 8)
+    reader = plan.data_reader.model_copy(update={"options": {"scaling": "full"}})
+    run = tmp_path / "R"
+    pipeline.run(plan.model_copy(update={"data": data, "data_reader": reader}), run, registry=session.registry)
+    found = [api.load(run, kind, session=session).scaling for kind in ("extractor", "segmenter")]
+    assert found == ["full", "full"]
+    assert Manifest.read(run / "dataset" / "dataset.json").scaling == "full"
+    api.synthesize(run, tmp_path / "more", 8, session=session)
     assert Manifest.read(tmp_path / "more" / "dataset.json").scaling == "full"
-    api.train(tmp_path / "more", "unet", tmp_path / "second", options=SMALL)
-    assert gsegkit.load(tmp_path / "second").scaling == "full"
-    seen = []
-    from gsegkit.engine import sources
-
-    monkeypatch.setattr(
-        sources, "open_labelled", lambda *given: seen.append(given) or (_ for _ in ()).throw(ConfigError("x", "y"))
-    )
-    with pytest.raises(ConfigError):
-        api.evaluate(tmp_path / "R", data)
-    assert seen[0][-1] == "full"
+    api.train(tmp_path / "more", "tiny", tmp_path / "second", options=SMALL, session=session)
+    assert api.load(tmp_path / "second", session=session).scaling == "full"
+    opened = []
+    real = sources.open_labelled
+    monkeypatch.setattr(sources, "open_labelled", lambda *given: opened.append(real(*given)) or opened[-1])
+    api.evaluate(run, data, evaluator="count", session=session)
+    assert opened[0].scaling == "full"
+    assert torch.equal(opened[0][0].pixels, read_image(data / "images" / "p0.png", "full"))
 
 
 def test_weights_of_a_generator_bring_their_scaling(tmp_path):
@@ -99,13 +112,10 @@ def test_a_stored_scaling_is_checked(tmp_path):
             load_part(generator, tmp_path)
 
 
-def test_an_export_says_what_to_apply_before(tmp_path):
-    from gsegkit.exports.networks import export_model
+def test_an_export_says_what_to_apply_before():
+    from gsegkit.exports.networks import facts_of
 
-    data = photographs(tmp_path / "data", masks=True)
-    trained = api.train(data, "unet", tmp_path / "out", options=SMALL, reader_options={"scaling": "full"})
-    made = export_model(trained, tmp_path / "s.pt2", "torch")
-    card = json.loads((tmp_path / "s.pt2.json").read_text())
-    assert card["scaling"] == "full"
-    assert "becomes 0 .. 255" in card["scaling_note"]
-    assert made.path.exists()
+    trained = SimpleNamespace(classes=("a", "b"), train_size=(8, 9), fit_rule="squash", scaling="full")
+    facts = facts_of(trained, display_palette())
+    assert facts["scaling"] == "full"
+    assert "becomes 0 .. 255" in facts["scaling_note"]

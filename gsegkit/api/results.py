@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,25 +110,29 @@ def evaluate_generator(
 
 def predict(
     run_folder: str | Path,
-    inputs: str | Path,
+    inputs: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     formats: tuple[str, ...] = DEFAULT_PREDICTIONS,
     refine: Refine | None = None,
     parts: bool = False,
+    scaling: str | None = None,
+    frames: str = "images",
     device: str = "auto",
     session: Session | None = None,
 ) -> Any:
-    """Segment a file, a folder or a glob of photographs; writes masks and overlays to `out`.
+    """Segment photographs: files, folders, globs, pages of TIFFs, frames of GIFs and videos; masks go to `out`.
 
     Args:
         run_folder: a finished run, or a folder of `train`.
-        inputs: photographs.
+        inputs: photographs, one path or several.
         out: folder for the predictions.
         formats: see `gsegkit.exports.formats`.
         refine: refiners that act on the predictions, by name or made with options, in order; () = none, the segmenter
             alone; None = automatic: `colours` where it is installed.
         parts: add clusters without names up to a few parts, as the run's report shows them.
+        scaling: of photographs with more than 8 bits; None = as the segmenter was trained.
+        frames: what the frames of a video become: "images", or a "video" of masks.
         device: where to compute.
         session: see `run`.
 
@@ -143,7 +148,9 @@ def predict(
     ctx = session.context(Path(out), device)
     view = _in_parts(run_folder, segmenter, session) if parts else segmenter
     predictor = Predictor(view, refiners, session.registry)
-    return predict_files(predictor, inputs, Path(out), formats, ctx, palette)
+    return predict_files(
+        predictor, inputs, Path(out), formats, ctx, palette, scaling=scaling or segmenter.scaling, frames=frames
+    )
 
 
 def _palette(run_folder: str | Path, segmenter: Segmenter) -> Tensor:

@@ -313,7 +313,7 @@ def evaluate_generator(
 
 def predict(
     run_folder: c.RunFolder,
-    inputs: Annotated[str, typer.Argument(metavar="PHOTOS", help="A file, a folder, or a quoted glob.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="PHOTOS", help="Files, folders, quoted globs; videos too.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where masks and overlays go.")],
     format: Annotated[
         list[str] | None, typer.Option("--format", help=f"{', '.join(PREDICTION_FORMATS)}; repeat as needed.")
@@ -321,6 +321,12 @@ def predict(
     refine: c.RefinePhotos = None,
     no_refine: c.NoRefine = False,
     parts: Annotated[bool, typer.Option("--parts", help="Add clusters without names up to a few parts.")] = False,
+    scaling: Annotated[
+        str | None, typer.Option("--scaling", help="Of images with more than 8 bits. Default: as in training.")
+    ] = None,
+    frames: Annotated[
+        str, typer.Option("--frames", metavar="images|video", help="What the frames of a video become.")
+    ] = "images",
     device: c.Device = None,
     option: c.Options = None,
     quiet: c.Quiet = False,
@@ -334,8 +340,8 @@ def predict(
     refiners = c.refiners(refine, no_refine, of_refiners)
     session = c.session(quiet)
     summary = api.predict(
-        run_folder, inputs, out, formats=formats, refine=refiners, parts=parts, device=device or "auto",
-        session=session,
+        run_folder, inputs, out, formats=formats, refine=refiners, parts=parts, scaling=scaling, frames=frames,
+        device=device or "auto", session=session,
     )  # fmt: skip
     console.print(str(summary), soft_wrap=True)
 

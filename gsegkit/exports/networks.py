@@ -128,7 +128,7 @@ def export_model(
     module = PixelsToClasses(copy.deepcopy(segmenter).cpu().eval()).eval()
     source = state_hash(module.segmenter)
     _check_replaceable(path, source, update)
-    facts = _facts(segmenter, display_palette() if palette is None else palette)
+    facts = facts_of(segmenter, display_palette() if palette is None else palette)
     size = size or segmenter.train_size
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -254,7 +254,7 @@ def _pixels(shape: tuple[int, ...]) -> Tensor:
 # ---- around it ---------------------------------------------------------------------------------------------------
 
 
-def _facts(segmenter: Segmenter, palette: Tensor) -> dict[str, Any]:
+def facts_of(segmenter: Segmenter, palette: Tensor) -> dict[str, Any]:
     """What travels inside the file: all that a program needs to show what it gives."""
     colours = palette[: len(segmenter.classes)].tolist()
     return {

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import glob
-import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from gsegkit.colours import display_palette
 from gsegkit.context import RunContext
-from gsegkit.errors import ConfigError, DataError, and_more
+from gsegkit.errors import ConfigError, DataError, and_more, plural
 from gsegkit.exports.formats import DEFAULT_PREDICTIONS, PREDICTION_FORMATS, load_writer
-from gsegkit.exports.places import below_common_folder, check_free, is_run, output_names, unique_name
+from gsegkit.exports.inputs import Found, Inputs, Item, find_items, read_items
+from gsegkit.exports.inputs import find_inputs as find_inputs
+from gsegkit.exports.places import check_free, is_run, unique_name
+from gsegkit.exports.video import VIDEO_FORMATS, VideoPredictions
 from gsegkit.exports.writers import PredictionWriter
-from gsegkit.images import list_images, read_image, write_png
+from gsegkit.images import write_png
 from gsegkit.interfaces import Segmenter
+from gsegkit.reading.images import counted
+from gsegkit.reading.scaling import DEFAULT_SCALING, check_scaling
+from gsegkit.records.text import cut
 from gsegkit.refining import Predictor, in_words
 from gsegkit.refining.large import label_large, working_size
 from gsegkit.storage import atomic_write_json, read_json
@@ -26,8 +32,7 @@ SUMMARY_FILE = "predictions.json"
 INDEX_FILE = "index.json"
 MAX_BATCH_VALUES = 2**26  # probabilities in one batch: 256 MB of float32
 MAX_NAMED = 5  # bad files named in the message; predictions.json names them all
-
-Inputs = str | Path | Sequence[str | Path]
+FRAMES = ("images", "video")  # what the frames of a video become
 
 
 @dataclass(frozen=True)
@@ -39,16 +44,24 @@ class PredictSummary:
         written: number of images predicted.
         formats: formats written.
         refined_by: names of the refiners that acted, in order.
+        changed: what was changed when photographs were read -> of how many.
+        skipped: what was left out -> why.
     """
 
     out: Path
     written: int
     formats: tuple[str, ...]
     refined_by: tuple[str, ...] = ()
+    changed: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         how = in_words(dict.fromkeys(self.refined_by))
-        return f"{self.written} images in {self.out} ({', '.join(self.formats)}); {how}"
+        lines = [f"{plural(self.written, 'image')} in {self.out} ({', '.join(self.formats)}); {how}"]
+        lines += [f"changed: {counted(self.changed)}"] if self.changed else []
+        skipped = [f"{what} ({why})" for what, why in self.skipped.items()]
+        lines += [f"skipped: {and_more(skipped, MAX_NAMED)}"] if skipped else []
+        return "\n".join(lines)
 
 
 def predict_files(
@@ -58,10 +71,14 @@ def predict_files(
     formats: Sequence[str] = DEFAULT_PREDICTIONS,
     ctx: RunContext | None = None,
     palette: Tensor | None = None,
+    *,
+    scaling: str | None = None,
+    frames: str = "images",
 ) -> PredictSummary:
     """Predict the masks of image files and write them, image by image, in constant memory.
 
-    Neighbours of equal size are predicted together. A file that cannot be read does not stop the others.
+    Neighbours of equal size are predicted together. A file that cannot be read does not stop the others. Every page of
+    a TIFF, every frame of an animation or a video is a photograph. What was skipped or changed is in predictions.json.
 
     Args:
         predictor: a fitted segmenter, alone or with refiners; it is used on the device where it lies.
@@ -71,9 +88,12 @@ def predict_files(
         formats: names of `gsegkit.exports.formats.PREDICTION_FORMATS`.
         ctx: progress, stop and batch size.
         palette: [256, 3] uint8, colours of the classes in overlays; None = `display_palette()`.
+        scaling: of photographs with more than 8 bits, see `gsegkit.reading.scaling`; None = as in training.
+        frames: of a video become "images" as all photographs do, or a "video" of masks for each format.
 
     Raises:
         ConfigError: unknown format, or a refiner drops a photograph.
+        MissingDependencyError: a video was given, and PyAV is not installed.
             Or a file of `out` would be overwritten that an earlier call did not write.
         DataError: nothing to predict; `out` is, holds or lies in the input folder, or belongs to a run; or, after all
             other files were written, some could not be read (all named in predictions.json).
@@ -81,36 +101,131 @@ def predict_files(
     out = Path(out)
     ctx = ctx or RunContext(folder=out)
     predictor = predictor if isinstance(predictor, Predictor) else Predictor(predictor)
-    formats = [formats] if isinstance(formats, str) else formats
+    formats = tuple(dict.fromkeys([formats] if isinstance(formats, str) else formats))
+    _check_formats(formats, frames)
+    scaling = _scaling_of(predictor, scaling)
+    found = find_items(inputs, out, frames == "video")
+    outputs = _Outputs(out, found, formats, predictor, palette, frames)
+    written = _claim(out, outputs.files())
+    told = _Told(scaling, found.skipped)
+    try:
+        for batch in _batches(found, len(predictor.classes), told, ctx):
+            for (item, image), mask in zip(batch, _label(predictor, batch, told, ctx), strict=True):
+                outputs.write(item, image, mask)
+        outputs.close()
+    finally:
+        outputs.discard()
+    done = {item.key: item.name for item in found.items if item.key not in told.bad}
+    _write_summary(out, predictor, formats, done, written, told)
+    if told.bad:
+        raise _bad_files(told.bad, len({item.key for item in found.items}), out)
+    changed = Counter(note for notes in told.changed.values() for note in notes)
+    return PredictSummary(out, len(found.items), formats, tuple(predictor.refined_by), changed, found.skipped)
+
+
+def _check_formats(formats: Sequence[str], frames: str) -> None:
     unknown = [name for name in formats if name not in PREDICTION_FORMATS]
     if unknown or not formats:
         raise ConfigError(
             f"prediction format '{unknown[0]}' is unknown" if unknown else "no prediction format was given",
             f"formats: {', '.join(PREDICTION_FORMATS)}",
         )
-    files = find_inputs(inputs, out)
-    sources = dict(zip(files, below_common_folder(files), strict=True))
-    names = dict(zip(files, output_names(files), strict=True))
-    kinds = [load_writer(PREDICTION_FORMATS[name]) for name in dict.fromkeys(formats)]
-    written = _claim(out, [file for kind in kinds for file in kind.files(names.values())])
-    writers: list[PredictionWriter] = [kind(out, predictor.classes, palette) for kind in kinds]
-    bad: dict[str, str] = {}
-    shrunk: dict[str, tuple[int, int]] = {}
+    if frames not in FRAMES:
+        raise ConfigError(f"frames become {' or '.join(FRAMES)}, not '{frames}'", f"choose one of {', '.join(FRAMES)}")
+    stills = [name for name in formats if name not in VIDEO_FORMATS]
+    if frames == "video" and stills:
+        raise ConfigError(
+            f"there are no videos in the format '{stills[0]}'", f"videos: {', '.join(VIDEO_FORMATS)}; or frames images"
+        )
+
+
+def _scaling_of(predictor: Predictor, given: str | None) -> str:
+    if given is None:
+        return str(getattr(predictor.segmenter, "scaling", DEFAULT_SCALING))
     try:
-        for batch in _batches(files, len(predictor.classes), bad, ctx):
-            for (path, image), mask in zip(batch, _label(predictor, batch, shrunk, ctx), strict=True):
-                for writer in writers:
-                    writer.write(names[path], sources[path], image, mask)
-        for writer in writers:
+        return check_scaling(given)
+    except ValueError as error:
+        raise ConfigError(f"'{cut(given, 60)}' is not a scaling: {error}", "omit it: the segmenter has one") from None
+
+
+@dataclass
+class _Told:
+    """What predictions.json says beside the names.
+
+    Attributes:
+        scaling: of photographs with more than 8 bits.
+        skipped: what was left out -> why.
+        bad: photograph -> why it could not be read.
+        changed: photograph -> what was changed when it was read.
+        shrunk: photograph -> (height, width) that it was labelled at.
+    """
+
+    scaling: str
+    skipped: Mapping[str, str]
+    bad: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    shrunk: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+class _Outputs:
+    """The writers of all formats; those of a video are open while its frames come."""
+
+    def __init__(
+        self,
+        out: Path,
+        found: Found,
+        formats: Sequence[str],
+        predictor: Predictor,
+        palette: Tensor | None,
+        frames: str,
+    ) -> None:
+        self.out, self.found, self.formats = out, found, formats
+        self.palette = display_palette() if palette is None else palette
+        self.films = found.videos if frames == "video" else {}
+        self.kinds = [load_writer(PREDICTION_FORMATS[name]) for name in formats]
+        self.writers: list[PredictionWriter] = []
+        self.classes, self.path = predictor.classes, Path()
+        self.film: VideoPredictions | None = None
+
+    def files(self) -> list[str]:
+        """Every file below `out` that will be written."""
+        names = [item.name for item in self.found.items if item.path not in self.films]
+        filmed = {item.name for item in self.found.items if item.path in self.films}
+        films = [VideoPredictions.files(name, self.formats) for name in sorted(filmed)]
+        stills = [file for kind in self.kinds for file in kind.files(names)] if names else []
+        return [*stills, *(file for files in films for file in files)]
+
+    def write(self, item: Item, image: Tensor, mask: Tensor) -> None:
+        """Write one photograph's masks, or append them to its video's."""
+        if item.path not in self.films:
+            if not self.writers:
+                self.writers = [kind(self.out, self.classes, self.palette) for kind in self.kinds]
+            for writer in self.writers:
+                writer.write(item.name, item.source, image, mask)
+            return
+        if self.film is None or item.path != self.path:
+            self._end_film()
+            self.path = item.path
+            self.film = VideoPredictions(self.out, item.name, self.formats, self.palette, self.films[item.path][1])
+        self.film.write(image, mask)
+
+    def close(self) -> None:
+        """Finish everything."""
+        self._end_film()
+        for writer in self.writers:
             writer.close()
-    finally:
-        for writer in writers:
+
+    def discard(self) -> None:
+        """Drop unfinished files; harmless after close()."""
+        if self.film is not None:
+            self.film.discard()
+        for writer in self.writers:
             writer.discard()
-    done = {path: name for path, name in names.items() if str(path) not in bad}
-    _write_summary(out, predictor, formats, done, bad, written, shrunk)
-    if bad:
-        raise _bad_files(bad, len(files), out)
-    return PredictSummary(out, len(files), tuple(dict.fromkeys(formats)), tuple(predictor.refined_by))
+
+    def _end_film(self) -> None:
+        if self.film is not None:
+            self.film.close()
+        self.film = None
 
 
 def write_predictions(
@@ -147,85 +262,41 @@ def write_predictions(
     atomic_write_json(folder / INDEX_FILE, index)
 
 
-def find_inputs(inputs: Inputs, out: Path) -> list[Path]:
-    """The image files that `inputs` names, each once, in a stable order.
-
-    Raises:
-        DataError: a file or folder is missing, a pattern matches nothing, or predictions would mix with the inputs.
-    """
-    files: dict[Path, None] = {}
-    several = [inputs] if isinstance(inputs, str | Path) else inputs
-    if not isinstance(several, Sequence) or not all(isinstance(given, str | Path) for given in several):
-        raise DataError(
-            f"photographs are given as files, not as {type(inputs).__name__}",
-            "give an image, a folder or a pattern; load(RUN).predict(pixels) takes tensors",
-        )
-    for given in several:
-        path = Path(given)
-        if path.is_dir():
-            _refuse_mixing(path, out)
-            files.update(dict.fromkeys(list_images(path)))
-        elif path.exists() or not glob.has_magic(str(given)):
-            if not path.exists():
-                raise DataError(f"input '{given}' does not exist", "give an image, a folder or a quoted pattern")
-            files[path] = None
-        else:
-            found = sorted(Path(name) for name in glob.glob(str(given), recursive=True) if Path(name).is_file())
-            if not found:
-                raise DataError(f"no file matches '{given}'", "check the pattern")
-            files.update(dict.fromkeys(found))
-    once = {os.path.abspath(path): path for path in reversed(files)}  # `x.png` and `sub/../x.png` are one file
-    files = {path: None for path in files if once[os.path.abspath(path)] == path}
-    if not files:
-        raise DataError("there are no images to predict", "give an image, a folder or a quoted pattern")
-    if any(path.resolve().is_relative_to(out.resolve()) for path in files):
-        raise DataError(f"inputs lie in the output folder '{out}'", "choose another output folder")
-    return list(files)
-
-
-def _refuse_mixing(folder: Path, out: Path) -> None:
-    inner, outer = out.resolve(), folder.resolve()
-    if inner == outer or inner.is_relative_to(outer):
-        where = "is" if inner == outer else "lies in"
-        raise DataError(
-            f"output folder '{out}' {where} the input folder '{folder}'",
-            "choose a folder outside it, so that predictions are never mistaken for photographs",
-        )
-
-
-def _batches(
-    files: Sequence[Path], num_classes: int, bad: dict[str, str], ctx: RunContext
-) -> Iterator[list[tuple[Path, Tensor]]]:
-    """Runs of readable neighbours of one size; unreadable files go to `bad` with the reason."""
-    batch: list[tuple[Path, Tensor]] = []
-    for path in ctx.track(files, "predicting"):
-        try:
-            pixels = read_image(path)
-        except DataError as error:
-            bad[str(path)] = error.message
-            ctx.warn(error.message)
+def _batches(found: Found, num_classes: int, told: _Told, ctx: RunContext) -> Iterator[list[tuple[Item, Tensor]]]:
+    """Runs of readable neighbours of one size; unreadable ones go to `told.bad` with the reason."""
+    batch: list[tuple[Item, Tensor]] = []
+    reader = read_items(found, told.scaling)
+    for item in ctx.track(found.items, "predicting"):
+        photograph = next(reader)
+        if isinstance(photograph, DataError):
+            if photograph.message not in told.bad.values():  # a video that ends early lacks many frames
+                ctx.warn(photograph.message)
+            told.bad[item.key] = photograph.message
             continue
+        if photograph.notes:
+            told.changed[item.key] = photograph.notes
+        pixels = photograph.pixels
         limit = min(ctx.batch_size, MAX_BATCH_VALUES // (pixels[0].numel() * num_classes))
         if batch and (batch[0][1].shape != pixels.shape or len(batch) >= limit):
             yield batch
             batch = []
-        batch.append((path, pixels))
+        batch.append((item, pixels))
     if batch:
         yield batch
 
 
 def _label(
-    predictor: Predictor, batch: Sequence[tuple[Path, Tensor]], shrunk: dict[str, tuple[int, int]], ctx: RunContext
+    predictor: Predictor, batch: Sequence[tuple[Item, Tensor]], told: _Told, ctx: RunContext
 ) -> Sequence[Tensor]:
     """Masks of photographs of one size; a large one, which comes alone, goes through its working size."""
-    path, image = batch[0]
+    item, image = batch[0]
     height, width = int(image.shape[1]), int(image.shape[2])
     size = working_size(height, width, len(predictor.classes))
     if size is None:
         return tuple(predictor.label(torch.stack([image for _, image in batch])).masks.cpu())
-    shrunk[str(path)] = size
+    told.shrunk[item.key] = size
     ctx.info(
-        f"'{path}' ({width} x {height}) is labelled at {size[1]} x {size[0]} and enlarged: it is too large for more"
+        f"'{item.key}' ({width} x {height}) is labelled at {size[1]} x {size[0]} and enlarged: it is too large for more"
     )
     return (label_large(predictor, image, size),)
 
@@ -234,19 +305,21 @@ def _write_summary(
     out: Path,
     predictor: Predictor,
     formats: Sequence[str],
-    names: Mapping[Path, str],
-    bad: Mapping[str, str],
+    names: Mapping[str, str],
     written: Sequence[str],
-    shrunk: Mapping[str, tuple[int, int]],
+    told: _Told,
 ) -> None:
     record = {
         "classes": list(predictor.classes),
         "refined_by": predictor.refined_by,
         "formats": list(formats),
-        "files": {str(path): name for path, name in names.items()},
-        "bad": dict(bad),
+        "scaling": told.scaling,
+        "files": dict(names),
+        "bad": dict(told.bad),
+        "skipped": dict(told.skipped),
+        "changed": {key: list(notes) for key, notes in told.changed.items()},
         "written": list(written),
-        "labelled_at": {path: list(size) for path, size in shrunk.items()},
+        "labelled_at": {key: list(size) for key, size in told.shrunk.items()},
     }
     atomic_write_json(out / SUMMARY_FILE, record)
 

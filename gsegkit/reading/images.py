@@ -18,6 +18,7 @@ from gsegkit.reading.files import check_size, damaged, open_image
 from gsegkit.reading.scaling import DEFAULT_SCALING, scale
 
 MAX_PAGES = 10_000  # of one file
+HEAD_BYTES = 1 << 16  # of a file: an animation is announced there
 PAGED = ("TIFF", "GIF", "PNG", "WEBP")  # a JPEG's second picture is a thumbnail, a depth or a brightness map
 UNLIKE_PAGES = 1 | 4  # NewSubfileType of a TIFF: a smaller copy of another page, or its transparency
 WIDE_COLOURS = ("RGB;16", "RGBA;16", "RGBX;16", "RGBa;16", "LA;16")  # raw modes that Pillow cuts to 8 bits
@@ -77,6 +78,17 @@ def counted(notes: Mapping[str, int]) -> str:
         'turned upright (EXIF): 2; page 1 of several: 1'
     """
     return "; ".join(f"{note}: {count}" for note, count in notes.items())
+
+
+def may_have_pages(path: Path) -> bool:
+    """Whether a file may have several pages; told by its first bytes, so that ordinary photographs cost nothing."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return False
+    animated = (head[:4] == b"\x89PNG" and b"acTL" in head) or (head[8:12] == b"WEBP" and b"ANIM" in head)
+    return animated or head[:2] in (b"II", b"MM") or head[:3] == b"GIF"
 
 
 def list_pages(path: str | Path) -> tuple[list[int], int]:
