@@ -11,7 +11,7 @@ from torch import nn
 
 from gsegkit.config import Config
 from gsegkit.errors import ConfigError, ContractError, MissingDependencyError
-from gsegkit.exports.fitting import resize
+from gsegkit.exports.fitting import PixelsToClasses, resize
 from gsegkit.exports.networks import METADATA_FILE, export_model
 from gsegkit.images import FIT_RULES, fit_pixels, fitted_size
 from gsegkit.interfaces import Segmenter
@@ -81,13 +81,15 @@ def smooth(*shape):
     return ((waves * 90 + 128).expand(batch, 3, height, width) + pixels(*shape) * 0.1).clamp(0, 255).to(torch.uint8)
 
 
-@pytest.mark.parametrize("rule", FIT_RULES)
+@pytest.mark.parametrize(
+    ("rule", "dtype"), [*((rule, "uint8") for rule in FIT_RULES), ("squash", "float32"), ("crop", "float32")]
+)
 @pytest.mark.parametrize("format", ["onnx", "torch"])
-def test_the_file_predicts_what_the_segmenter_predicts(tmp_path, format, rule):
+def test_the_file_predicts_what_the_segmenter_predicts(tmp_path, format, rule, dtype):
     """Photographs of any size go in, and labels and probabilities of that size come out, by every fit rule."""
     segmenter = Tiny()
     segmenter.fit_rule = rule
-    made = export_model(segmenter, tmp_path, format)
+    made = export_model(segmenter, tmp_path, format, dtype=dtype)
     assert made.dynamic == ("batch", "height", "width")
     assert len({parity.shape[2] / parity.shape[3] for parity in made.parity}) == 3
     if format == "onnx":
@@ -96,10 +98,21 @@ def test_the_file_predicts_what_the_segmenter_predicts(tmp_path, format, rule):
         run = torch.export.load(made.path).module(check_guards=False)
     for shape in ((1, 3, 192, 96), (2, 3, 77, 300), (1, 3, 768, 384), (1, 3, 16, 24), (1, 3, 9, 5)):
         for batch in (smooth(*shape), pixels(*shape)):
-            labels, probs = run(batch)
+            labels, probs = run(batch if dtype == "uint8" else batch / 255)
             assert labels.dtype == torch.uint8
             assert (labels == segmenter.predict(batch)).float().mean() >= 0.999
             assert torch.allclose(probs, segmenter.probs(batch), atol=0.02)
+
+
+def test_floats_are_read_as_8_bits_and_held_between_0_and_1():
+    module = PixelsToClasses(Tiny().eval())
+    batch = smooth(1, 3, 40, 60)
+    nearly = batch / 255 + 0.4 / 255 * torch.linspace(-1, 1, 60)
+    beyond = torch.where(batch < 40, torch.full_like(nearly, -3), torch.where(batch > 210, 7.0, nearly))
+    ends = torch.where(batch < 40, 0, torch.where(batch > 210, 255, batch)).to(torch.uint8)
+    with torch.no_grad():
+        for given, same in ((nearly, batch), (beyond, ends)):
+            assert torch.equal(module(given)[1], module(same)[1])
 
 
 @pytest.mark.parametrize("rule", FIT_RULES)
@@ -153,8 +166,25 @@ def test_what_a_viewer_needs_travels_inside_the_file(onnx_export, tmp_path):
     torch.export.load(made.path, extra_files=extra)
     other = json.loads(extra[METADATA_FILE])
     assert other["palette"] == ["#000102", "#030405", "#060708"]
-    assert inside.keys() == other.keys() >= {"classes", "palette", "train_size", "fit_rule", "normalisation"}
+    fitting, numbers = {"train_size", "fit_rule", "fit"}, {"input", "scaling", "scaling_note", "normalisation"}
+    whole = {"classes", "palette", "refiners"} | fitting | numbers
+    assert inside.keys() == other.keys() == whole
     assert len(inside["palette"]) == len(inside["classes"]) == 3
+    assert (inside["train_size"], inside["fit_rule"]) == ([16, 24], "crop")
+    form = {"name": "pixels", "layout": "NCHW", "colour": "RGB"}
+    assert inside["input"] == {**form, "dtype": "uint8", "range": [0, 255]}
+    card = json.loads((onnx_export.path.parent / "net.onnx.json").read_text())
+    assert {name: card[name] for name in whole - {"input"}} == {name: inside[name] for name in whole - {"input"}}
+    assert card["input"] == {**inside["input"], "shape": ["batch", 3, "height", "width"]}
+
+
+def test_a_file_for_floats_says_so(tmp_path):
+    made = export_model(Tiny(), tmp_path, dtype="float32", dynamic=False)
+    session, _ = onnx_runner(made.path)
+    assert session.get_inputs()[0].type == "tensor(float)"
+    inside = json.loads(session.get_modelmeta().custom_metadata_map["input"])
+    assert (inside["dtype"], inside["range"]) == ("float32", [0, 1])
+    assert "0 .. 1" in json.loads(session.get_modelmeta().custom_metadata_map["normalisation"])
 
 
 @pytest.mark.parametrize("format", ["onnx", "torch"])
@@ -176,6 +206,8 @@ def test_only_an_export_of_ours_is_replaced(tmp_path, format):
         export_model(other, path, format, dynamic=False)
     assert path.read_bytes() == before
     export_model(other, path, format, dynamic=False, update=True)
+    with pytest.raises(ConfigError, match="photographs of another dtype"):
+        export_model(other, path, format, dynamic=False, dtype="float32")
 
 
 def test_a_network_of_one_size_is_exported_at_that_size(tmp_path):
@@ -210,6 +242,19 @@ def test_an_export_that_computes_something_else_is_refused(tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_onnxruntime_says_stays_inside(tmp_path, monkeypatch):
+    import onnxruntime
+
+    def refuse(*args, **options):
+        raise onnxruntime.capi.onnxruntime_pybind11_state.Fail("[ONNXRuntimeError] : 1 : FAIL : /src/graph.cc:42")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    with pytest.raises(ContractError, match="onnxruntime cannot run what torch wrote") as caught:
+        export_model(Tiny(), tmp_path, dynamic=False)
+    assert "ONNXRuntimeError" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_segmenter_stays_as_it_was(tmp_path):
     segmenter = Tiny().train()
     before = {name: value.clone() for name, value in segmenter.state_dict().items()}
@@ -223,6 +268,23 @@ def test_formats_and_suffixes(tmp_path):
         export_model(Tiny(), tmp_path, "tflite")
     with pytest.raises(ConfigError, match=r"writes \.pt2 files"):
         export_model(Tiny(), tmp_path / "net.onnx", "torch")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dtype": "float16"}, {"dtype": None}, {"dtype": ["uint8"]}, {"opset": 11}, {"opset": 17}, {"opset": 99},
+        {"opset": "18"}, {"opset": True}, {"opset": float("nan")}, {"size": 64}, {"size": (0, 8)}, {"size": "ab"},
+        {"size": (8.0, 8)}, {"size": (10**6, 8)}, {"size": (8, 8, 8)}, {"size": ()},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_options_that_are_none_are_one_sentence(tmp_path, options):
+    """Torch answers an old operator set with a newer one, and the others with errors of its own."""
+    (name,) = options
+    with pytest.raises(ConfigError, match=f"^{name}"):
+        export_model(Tiny(), tmp_path / "net.onnx", **options)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("module", ["onnx", "onnxscript", "onnxruntime"])

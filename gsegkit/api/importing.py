@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gsegkit.api.arguments import checked
 from gsegkit.api.session import Session
 from gsegkit.checkpoints import Checkpoint
 from gsegkit.errors import ArtifactError
@@ -14,6 +15,7 @@ from gsegkit.weights import read_checkpoint
 CARD_FORMAT = 1
 
 
+@checked
 def look_at_checkpoint(path: str | Path, *, reader: str = "", session: Session | None = None) -> Checkpoint:
     """What a file of other software is, as far as the installed readers know; writes nothing.
 
@@ -26,6 +28,7 @@ def look_at_checkpoint(path: str | Path, *, reader: str = "", session: Session |
     return read_checkpoint(path, reader=reader, registry=session.registry)
 
 
+@checked
 def import_checkpoint(
     path: str | Path, out: str | Path | None = None, *, reader: str = "", session: Session | None = None
 ) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gsegkit.api.arguments import checked
 from gsegkit.api.results import load, open_labelled
 from gsegkit.api.session import Session
 from gsegkit.classes.class_map import (
@@ -37,6 +38,7 @@ SHOWN_PHOTOGRAPHS = 8  # on the page: the first ones by name
 NAMES_FOLDER = "names"  # of a run: the page and the sheet of its clusters
 
 
+@checked
 def name_page(
     run_folder: str | Path,
     out: str | Path | None = None,
@@ -72,6 +74,7 @@ def name_page(
     return out
 
 
+@checked
 def list_clusters(
     run_folder: str | Path,
     cut: int | None = None,
@@ -99,6 +102,7 @@ def list_clusters(
     return shown.levels[0], sheet
 
 
+@checked
 def name(
     run_folder: str | Path,
     classes: Sequence[str] = (),
@@ -138,6 +142,7 @@ def name(
     return class_map
 
 
+@checked
 def match(
     run_folder: str | Path,
     data: str | Path,

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from gsegkit.api.arguments import checked
 from gsegkit.api.session import Session
 from gsegkit.classes.class_map import stored_class_map
 from gsegkit.classes.held_out import leave_out, with_note
@@ -28,6 +29,7 @@ from gsegkit.rundir import last_round
 from gsegkit.types import Report
 
 
+@checked
 def load(folder: str | Path, kind: str = "segmenter", *, session: Session | None = None, device: str = "cpu") -> Any:
     """A fitted part of a run folder: its "segmenter" (default), "extractor" or "generator", of the last round.
 
@@ -40,6 +42,7 @@ def load(folder: str | Path, kind: str = "segmenter", *, session: Session | None
     return sources.open_part(folder, KIND_ALIASES.get(kind, kind), session.registry, pick_device(device))
 
 
+@checked
 def evaluate(
     run_folder: str | Path,
     data: str | Path,
@@ -72,6 +75,7 @@ def evaluate(
     return with_note(with_note(scorer.evaluate(predictor, dataset, ctx), note), in_words(predictor.refined_by))
 
 
+@checked
 def evaluate_generator(
     generator: str | Path | Generator,
     images: str | Path,
@@ -108,12 +112,13 @@ def evaluate_generator(
     return scorer.evaluate(generator.to(ctx.device), photographs, ctx)
 
 
+@checked
 def predict(
     run_folder: str | Path,
     inputs: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    formats: tuple[str, ...] = DEFAULT_PREDICTIONS,
+    formats: str | Sequence[str] = DEFAULT_PREDICTIONS,
     refine: Refine | None = None,
     parts: bool = False,
     scaling: str | None = None,
@@ -166,18 +171,27 @@ def _in_parts(run_folder: str | Path, segmenter: Segmenter, session: Session) ->
     return InParts(segmenter, extractor)
 
 
+@checked
 def export(
     run_folder: str | Path,
     out: str | Path,
     format: str,
     *,
+    dtype: str = "uint8",
     update: bool = False,
     session: Session | None = None,
     **options: Any,
 ) -> Any:
     """Export the segmenter ("onnx", "torch") or the data set ("png", "coco", "yolo", "voc" ...) of a run.
 
-    `update` replaces the file that an export of another segmenter made. Data sets go to a new folder.
+    Args:
+        run_folder: a finished run, or a folder of `train`.
+        out: the file of a segmenter, or a new folder for a data set.
+        format: one of those above.
+        dtype: of the photographs that an exported segmenter takes: "uint8" (0 .. 255) or "float32" (0 .. 1).
+        update: replace the file that an export of another segmenter, or for another dtype, made.
+        session: see `run`.
+        options: others of a segmenter, see `gsegkit.exports.networks.export_model`.
     """
     session = session or Session.default()
     if format in MODEL_FORMATS:
@@ -185,15 +199,18 @@ def export(
 
         segmenter = load(run_folder, "segmenter", session=session)
         palette = _palette(run_folder, segmenter)
-        return export_model(segmenter, Path(out), format, palette=palette, update=update, **options)
+        return export_model(segmenter, Path(out), format, palette=palette, dtype=dtype, update=update, **options)
     if format in DATASET_FORMATS:
+        if dtype != "uint8" or options:
+            raise ConfigError(f"format '{format}' has no such options", "omit dtype and what a segmenter's file takes")
         from gsegkit.exports.datasets import export_dataset
 
         dataset = open_labelled(run_folder, session)
-        return export_dataset(dataset, Path(out), format, session.context(Path(out), "cpu"), **options)
+        return export_dataset(dataset, Path(out), format, session.context(Path(out), "cpu"))
     raise ConfigError(f"no export format '{format}'", f"formats: {', '.join([*MODEL_FORMATS, *DATASET_FORMATS])}")
 
 
+@checked
 def open_labelled(
     folder: str | Path, session: Session, reader_options: dict[str, Any] | None = None, scaling: str = AUTO
 ) -> LabelledDataset:
@@ -201,6 +218,7 @@ def open_labelled(
     return sources.open_labelled(folder, session.registry, reader_options, scaling)
 
 
+@checked
 def open_generator(given: str | Path, session: Session, options: dict[str, Any] | None = None) -> Generator:
     """A generator by name (with options), or as a run folder or a folder of `train_generator` holds it.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gsegkit.api.arguments import checked
 from gsegkit.api.results import load, open_labelled
 from gsegkit.api.session import Session
 from gsegkit.classes.class_map import FILE_NAME as CLASSES_FILE
@@ -20,9 +21,10 @@ from gsegkit.engine.choices import choose
 from gsegkit.engine.claim import TRAINING_MARKS, Renew, check_own, claim_dataset, claim_work
 from gsegkit.engine.identity import contents_identity, labelled_identity, recipe_of
 from gsegkit.engine.plan import PartSpec, Plan
+from gsegkit.engine.preflight import check_trainable
 from gsegkit.engine.shards import ShardDataset
 from gsegkit.engine.synthesis import synthesize as make_pairs
-from gsegkit.errors import CapabilityError, ConfigError, GsegkitError
+from gsegkit.errors import ConfigError, GsegkitError
 from gsegkit.exports.places import check_apart
 from gsegkit.interfaces import DatasetReader, Generator, MaskExtractor, ModulePart, Segmenter, TrainableGenerator
 from gsegkit.parts import save_part
@@ -40,6 +42,7 @@ class Result(pipeline.Result):
     page: Path
 
 
+@checked
 def run(
     gen: str | PartSpec,
     extractor: str | PartSpec,
@@ -75,6 +78,7 @@ def run(
     return run_plan(plan, out, update=update, session=session)
 
 
+@checked
 def run_plan(
     plan: Plan,
     out: str | Path | None = None,
@@ -100,6 +104,7 @@ def run_plan(
     return Result(done.folder, done.report, done.learned, done.found, render_report(done.folder))
 
 
+@checked
 def synthesize(
     run_folder: str | Path,
     out: str | Path,
@@ -150,6 +155,7 @@ def synthesize(
     return make_pairs(generator, extractor, choices.build_refiners(), num_samples, ctx, worker=worker, recipe=recipe)
 
 
+@checked
 def train(
     data: str | Path,
     seg: str,
@@ -196,6 +202,7 @@ def train(
     return segmenter
 
 
+@checked
 def train_generator(
     name: str,
     images: str | Path,
@@ -212,8 +219,7 @@ def train_generator(
     session = session or Session.default()
     out = Path(out)
     entry = session.registry.find("generator", name)
-    if "trainable" not in entry.component.provides:
-        raise CapabilityError(f"generator '{name}' cannot be trained", "gsegkit list shows which ones are trainable")
+    check_trainable(entry)
     reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
     photographs = reader.images(Path(images))
     check_apart(out, Path(images), "folder of photographs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gsegkit.api.arguments import checked
 from gsegkit.api.session import Session
 from gsegkit.errors import ConfigError
 from gsegkit.images import list_images
@@ -11,6 +12,7 @@ from gsegkit.interfaces import ATTRIBUTION_FILE, Samples
 from gsegkit.storage import atomic_write
 
 
+@checked
 def copy_samples(name: str, out: str | Path, *, session: Session | None = None) -> list[Path]:
     """Copy sample photographs and their attribution into a folder; files that are already the same stay.
 

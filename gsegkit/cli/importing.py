@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gsegkit.cli.early import check_part, check_there
 from gsegkit.cli.options import AsJson, console, print_json
 
 
@@ -22,6 +23,9 @@ def import_file(
     as_json: AsJson = False,
 ) -> None:
     """Convert generator weights of other software to safetensors, once, executing nothing of the file."""
+    check_there(file)
+    if reader:
+        check_part("checkpoint-reader", reader)
     from gsegkit import api
     from gsegkit.parts import CARD_FILE
     from gsegkit.storage import read_json

@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from gsegkit.classes.class_map import ClassMap, next_command
+from gsegkit.cli import early
 from gsegkit.cli import options as c
 from gsegkit.cli.options import console, print_json
 from gsegkit.cli.terminal import make_table
@@ -50,6 +51,8 @@ def name(
     quiet: c.Quiet = False,
 ) -> None:
     """Name the clusters of a run's extractor: on a page, or with --class; --list shows them."""
+    early.check_there(run_folder, early.RUN_REMEDY)
+    early.check_there(images)
     from gsegkit import api
 
     session = c.session(quiet)
@@ -124,9 +127,12 @@ def match(
     quiet: c.Quiet = False,
 ) -> None:
     """Name the clusters of a run by the labels of a few annotated photographs. This uses labels."""
+    (reader,) = c.only(option, "data_reader")
+    early.check_there(run_folder, early.RUN_REMEDY)
+    early.check_there(data)
+    early.check_part("dataset", "folder", reader)
     from gsegkit import api
 
-    (reader,) = c.only(option, "data_reader")
     found = api.match(
         run_folder, data, num_images=num_images, cut=cut, save=save, seed=seed, reader_options=reader,
         device=device or "auto", session=c.session(quiet),

@@ -6,16 +6,16 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gsegkit.classes.class_map import names_something_shipped
+from gsegkit.cli.early import check_refiners
 from gsegkit.cli.terminal import make_console, make_progress
 from gsegkit.config import parse_assignments
-from gsegkit.engine.plan import DEVICES, Plan, renew
+from gsegkit.engine.plan import DEVICES, Plan, device_name, renew
 from gsegkit.errors import ConfigError
 from gsegkit.plugins import SHORT_KINDS, installed
 from gsegkit.refining import chosen
@@ -44,6 +44,14 @@ def _part(option: str, kind: str, help: str) -> Any:
         return [name for name in found if name.startswith(incomplete)]
 
     return typer.Option(option, metavar="NAME", help=help, autocompletion=names)
+
+
+def _device(name: str | None) -> str | None:
+    """A device's name; whether this machine has it only torch knows."""
+    try:
+        return name if name is None else device_name(name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 Gen = Annotated[str | None, _part("--gen", "generator", "Generator, by name.")]
@@ -85,7 +93,7 @@ Photos = Annotated[
 Data = Annotated[Path | None, typer.Option("--data", metavar="FOLDER", help="Annotated photographs to score on.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where the result goes.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random number.")]
-Device = Annotated[str | None, typer.Option("--device", help=f"{DEVICES}.")]
+Device = Annotated[str | None, typer.Option("--device", help=f"{DEVICES}.", callback=_device)]
 TrainGenerator = Annotated[
     bool | None, typer.Option("--train-generator", help="Train the generator on --images first.", show_default=False)
 ]
@@ -110,20 +118,6 @@ def read_plan(config: Path | None, options: list[str] | None, *, no_refine: bool
 
         fields = with_shipped(fields, installed())
     return Plan.from_options(base, options or [], **fields)
-
-
-def check_early(folder: Path, formats: Sequence[str], known: Iterable[str]) -> None:
-    """Find simple mistakes before torch is imported, which takes seconds.
-
-    Raises:
-        ConfigError: there is no such folder, or no such format.
-    """
-    if not folder.exists():
-        raise ConfigError(f"'{folder}' does not exist", "give a folder made by gsegkit run or train")
-    known = tuple(known)
-    for name in formats:
-        if name not in known:
-            raise ConfigError(f"there is no format '{name}'", f"formats: {', '.join(known)}")
 
 
 def session(quiet: bool = False) -> Session:
@@ -164,6 +158,7 @@ def refiners(names: list[str] | None, none: bool, options: dict[str, Any]) -> An
     """The refiners of photographs as the verbs take them; `options` are those of `-o refine.NAME.OPTION=VALUE`."""
     if none and (names or options):
         raise ConfigError("--no-refine goes with no refiner", "omit --no-refine, or --refine and -o refine.…")
+    check_refiners(names)
     nested: dict[str, dict[str, Any]] = {}
     for path, value in options.items():
         name, dot, option = path.partition(".")

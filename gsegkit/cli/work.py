@@ -11,12 +11,20 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from gsegkit.cli import early
 from gsegkit.cli import options as c
 from gsegkit.cli.options import console, print_json
 from gsegkit.cli.terminal import make_table, show_message, size
 from gsegkit.engine.next_steps import in_a_line, next_commands
 from gsegkit.errors import ConfigError
-from gsegkit.exports.formats import DATASET_FORMATS, DEFAULT_PREDICTIONS, MODEL_FORMATS, PREDICTION_FORMATS
+from gsegkit.exports.formats import (
+    DATASET_FORMATS,
+    DEFAULT_PREDICTIONS,
+    MODEL_FORMATS,
+    PHOTO_DTYPES,
+    PREDICTION_FORMATS,
+    model_path,
+)
 from gsegkit.plugins import installed
 from gsegkit.progress import duration, number
 
@@ -54,6 +62,7 @@ def run(
         target=target, eval=evaluator, images=images, photos=photos, data=data, num_samples=samples, rounds=rounds,
         train_generator=train_generator, seed=seed, device=device, smoke=smoke,
     )  # fmt: skip
+    early.check_plan(plan, out)
     from gsegkit import api
 
     command = shlex.join(["gsegkit", *sys.argv[1:]])
@@ -151,6 +160,7 @@ def plan(
         images=images, photos=photos, data=data, num_samples=samples, rounds=rounds, train_generator=train_generator,
         seed=seed, device=device,
     )  # fmt: skip
+    early.check_plan(chosen, out)
     from gsegkit.engine.estimate import estimate
 
     found = estimate(chosen, installed(), out or chosen.default_folder())
@@ -185,6 +195,10 @@ def synthesize(
     quiet: c.Quiet = False,
 ) -> None:
     """Make more (image, mask) pairs with the generator and extractor of a run."""
+    early.check_there(run_folder, early.RUN_REMEDY)
+    early.check_there(classes)
+    early.check_refiners(refine)
+    share = _worker(worker)
     from gsegkit import api
 
     made = api.synthesize(
@@ -193,7 +207,7 @@ def synthesize(
         samples,
         classes=classes,
         refine=refine or None,
-        worker=_worker(worker),
+        worker=share,
         update=update,
         device=device or "auto",
         session=c.session(quiet),
@@ -219,9 +233,13 @@ def train(
     quiet: c.Quiet = False,
 ) -> None:
     """Train a segmenter on existing pairs. Repeat the command to resume."""
+    options, reader = c.only(option, "seg", "data_reader")
+    early.check_there(data)
+    early.check_there(classes)
+    early.check_part("segmenter", seg, options)
+    early.check_part("dataset", "folder", reader)
     from gsegkit import api
 
-    options, reader = c.only(option, "seg", "data_reader")
     session = c.session(quiet)
     api.train(
         data, seg, out, classes=classes, options=options, reader_options=reader, seed=seed, update=update,
@@ -241,9 +259,12 @@ def train_generator(
     quiet: c.Quiet = False,
 ) -> None:
     """Train a generator on an image folder. Repeat the command to resume."""
+    options, reader = c.only(option, "gen", "data_reader")
+    early.check_part("generator", name, options, trainable=True)
+    early.check_part("dataset", "folder", reader)
+    early.check_there(data)
     from gsegkit import api
 
-    options, reader = c.only(option, "gen", "data_reader")
     api.train_generator(
         name, data, out, options=options, reader_options=reader, seed=seed, update=update, device=device or "auto",
         session=c.session(quiet),
@@ -266,11 +287,16 @@ def evaluate(
     quiet: c.Quiet = False,
 ) -> None:
     """Score the segmenter of a run on annotated photographs."""
-    from gsegkit import api
-
     options, reader, of_refiners = c.only(option, "eval", "data_reader", "refine")
     if match is not None:
         options["match"] = match
+    early.check_there(run_folder, early.RUN_REMEDY)
+    early.check_there(data)
+    early.check_part("evaluator", evaluator, options)
+    early.check_part("dataset", "folder", reader)
+    early.check_refiners(refine)
+    from gsegkit import api
+
     report = api.evaluate(
         run_folder,
         data,
@@ -298,9 +324,14 @@ def evaluate_generator(
     quiet: c.Quiet = False,
 ) -> None:
     """Compare a generator's images, and its bare layers, with photographs. Uses no labels."""
+    gen, options, reader = c.only(option, "gen", "eval", "data_reader")
+    if not Path(generator).exists():
+        early.check_part("generator", generator, gen)
+    early.check_there(data)
+    early.check_part("generator-evaluator", evaluator, options)
+    early.check_part("dataset", "folder", reader)
     from gsegkit import api
 
-    gen, options, reader = c.only(option, "gen", "eval", "data_reader")
     report = api.evaluate_generator(
         generator, data, evaluator=evaluator, generator_options=gen, options=options, reader_options=reader, seed=seed,
         device=device or "auto", session=c.session(quiet),
@@ -333,10 +364,13 @@ def predict(
 ) -> None:
     """Segment photographs: label PNG and overlay PNG by default."""
     formats = tuple(format or DEFAULT_PREDICTIONS)
-    c.check_early(run_folder, formats, PREDICTION_FORMATS)
+    (of_refiners,) = c.only(option, "refine")
+    early.check_there(run_folder, early.RUN_REMEDY)
+    early.check_formats(formats, PREDICTION_FORMATS)
+    early.check_photographs(inputs)
+    early.check_refiners(refine)
     from gsegkit import api
 
-    (of_refiners,) = c.only(option, "refine")
     refiners = c.refiners(refine, no_refine, of_refiners)
     session = c.session(quiet)
     summary = api.predict(
@@ -350,19 +384,27 @@ def export(
     run_folder: c.RunFolder,
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="File or folder to make.")],
     format: Annotated[str, typer.Option("--format", help=EXPORT_HELP)] = "onnx",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Photographs of an exported segmenter: uint8 (0 .. 255) or float32 (0 .. 1).")
+    ] = "uint8",
     update: c.Update = False,
     quiet: c.Quiet = False,
 ) -> None:
     """Export the segmenter or the pairs of a run for other tools."""
-    c.check_early(run_folder, [format], [*MODEL_FORMATS, *DATASET_FORMATS])
+    early.check_there(run_folder, early.RUN_REMEDY)
+    early.check_formats([format], [*MODEL_FORMATS, *DATASET_FORMATS])
+    early.check_formats([dtype], PHOTO_DTYPES)
+    if format in MODEL_FORMATS:
+        model_path(out, format)
     from gsegkit import api
 
-    summary = api.export(run_folder, out, format, update=update, session=c.session(quiet))
+    summary = api.export(run_folder, out, format, dtype=dtype, update=update, session=c.session(quiet))
     console.print(str(summary), soft_wrap=True)
 
 
 def report(run_folder: c.RunFolder) -> None:
     """Draw the report of a run again from the files in its folder."""
+    early.check_there(run_folder, early.RUN_REMEDY)
     from gsegkit.report import render_report
 
     console.print(f"report: {render_report(run_folder)}", soft_wrap=True)

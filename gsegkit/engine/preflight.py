@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gsegkit.engine.choices import Choices, Problem
 from gsegkit.engine.plan import Plan
+from gsegkit.errors import CapabilityError
 from gsegkit.plugins import Entry
 
 
@@ -52,10 +53,21 @@ def _check_capabilities(plan: Plan, entries: dict[str, Entry]) -> list[Problem]:
                 f"and '{generator.name}' does not provide it"
             )
             problems.append(Problem(where, message, "gsegkit list shows what each generator provides"))
-    if plan.train_generator and "trainable" not in generator.provides:
+    if plan.train_generator and not _trainable(entries["gen"]):
         message = f"generator '{generator.name}' cannot be trained"
         problems.append(Problem("gen", message, "leave out --train-generator, or choose a trainable one"))
     return problems
+
+
+def check_trainable(entry: Entry) -> None:
+    """CapabilityError for a generator that cannot be trained."""
+    if not _trainable(entry):
+        message = f"generator '{entry.component.name}' cannot be trained"
+        raise CapabilityError(message, "gsegkit list shows which ones are trainable")
+
+
+def _trainable(entry: Entry) -> bool:
+    return "trainable" in entry.component.provides
 
 
 def _check_inputs(plan: Plan, entries: dict[str, Entry]) -> list[Problem]:

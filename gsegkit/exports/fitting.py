@@ -22,8 +22,13 @@ class PixelsToClasses(nn.Module):
         self.segmenter = segmenter
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """[N, 3, H, W] uint8 -> classes [N, H, W] uint8 and probabilities [N, K, H, W] float32."""
-        probs = self.logits(pixels.float()).softmax(dim=1)
+        """[N, 3, H, W] uint8, or float32 in 0 .. 1 -> classes [N, H, W] uint8 and probabilities [N, K, H, W] float32.
+
+        A traced graph keeps to the dtype it was traced with. Floats are brought to 8 bits first, as `predict` reads
+        photographs; values outside 0 .. 1 count as the nearest end.
+        """
+        levels = (pixels * 255).round().clamp(0, 255) if pixels.is_floating_point() else pixels.float()
+        probs = self.logits(levels).softmax(dim=1)
         return probs.argmax(dim=1).to(torch.uint8), probs
 
     def logits(self, pixels: Tensor) -> Tensor:

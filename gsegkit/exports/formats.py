@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+from gsegkit.errors import ConfigError
 
 #: Format of predictions -> module of this folder and its PredictionWriter.
 PREDICTION_FORMATS: Mapping[str, str] = {
@@ -25,6 +28,8 @@ DATASET_FORMATS: Mapping[str, str] = {
 }
 #: Format of a network -> suffix of its file.
 MODEL_FORMATS: Mapping[str, str] = {"onnx": ".onnx", "torch": ".pt2"}
+#: Dtype of the photographs that an exported network takes -> their range.
+PHOTO_DTYPES: Mapping[str, tuple[int, int]] = {"uint8": (0, 255), "float32": (0, 1)}
 
 DEFAULT_PREDICTIONS = ("label", "overlay")
 
@@ -36,3 +41,19 @@ def load_writer(place: str) -> Any:
     """
     module, _, name = place.partition(":")
     return getattr(import_module(f"gsegkit.exports.{module}"), name)
+
+
+def model_path(out: Path, format: str) -> Path:
+    """The file of an exported network: `out`, or segmenter.SUFFIX in it.
+
+    Raises:
+        ConfigError: unknown format, or a suffix of another format.
+    """
+    if format not in MODEL_FORMATS:
+        raise ConfigError(f"no model format '{format}'", f"formats: {', '.join(MODEL_FORMATS)}")
+    suffix = MODEL_FORMATS[format]
+    if out.suffix == suffix and not out.is_dir():
+        return out
+    if out.is_dir() or not out.suffix:
+        return out / f"segmenter{suffix}"
+    raise ConfigError(f"format '{format}' writes {suffix} files, not '{out.name}'", f"name it {out.stem}{suffix}")

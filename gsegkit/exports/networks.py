@@ -20,10 +20,12 @@ from torch import Tensor
 from gsegkit.colours import display_palette
 from gsegkit.errors import ConfigError, ContractError, GsegkitError, MissingDependencyError
 from gsegkit.exports.fitting import PixelsToClasses
-from gsegkit.exports.formats import MODEL_FORMATS
+from gsegkit.exports.formats import PHOTO_DTYPES, model_path
 from gsegkit.exports.places import refuse_stage
 from gsegkit.interfaces import Segmenter
 from gsegkit.reading.scaling import in_words
+from gsegkit.records.parts import MAX_SIDE
+from gsegkit.records.text import shown
 from gsegkit.storage import (
     atomic_write,
     atomic_write_json,
@@ -36,6 +38,7 @@ from gsegkit.tensors import state_hash
 
 TOLERANCE = 0.02  # largest difference of a probability that counts as rounding (of a fitted photograph, to 8 bits)
 CHANGED = 1e-3  # largest share of pixels whose class may differ
+OPSETS = range(18, 26)  # asked for an older one, torch writes 18
 ONNX_LIMIT = 2 * 10**9  # bytes of weights that fit into one ONNX file
 AXES = {"batch": 0, "height": 2, "width": 3}
 #: Axes left free, most first; a network that fixes its own size falls back to the next.
@@ -95,15 +98,16 @@ def export_model(
     size: tuple[int, int] | None = None,
     opset: int | None = None,
     dynamic: bool = True,
+    dtype: str = "uint8",
     palette: Tensor | None = None,
     update: bool = False,
 ) -> ModelExport:
     """Export a trained segmenter and check that the file computes what the segmenter predicts.
 
-    The file takes photographs `pixels` [N, 3, H, W] uint8, of any size where the network allows it, and gives `labels`
-    [N, H, W] uint8 and `probs` [N, K, H, W] float32 at that size: fit rule and normalisation are inside. Refiners are
-    not, and neither are `predict_scales` and `predict_flip`. Classes, colours and the rest travel in the file, and in
-    the card beside it.
+    The file takes photographs `pixels` [N, 3, H, W] of `dtype`, of any size where the network allows it, and gives
+    `labels` [N, H, W] uint8 and `probs` [N, K, H, W] float32 at that size: fit rule and normalisation are inside.
+    Refiners are not, and neither are `predict_scales` and `predict_flip`. Classes, colours and the rest travel in the
+    file, and in the card beside it.
 
     Args:
         segmenter: a fitted segmenter; it is not changed.
@@ -112,24 +116,26 @@ def export_model(
         size: (height, width) of the photographs; None = the training size. Others work where `dynamic` lists them.
         opset: ONNX operator set; None = torch's default.
         dynamic: leave batch, height and width free where the network allows it.
+        dtype: of the photographs: "uint8" (0 .. 255) or "float32" (0 .. 1).
         palette: [256, 3] uint8, colours of the classes; None = `display_palette()`.
-        update: replace the export of another segmenter.
+        update: replace the export of another segmenter or dtype.
 
     Raises:
-        ConfigError: unknown format, a suffix of another format, or the file is there and not an export of ours, or
-            one of another segmenter and `update` is false.
+        ConfigError: unknown format, a suffix of another format, an option that is none, or the file is there and not
+            an export of ours, or one of another segmenter or dtype and `update` is false.
         MissingDependencyError: ONNX packages are missing.
         ContractError: the network cannot be traced, or the exported one computes something else.
     """
-    path = _target(Path(out), format)
+    path = model_path(Path(out), format)
+    size = segmenter.train_size if size is None else size
+    _check_options(size, opset, dtype)
     if format == "onnx":
         _need_onnx()
         _check_weight_size(segmenter)
     module = PixelsToClasses(copy.deepcopy(segmenter).cpu().eval()).eval()
     source = state_hash(module.segmenter)
-    _check_replaceable(path, source, update)
-    facts = facts_of(segmenter, display_palette() if palette is None else palette)
-    size = size or segmenter.train_size
+    _check_replaceable(path, source, dtype, update)
+    facts = facts_of(segmenter, display_palette() if palette is None else palette, dtype)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path, path.suffix)
@@ -176,7 +182,8 @@ def _export_checked(
     height, width = size
     # A size that no stride divides: then padding and cropping become part of the graph and serve every size.
     traced = (height + 7, width + 11) if "height" in free else size
-    example = _pixels((2 if "batch" in free else 1, 3, *traced))
+    dtype = facts["input"]["dtype"]
+    example = _given(_pixels((2 if "batch" in free else 1, 3, *traced)), dtype)
     dimensions = {AXES[name]: torch.export.Dim.AUTO for name in free}
     with torch.no_grad(), _quiet():
         program = torch.export.export(module, (example,), dynamic_shapes=(dimensions,), strict=False)
@@ -184,7 +191,7 @@ def _export_checked(
             runner = _store_onnx(program, path, opset, free, facts)
         else:
             runner = _store_torch(program, path, facts)
-        parity = tuple(_compare(module, runner, shape) for shape in _shapes(size, free))
+        parity = tuple(_compare(module, runner, shape, dtype) for shape in _shapes(size, free))
     worst = max(one.max_abs_diff for one in parity)
     changed = max(one.changed for one in parity)
     if not (worst <= TOLERANCE and changed <= CHANGED):
@@ -226,10 +233,10 @@ def _store_torch(program: Any, path: Path, facts: Mapping[str, Any]) -> Runner:
     return loaded
 
 
-def _compare(module: PixelsToClasses, runner: Runner, shape: tuple[int, ...]) -> Parity:
+def _compare(module: PixelsToClasses, runner: Runner, shape: tuple[int, ...], dtype: str) -> Parity:
     pixels = _pixels(shape)
     expected = Segmenter.probs(module.segmenter, pixels)  # of the class: an own one may average over several views
-    labels, got = runner(pixels)
+    labels, got = runner(_given(pixels, dtype))
     if got.shape != expected.shape:
         raise ParityError(f"it returns {list(got.shape)} for pixels {list(shape)}, expected {list(expected.shape)}")
     changed = (labels != expected.argmax(dim=1)).float().mean()
@@ -251,10 +258,15 @@ def _pixels(shape: tuple[int, ...]) -> Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
+def _given(pixels: Tensor, dtype: str) -> Tensor:
+    """uint8 photographs as the file takes them."""
+    return pixels if dtype == "uint8" else pixels.float() * (PHOTO_DTYPES[dtype][1] / 255)
+
+
 # ---- around it ---------------------------------------------------------------------------------------------------
 
 
-def facts_of(segmenter: Segmenter, palette: Tensor) -> dict[str, Any]:
+def facts_of(segmenter: Segmenter, palette: Tensor, dtype: str = "uint8") -> dict[str, Any]:
     """What travels inside the file: all that a program needs to show what it gives."""
     colours = palette[: len(segmenter.classes)].tolist()
     return {
@@ -265,7 +277,14 @@ def facts_of(segmenter: Segmenter, palette: Tensor) -> dict[str, Any]:
         "fit": _FIT[segmenter.fit_rule].format(height=segmenter.train_size[0], width=segmenter.train_size[1]),
         "scaling": segmenter.scaling,
         "scaling_note": "for images of more than 8 bits, before the file: " + in_words(segmenter.scaling),
-        "normalisation": "inside the file: pixels 0 .. 255 become -1 .. 1, then what the network expects",
+        "input": {
+            "name": "pixels",
+            "layout": "NCHW",
+            "colour": "RGB",
+            "dtype": dtype,
+            "range": list(PHOTO_DTYPES[dtype]),
+        },
+        "normalisation": _NORMALISATION[dtype],
         "refiners": "none: `gsegkit predict --no-refine` gives the same",
     }
 
@@ -286,7 +305,7 @@ def _card(
         "file": path.name,
         "format": format,
         **facts,
-        "input": {"name": "pixels", "dtype": "uint8", "shape": [batch, 3, *axes], "colour": "RGB", "range": [0, 255]},
+        "input": {**facts["input"], "shape": [batch, 3, *axes]},
         "outputs": [
             {"name": "labels", "dtype": "uint8", "shape": [batch, *axes], "meaning": "the class of every pixel"},
             {"name": "probs", "dtype": "float32", "shape": probs, "meaning": "the probability of every class"},
@@ -299,6 +318,10 @@ def _card(
     }
 
 
+_NORMALISATION = {
+    "uint8": "inside the file: pixels 0 .. 255 become -1 .. 1, then what the network expects",
+    "float32": "inside the file: pixels 0 .. 1 are rounded to 8 bits and become -1 .. 1, then what the network expects",
+}
 _FIT = {
     "native": "photographs are segmented as they are",
     "squash": "photographs are resized to {height} x {width} (height x width), whatever their aspect, and back",
@@ -308,8 +331,22 @@ _FIT = {
 }
 
 
-def _check_replaceable(path: Path, source: str, update: bool) -> None:
-    """ConfigError unless there is no file, or one that an export of this segmenter made (any of ours: `update`)."""
+def _check_options(size: object, opset: object, dtype: object) -> None:
+    """ConfigError for options that are none; tracers answer them with pages of their own."""
+    whole = isinstance(size, tuple | list) and len(size) == 2 and all(type(side) is int for side in size)
+    if not whole or not all(1 <= side <= MAX_SIDE for side in size):  # type: ignore[attr-defined]
+        raise ConfigError(f"size is (height, width) in 1 .. {MAX_SIDE} px, not {shown(size)}", "omit it, or give two")
+    if opset is not None and not (type(opset) is int and opset in OPSETS):
+        allowed = f"{OPSETS[0]} .. {OPSETS[-1]}"
+        raise ConfigError(f"opset is a number in {allowed}, not {shown(opset)}", "omit it to take torch's default")
+    if not isinstance(dtype, str) or dtype not in PHOTO_DTYPES:
+        raise ConfigError(
+            f"dtype of photographs is {' or '.join(PHOTO_DTYPES)}, not {shown(dtype)}", "omit it for uint8"
+        )
+
+
+def _check_replaceable(path: Path, source: str, dtype: str, update: bool) -> None:
+    """ConfigError unless there is no file, or one that the same export made (any export of ours: `update`)."""
     refuse_stage(path.parent)
     if not os.path.lexists(path):
         return
@@ -317,21 +354,12 @@ def _check_replaceable(path: Path, source: str, update: bool) -> None:
     card = read_json(card_path) if card_path.is_file() else {}
     if not isinstance(card, dict) or path.is_symlink() or not path.is_file() or card.get("sha256") != file_hash(path):
         raise ConfigError(f"'{path}' would be overwritten, and no export made it", "choose another name with --out")
-    if card.get("segmenter", source) != source and not update:
-        raise ConfigError(
-            f"'{path}' is the export of another segmenter", "choose another --out, or add --update to replace it"
-        )
-
-
-def _target(out: Path, format: str) -> Path:
-    if format not in MODEL_FORMATS:
-        raise ConfigError(f"no model format '{format}'", f"formats: {', '.join(MODEL_FORMATS)}")
-    suffix = MODEL_FORMATS[format]
-    if out.suffix == suffix and not out.is_dir():
-        return out
-    if out.is_dir() or not out.suffix:
-        return out / f"segmenter{suffix}"
-    raise ConfigError(f"format '{format}' writes {suffix} files, not '{out.name}'", f"name it {out.stem}{suffix}")
+    taken = card.get("input")
+    other = "another segmenter" if card.get("segmenter", source) != source else ""
+    if isinstance(taken, dict) and taken.get("dtype", dtype) != dtype:
+        other = other or "this segmenter for photographs of another dtype"
+    if other and not update:
+        raise ConfigError(f"'{path}' is the export of {other}", "choose another --out, or add --update to replace it")
 
 
 def _need_onnx() -> None:
@@ -352,6 +380,8 @@ def _check_weight_size(segmenter: Segmenter) -> None:
 
 
 def _first_line(error: Exception) -> str:
+    if type(error).__module__.startswith("onnxruntime"):  # its messages name its own sources and our temporary file
+        return "onnxruntime cannot run what torch wrote"
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]
 

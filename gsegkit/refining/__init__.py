@@ -7,11 +7,12 @@ One owner for everybody who looks at photographs: `predict`, `evaluate`, a run's
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from gsegkit.config import Config
 from gsegkit.errors import ConfigError, DataError
 from gsegkit.plugins import Registry, installed
+from gsegkit.records.text import shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 AUTOMATIC = ("colours",)
 
 
+@runtime_checkable
 class Refines(Protocol):
     """What is asked of a refiner here; see `gsegkit.interfaces.Refiner`."""
 
@@ -122,12 +124,14 @@ def made(refine: Refine, registry: Registry | None = None) -> tuple[tuple[str, R
 
     Raises:
         UnknownPluginError: no refiner of that name is installed.
-        ConfigError: one is named twice.
+        ConfigError: one is named twice, or is no refiner at all.
     """
     registry = registry or installed()
     given = [refine] if isinstance(refine, str) or not isinstance(refine, Sequence) else list(refine)
     found: dict[str, Refines] = {}
     for one in given:
+        if not isinstance(one, str | Refines):
+            raise ConfigError(f"{shown(one)} is not a refiner", "give names, or refiners made with options")
         name = one if isinstance(one, str) else type(one).__name__.lower()
         if name in found:
             raise ConfigError(f"refiner '{name}' is given twice", "name each refiner once")
