@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -64,8 +65,9 @@ class Journal(Progress):
         self.inner.message(text, level)
 
     def _write(self, text: str) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
+        with contextlib.suppress(OSError), open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(line)  # a full disk is told by what is worth more than a log
 
 
 def number(value: float) -> str:

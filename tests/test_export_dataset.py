@@ -1,6 +1,8 @@
 """Exports: read back bit for bit, complete or absent."""
 
+import errno
 import json
+import os
 import sys
 import tarfile
 
@@ -35,6 +37,18 @@ def test_png_pairs_are_bit_identical(tmp_path):
         assert torch.equal(read_mask(tmp_path / "out" / "masks" / f"{sample.name}.png"), sample.mask)
     assert yaml.safe_load((tmp_path / "out" / "classes.yaml").read_text()) == ["background", "cell", "nucleus"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_no_reason_to_refuse(tmp_path, monkeypatch, number):
+    fcntl = pytest.importorskip("fcntl")
+
+    def fail(handle, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    assert export_dataset(pairs(), tmp_path / "out").pairs == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_our_own_reader_opens_the_png_pairs(tmp_path):

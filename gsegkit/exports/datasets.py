@@ -94,11 +94,11 @@ def new_folder(out: Path) -> Iterator[Path]:
     out = out.absolute()
     temporary = temporary_beside(out)
     lock = FileLock(temporary / LOCK_FILE, timeout=0)
-    with storage_errors(out):
-        _remove_left(out)
-        (temporary / CONTENT).mkdir(parents=True)
-        (temporary / FOR_FILE).write_text(out.name, encoding="utf-8", errors="backslashreplace")
     try:
+        with storage_errors(out):
+            _remove_left(out)
+            (temporary / CONTENT).mkdir(parents=True)
+            (temporary / FOR_FILE).write_text(out.name, encoding="utf-8", errors="backslashreplace")
         with contextlib.suppress(OSError, NotImplementedError):  # no locks there: then nothing is cleared later either
             lock.acquire()
         yield temporary / CONTENT

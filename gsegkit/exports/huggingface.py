@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -24,8 +25,9 @@ class HuggingFaceDataset(DatasetWriter):
 
         self.datasets = datasets
         self.arrow = folder / "parts" / "pairs.arrow"  # a table cannot be saved to the folder that it lies in
-        self.arrow.parent.mkdir()
-        self.writer = ArrowWriter(features=self.features, path=str(self.arrow))
+        with storage_errors(folder):
+            self.arrow.parent.mkdir()
+            self.writer = ArrowWriter(features=self.features, path=str(self.arrow))
 
     def add(self, name: str, sample: Sample) -> None:
         """See `DatasetWriter.add`."""
@@ -46,4 +48,5 @@ class HuggingFaceDataset(DatasetWriter):
 
     def discard(self) -> None:
         """See `DatasetWriter.discard`."""
-        self.writer.close()
+        with contextlib.suppress(OSError):  # see `TarDataset.discard`
+            self.writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from gsegkit.dataset import LabelledDataset, Sample
@@ -19,7 +20,8 @@ class TarDataset(DatasetWriter):
         super().__init__(folder, dataset)
         webdataset = need("webdataset", "webdataset")
         pattern = str(folder / "pairs-%06d.tar").replace("%06d", "\0").replace("%", "%%").replace("\0", "%06d")
-        self.sink = webdataset.ShardWriter(pattern, maxcount=TAR_PAIRS, mtime=0, verbose=0)
+        with storage_errors(folder):
+            self.sink = webdataset.ShardWriter(pattern, maxcount=TAR_PAIRS, mtime=0, verbose=0)
 
     def add(self, name: str, sample: Sample) -> None:
         """See `DatasetWriter.add`."""
@@ -36,4 +38,5 @@ class TarDataset(DatasetWriter):
     def discard(self) -> None:
         """See `DatasetWriter.discard`."""
         if self.sink is not None:
-            self.sink.close()
+            with contextlib.suppress(OSError):  # it writes what it holds: to a full disk, in vain
+                self.sink.close()
