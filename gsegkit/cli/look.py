@@ -18,7 +18,9 @@ from gsegkit.cli.options import AsJson, console, print_json
 from gsegkit.cli.terminal import make_table, size
 from gsegkit.engine.environment import environment
 from gsegkit.errors import GsegkitError, UnknownPluginError
+from gsegkit.parts import CARD_FILE
 from gsegkit.plugins import KIND_ALIASES, KINDS, KNOWN_PLUGINS, SHORT_KINDS, Entry, Registry, installed
+from gsegkit.records.files import read_json
 
 PACKAGES = ("torch", "torchvision", "timm", "segmentation_models_pytorch", "kornia", "faiss", "sklearn", "onnxruntime")
 
@@ -70,8 +72,10 @@ def show(
     entry = registry.find(kind, name) if name is not None else _only(registry, kind)
     options = option_table(entry.config_class())
     component = entry.component
+    card = _card(entry)
     if as_json:
-        print_json({**_row(entry), "options": [dataclasses.asdict(option) for option in options]})
+        shown = {**_row(entry), "options": [dataclasses.asdict(option) for option in options]}
+        print_json({**shown, "card": card} if card else shown)
         return
     console.print(Text(component.name, "bold"), f" {component.kind} of {entry.dist} {entry.version}")
     facts: dict[str, str] = {
@@ -85,6 +89,9 @@ def show(
     for label, text in facts.items():
         if text:
             console.print(f"  {label + ':' if label else ''} {text}")
+    for label, value in card.items():
+        if isinstance(value, str | int | float):
+            console.print(Text(f"  {label.replace('_', ' ')}: {value}"))
     if options:
         table = make_table("", "option", "type", "default", "meaning")
         for option in options:
@@ -93,6 +100,16 @@ def show(
         prefix = SHORT_KINDS.get(component.kind, component.kind)
         prefix = f"refine.{component.name}" if component.kind == "refiner" else prefix
         console.print(f"set one with -o {prefix}.{options[0].name}=VALUE")
+
+
+def _card(entry: Entry) -> dict[str, Any]:
+    """The card of weights that ship with a plugin: data, attribution, training; {} for other parts."""
+    if entry.component.kind != "weights":
+        return {}
+    path = entry.build().folder() / CARD_FILE
+    card = read_json(path) if path.exists() else None
+    said = ("format", "name", "licence")  # by the component
+    return {name: value for name, value in card.items() if name not in said} if isinstance(card, dict) else {}
 
 
 def _only(registry: Registry, name: str) -> Entry:

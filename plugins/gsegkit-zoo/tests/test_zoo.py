@@ -7,7 +7,9 @@ import pytest
 from gsegkit_zoo import gsegkit_components
 from gsegkit_zoo.samples import PHOTOGRAPHS
 from gsegkit_zoo.weights import DATA, ZooWeights
+from typer.testing import CliRunner
 
+from gsegkit.cli.main import app
 from gsegkit.errors import ArtifactError
 from gsegkit.images import read_image
 from gsegkit.plugins import installed
@@ -34,6 +36,12 @@ def test_files_are_unchanged_and_small(folder):
     assert path.stat().st_size < 15e6
     state, _ = read_safetensors(path)
     assert sum(tensor.numel() for tensor in state.values()) > 100_000
+
+
+def test_the_card_is_shown():
+    found = CliRunner().invoke(app, ["show", "blood-cells-64", "--json"])
+    assert found.exit_code == 0
+    assert "Acevedo" in json.loads(found.stdout)["card"]["attribution"]
 
 
 def test_the_card_is_complete(folder):
