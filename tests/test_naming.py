@@ -814,3 +814,18 @@ def test_the_page_shows_photographs(finished, session, tmp_path):
     assert '"photographs": []' in alone.read_text(), "the toy has no photographs of its own"
     with pytest.raises(DataError, match="does not exist"):
         api.name_page(finished, tmp_path / "page.html", images=tmp_path / "nothing", session=session)
+
+
+def test_two_classes_of_one_colour_are_refused(tmp_path):
+    from gsegkit.classes.class_map import parse_classes, stored_class_map
+
+    with pytest.raises(ConfigError, match="'leaf' and 'stem' have one colour, #44aa22"):
+        parse_classes(["leaf#44aa22=1", "stem#44AA22=2", "rest=*"], "", [0, 1, 2])
+    rows = [{"name": name, "clusters": [i], "colour": "#44aa22"} for i, name in enumerate(("leaf", "stem"))]
+    record = {"extractor": "0" * 16, "cut": 2, "classes": rows}
+    (tmp_path / "classes.yaml").write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match="one colour"):
+        read_class_map(tmp_path / "classes.yaml")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"classes": record}))
+    assert stored_class_map(tmp_path / "run").names == ("leaf", "stem"), "what is stored stays readable"

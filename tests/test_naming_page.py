@@ -33,7 +33,7 @@ from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError
 from gsegkit.images import to_pixels
 
-SCRIPT = files("gsegkit.classes.page").joinpath("page.js")
+SCRIPT = "".join(files("gsegkit.classes.page").joinpath(name).read_text("utf-8") for name in ("names.js", "page.js"))
 NODE = shutil.which("node")
 
 
@@ -136,8 +136,13 @@ def test_the_page_holds_the_extractors_levels_and_maps(toy, extractor, ctx):
         assert len(labels.unique()) > 1
         for uri, own in zip(level["maps"], labels, strict=True):
             assert (positions(data, uri) == own.numpy()).all()
-    assert [level["facts"] for level in data["levels"]] == [{}, {"lowest_iou": 0.5}, {"lowest_iou": 0.25}]
-    assert len(data["palette"]) == len(set(data["palette"])) == 5  # one for each cluster, grey apart
+    coarse, middle, fine = data["levels"]
+    assert coarse["above"] == [], "nothing is coarser"
+    for level, above in ((middle, coarse), (fine, middle)):
+        merged = set(above["ids"]) - set(level["ids"])
+        assert level["above"] == [i if i in above["ids"] else min(merged) for i in level["ids"]]
+    assert [set(view.joined) for view in shown.levels] == [set(), {5, 1}, {2, 3}]
+    assert len(data["palette"]) == len(set(data["palette"])) == 7  # one for each cluster, grey apart
 
 
 def test_the_page_needs_nothing_else(toy, extractor, ctx):
@@ -151,7 +156,7 @@ def test_the_page_needs_nothing_else(toy, extractor, ctx):
     digest = base64.b64encode(hashlib.sha256(page.script.encode()).digest()).decode()
     assert page.policy.startswith("default-src 'none'")
     assert f"script-src 'sha256-{digest}'" in page.policy
-    assert page.script == SCRIPT.read_text(encoding="utf-8")
+    assert page.script == SCRIPT
     assert "</script><b>" in page.data["command"], "a hostile name stays data"
     assert len(page.scripts) == 2
     wanted = set(re.findall(r"\bat\(\"([a-z-]+)\"\)", page.script)) | {
@@ -255,7 +260,7 @@ needs_node = pytest.mark.skipif(NODE is None, reason="needs node")
 def node(code, data):
     """Run the page's script without a page, then `code`, which returns what is to be printed as JSON."""
     run = "(async () => { %s })().then((found) => console.log(JSON.stringify(found)));" % code  # noqa: UP031
-    text = f"{SCRIPT.read_text(encoding='utf-8')}\nconst data = {json.dumps(data)};\n{run}"
+    text = f"{SCRIPT}\nconst data = {json.dumps(data)};\n{run}"
     done = subprocess.run([NODE, "-"], input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -279,10 +284,10 @@ def test_what_the_page_saves_names_the_extractor(toy, extractor, ctx, tmp_path):
         const level = data.levels.find((one) => one.k === 4);
         let state = initialState(data);
         const [first, second, third, fourth] = level.ids;
-        state = merged(state, level, [first, third]);
+        state = merged(state, data, level, [first, third]);
         state = changed(state, state.owner[first], { name: cleanName(" Grün:\\u00a0# 'x'\\u2028 \\u{1F343}"), colour: "#0a0B0c" });
         state = moved(state, level, state.owner[first], 1);
-        state = ignoring(state, [fourth]);
+        state = ignoring(state, data, [fourth]);
         return [yamlText(data, state, level), problemOf(state, level), level.ids];
         """,
         data,
@@ -309,14 +314,14 @@ def test_names_follow_clusters_over_the_levels_and_can_be_taken_apart(toy, extra
         const show = (state, k) => classesOf(state, at(k)).map((entry) => [entry.name, entry.ids]);
         let state = initialState(data);
         const before = show(state, 2);
-        state = merged(state, at(4), [5, 1]);
+        state = merged(state, data, at(4), [5, 1]);
         state = changed(state, state.owner[5], { name: "ground" });
         const coarse = show(state, 3);
         const first = show(state, 4);
         state = splitOff(state, data, at(4), [at(4).ids.find((id) => `own-${id}` === state.owner[5])]);
         const apart = show(state, 4);
         const twice = problemOf(changed(state, state.owner[7], { name: "ground" }), at(3));
-        const none = problemOf(ignoring(state, [5, 1]), at(3));
+        const none = problemOf(ignoring(state, data, [5, 1]), at(3));
         return { before, coarse, first, apart, twice, none };
         """,
         data,
@@ -425,7 +430,7 @@ def tree_of(leaves):
 @needs_node
 def test_no_two_clusters_of_a_level_have_one_colour():
     levels = tree_of(24)
-    data = {"levels": levels, "cut": 24, "start": None, "hasLevels": True, "palette": palette(25)}
+    data = {"levels": levels, "cut": 24, "start": None, "hasLevels": True, "palette": palette(25), "colours": {}}
     code = """
         const state = initialState(data);
         return data.levels.map((level) => level.ids.map((id) => state.classes[state.owner[id]].colour));
@@ -448,3 +453,63 @@ def test_a_cluster_keeps_its_colour_on_every_level_and_in_the_class_that_it_begi
         """
     before, after = node(code, data)
     assert before == after
+
+
+@needs_node
+def test_a_name_reaches_finer_levels_and_comes_back(toy, extractor, ctx):
+    data = Page(render_page(look(toy, extractor, ctx, num_images=1, max_clusters=4), "r")).data
+    found = node(
+        """
+        const at = (k) => data.levels.find((one) => one.k === k);
+        const show = (state, k) => Object.fromEntries(classesOf(state, at(k)).map((one) => [one.name, one.ids.sort()]));
+        const first = initialState(data);
+        const coarse = named(first, data, at(2), [7], "leaf");
+        const renamed_ = renamed(first, data, at(2), first.owner[7], "leaf");
+        const fine = named(named(first, data, at(4), [2], "leaf"), data, at(4), [3], "leaf");
+        const half = named(coarse, data, at(4), [2], "vein");
+        const apart = splitOff(coarse, data, at(3), [7]);
+        const out = ignoring(first, data, [7]);
+        return {
+          down: [show(coarse, 3), show(coarse, 4)], row: show(renamed_, 4), up: [show(fine, 3), show(fine, 2)],
+          half: [show(half, 4), show(half, 3)], apart: Object.keys(show(apart, 4)), out: ignoredOf(out, at(4)).sort(),
+        };
+        """,
+        data,
+    )
+    assert [level["leaf"] for level in found["down"]] == [[7], [2, 3]], "as far as the finest level"
+    assert found["row"]["leaf"] == [2, 3], "typed into the row of a class as well"
+    assert [level["leaf"] for level in found["up"]] == [[7], [7]], "all that a cluster is made of has one name"
+    assert (found["half"][0]["leaf"], found["half"][0]["vein"]) == ([3], [2])
+    assert found["half"][1]["leaf"] == [7], "what has two names below keeps its own"
+    assert {"cluster-2", "cluster-3"} <= set(found["apart"])
+    assert found["out"] == [2, 3]
+
+
+@needs_node
+def test_no_two_classes_get_one_colour_whatever_is_done(toy, extractor, ctx):
+    shown = look(toy, extractor, ctx, num_images=1, max_clusters=4)
+    ids = extractor.level(4).ids
+    rows = [{"name": "a", "clusters": ids[:1]}, {"name": "b", "clusters": ids[1:3], "colour": "#2F8CFF"}]
+    rows.append({"name": "c", "clusters": ids[3:]})  # its usual colour is that which b was given
+    names = parse_class_map({"extractor": extractor.fingerprint(), "cut": 4, "classes": rows})
+    for start in (None, names):
+        found = node(
+            """
+            const colours = (state) => data.levels.map((level) => classesOf(state, level).map((one) => one.colour.toLowerCase()));
+            const all = [];
+            let state = initialState(data);
+            for (const level of data.levels) for (const id of level.ids) {
+              all.push(colours(named(merged(state, data, level, level.ids.slice(0, 3)), data, level, [id], "new")));
+              all.push(colours(splitOff(merged(state, data, level, level.ids), data, level, [id])));
+              state = named(state, data, level, [id], `name ${id}`);
+              all.push(colours(state));
+            }
+            const [one, two] = classesOf(state, data.levels[0]);
+            return { all, refused: recoloured(state, data, one.key, two.colour.toUpperCase()) };
+            """,
+            Page(render_page(shown, "r", start)).data,
+        )
+        for levels in found["all"]:
+            for colours in levels:
+                assert len(set(colours)) == len(colours)
+        assert found["refused"] is None

@@ -414,3 +414,20 @@ def test_refiners_that_are_named_or_refused_take_the_place_of_the_suggested(sugg
     assert [part.config.max for part in named.refiners] == [0.25]
     stored = {**Plan.from_options(base).record(), "refine": []}
     assert choose(Plan.from_record(stored, suggesting), suggesting).refiners == (), "an old run had none"
+
+
+def test_the_estimate_says_how_large_the_run_folder_becomes(plan, registry, tmp_path, monkeypatch):
+    from gsegkit.engine import estimate as estimates
+    from gsegkit.rundir import stage_folders
+
+    monkeypatch.setattr(estimates, "PAGE_BYTES", 0)  # no page is drawn here
+    plan = plan.model_copy(update={"num_samples": 200})
+    found = estimate(plan, registry, tmp_path / "run")
+    run(plan, tmp_path / "run", registry=registry)
+    size = sum(path.stat().st_size for path in (tmp_path / "run").rglob("*") if path.is_file())
+    assert 0.75 * size < found.disk_bytes < 1.25 * size
+    assert found.disk_bytes <= found.disk_peak_bytes
+    assert found.ram_bytes > 200 * 32 * 32 * 4
+    assert list(found.seconds) == [stage.name for stage in stage_folders(tmp_path / "run")], (
+        "in the order of the stages"
+    )

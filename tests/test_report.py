@@ -122,7 +122,8 @@ def test_everything_is_shown(tmp_path):
     for text in (
         "toy → native → unet",  # title
         "1 min 15 s",
-        "0.9123",
+        "0.91 IoU of the foreground on generated pictures that it has not seen",
+        "This is good.",
         "intersection over union of class 1",
         "iou_foreground 0.9123 0.4 intersection",  # the baseline beside the result
         "centre prior: one constant mask",
@@ -135,7 +136,7 @@ def test_everything_is_shown(tmp_path):
         "How clusters merged",
         "best_step 290",
         "weights toy Apache-2.0",
-        "photo 1 · iou foreground 0.875",  # beside its prediction
+        "photo 1 · IoU of the foreground 0.875",  # beside its prediction
         "annotation",
         "torch 2.15.0",
         "steps 300",
@@ -144,7 +145,7 @@ def test_everything_is_shown(tmp_path):
     assert page.open == []
     assert ("figcaption", {"title": "seed 5000000000"}) in page.attributes
     assert page.tags.count("polyline") == 2  # loss and its validation share one chart
-    assert page.tags.count("img") == 2 * 24 + 4 + 1  # sheet, prediction and annotation, figure
+    assert page.tags.count("img") == 3 * 18 + 5 + 1  # sheet, picture with prediction and annotation, figure
 
 
 def test_the_page_needs_nothing_from_outside(tmp_path):

@@ -19,14 +19,14 @@ from gsegkit.classes.class_map import (
     stored_class_map,
 )
 from gsegkit.classes.held_out import choose_images
+from gsegkit.classes.in_parts import parts_to_name
 from gsegkit.classes.match import Match, match_clusters, predicted_clusters
 from gsegkit.classes.named import check_fits, clusters_of
-from gsegkit.classes.targets import PARTS, automatic_classes
 from gsegkit.dataset import Subset
 from gsegkit.engine.choices import choose
 from gsegkit.engine.plan import Plan
 from gsegkit.engine.sources import open_shown
-from gsegkit.errors import ArtifactError, ConfigError
+from gsegkit.errors import ArtifactError, ConfigError, plural
 from gsegkit.interfaces import Generator, MaskExtractor, Segmenter
 from gsegkit.refining import Predictor
 from gsegkit.storage import atomic_write
@@ -66,11 +66,12 @@ def name_page(
     out = Path(out) if out is not None else Path(run_folder) / NAMES_FOLDER / "index.html"
     session = session or Session.default()
     extractor: MaskExtractor = load(run_folder, "extractor", session=session)
-    names = stored_class_map(run_folder) or automatic_classes(extractor, PARTS)  # to begin with
+    given = stored_class_map(run_folder)
+    names = given or parts_to_name(extractor)  # to begin with
     finest = max(max_clusters, (names.cut or 0) if names else 0)
     shown = _look(run_folder, num_images, None, finest, device, session, num_candidates(num_images))
     shown = _with_photographs(shown, run_folder, images, device, session)
-    atomic_write(out, render_page(shown, str(run_folder), names).encode())
+    atomic_write(out, render_page(shown, str(run_folder), names, automatic=given is None).encode())
     return out
 
 
@@ -191,7 +192,7 @@ def match(
         ctx.info(note)
     found = match_clusters(Predictor(segmenter), predicted, extractor, chosen, ctx)
     if len(chosen) == len(dataset):
-        ctx.warn(f"all {len(dataset)} images were used for the matching, so none is left to score")
+        ctx.warn(f"every one of {plural(len(dataset), 'image')} was used for the matching, so none is left to score")
     if save is not None:
         atomic_write(Path(save), class_map_yaml(found.class_map()).encode())
     return found

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from gsegkit.api.arguments import checked
 from gsegkit.api.session import Session
 from gsegkit.classes.class_map import stored_class_map
+from gsegkit.classes.colours import run_palette
 from gsegkit.classes.held_out import leave_out, with_note
 from gsegkit.classes.in_parts import InParts, can_be_in_parts
 from gsegkit.classes.named import check_match
-from gsegkit.colours import display_palette
 from gsegkit.dataset import LabelledDataset
 from gsegkit.engine import sources
 from gsegkit.engine.devices import pick_device
@@ -148,20 +146,14 @@ def predict(
 
     session = session or Session.default()
     segmenter = load(run_folder, "segmenter", session=session, device=device)
-    palette = _palette(run_folder, segmenter)
     refiners = automatic(session.registry) if refine is None else refine
     ctx = session.context(Path(out), device)
     view = _in_parts(run_folder, segmenter, session) if parts else segmenter
     predictor = Predictor(view, refiners, session.registry)
+    palette = run_palette(run_folder, view.classes)
     return predict_files(
         predictor, inputs, Path(out), formats, ctx, palette, scaling=scaling or segmenter.scaling, frames=frames
     )
-
-
-def _palette(run_folder: str | Path, segmenter: Segmenter) -> Tensor:
-    """[256, 3] uint8: the colours that were chosen with the class names, else the usual ones."""
-    names = stored_class_map(run_folder)
-    return display_palette(names.colours(segmenter.classes) if names else None)
 
 
 def _in_parts(run_folder: str | Path, segmenter: Segmenter, session: Session) -> Segments:
@@ -198,7 +190,7 @@ def export(
         from gsegkit.exports.networks import export_model
 
         segmenter = load(run_folder, "segmenter", session=session)
-        palette = _palette(run_folder, segmenter)
+        palette = run_palette(run_folder, segmenter.classes)
         return export_model(segmenter, Path(out), format, palette=palette, dtype=dtype, update=update, **options)
     if format in DATASET_FORMATS:
         if dtype != "uint8" or options:

@@ -152,9 +152,30 @@ def read_class_map(path: str | Path) -> ClassMap:
     """Read a classes.yaml.
 
     Raises:
-        ConfigError: missing, unreadable, too large, not YAML, or not such a file.
+        ConfigError: missing, unreadable, too large, not YAML, not such a file, or two classes have one colour.
     """
-    return parse_class_map(read_values(path), str(path))
+    found = parse_class_map(read_values(path), str(path))
+    refuse_equal_colours([(entry.name, entry.colour) for entry in found.classes])
+    return found
+
+
+def refuse_equal_colours(classes: Sequence[tuple[str, str | None]]) -> None:
+    """Refuse what a person gave when two classes (name, colour) could not be told apart in images.
+
+    Names that are stored already are taken as they are.
+
+    Raises:
+        ConfigError: two classes have one colour.
+    """
+    chosen: dict[str, str] = {}
+    for name, colour in classes:
+        if colour is None:
+            continue
+        other = chosen.setdefault(colour.lower(), name)
+        if other != name:
+            raise ConfigError(
+                f"'{other}' and '{name}' have one colour, {colour.lower()}", "choose another, or leave colours out"
+            )
 
 
 def names_something_shipped(value: Any) -> bool:
@@ -248,7 +269,7 @@ def parse_classes(texts: Sequence[str], ignore: str, ids: Sequence[int]) -> tupl
         The classes as they stand in the file, and the ignored clusters.
 
     Raises:
-        ConfigError: not of this form, or `*` twice.
+        ConfigError: not of this form, `*` twice, or two classes of one colour.
     """
     parts = []
     for text in texts:
@@ -263,6 +284,7 @@ def parse_classes(texts: Sequence[str], ignore: str, ids: Sequence[int]) -> tupl
     lists = [numbers for *_, numbers in parts] + [ignore.strip()]
     if lists.count(REST) > 1:
         raise ConfigError("'*' (all remaining clusters) was given twice", "give it once")
+    refuse_equal_colours([(name, colour) for name, colour, _ in parts])
     named = {int(number) for numbers in lists if numbers != REST for number in _numbers(numbers)}
     rest = [cluster for cluster in ids if cluster not in named]
     found = [rest if numbers == REST else [int(number) for number in _numbers(numbers)] for numbers in lists]

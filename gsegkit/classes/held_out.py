@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from gsegkit.dataset import LabelledDataset, Subset
-from gsegkit.errors import DataError
+from gsegkit.errors import DataError, plural
 from gsegkit.seeds import child_seed
 from gsegkit.types import Report
 
@@ -32,9 +32,11 @@ def leave_out(dataset: LabelledDataset, names: Sequence[str]) -> tuple[LabelledD
     count = len(dataset) - len(kept)
     if not kept:
         raise DataError(
-            f"all {count} images were used to name the classes, so none is left to score", "match on fewer images"
+            f"every one of {plural(count, 'image')} was used to name the classes, so none is left to score",
+            "match on fewer images",
         )
-    what = f"{len(used)} annotated images were used to name the classes (labels_used)"
+    were = "was" if len(used) == 1 else "were"
+    what = f"{plural(len(used), 'annotated image')} {were} used to name the classes (labels_used)"
     if not count:
         return dataset, f"{what}; none of them is in this data set"
     return Subset(dataset, kept), f"{what}; {count} of this data set's {len(dataset)} images were left out for it"

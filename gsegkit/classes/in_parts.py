@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gsegkit.classes.class_map import ClassMap
 from gsegkit.classes.match import parents, predicted_clusters
-from gsegkit.classes.targets import coarse_parts
+from gsegkit.classes.targets import PARTS, automatic_classes, coarse_parts
+from gsegkit.errors import ConfigError
 from gsegkit.interfaces import MaskExtractor, Segmenter
 
 if TYPE_CHECKING:
@@ -48,6 +50,29 @@ def homes(extractor: MaskExtractor, cut: int, parts: Sequence[int], small: Seque
             if joined := [part for part in parts if parent[part] == parent[cluster]]:
                 found[cluster] = max(joined, key=shares.__getitem__)
     return {cluster: found.get(cluster, parts[0]) for cluster in small}
+
+
+def parts_to_name(extractor: MaskExtractor) -> ClassMap | None:
+    """The parts as `InParts` shows them, for a person to name: small clusters are in the part that they join.
+
+    Returns:
+        None where the extractor's classes are the parts.
+    """
+    names = automatic_classes(extractor, PARTS)
+    if names is None or names.cut is None or not names.ignore:
+        return names
+    try:
+        home = homes(extractor, names.cut, [entry.clusters[0] for entry in names.classes], names.ignore)
+    except ConfigError:  # levels of a method that does not merge
+        return names
+    members: dict[int, tuple[int, ...]] = {}
+    for cluster, part in home.items():
+        members[part] = (*members.get(part, ()), cluster)
+    classes = [
+        entry.model_copy(update={"clusters": (*entry.clusters, *members.get(entry.clusters[0], ()))})
+        for entry in names.classes
+    ]
+    return names.model_copy(update={"classes": tuple(classes), "ignore": ()})
 
 
 def can_be_in_parts(segmenter: Segmenter, extractor: MaskExtractor) -> bool:

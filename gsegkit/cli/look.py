@@ -17,7 +17,7 @@ from gsegkit.cli.option_table import option_table
 from gsegkit.cli.options import AsJson, console, print_json
 from gsegkit.cli.terminal import make_table, size
 from gsegkit.engine.environment import environment
-from gsegkit.errors import GsegkitError, UnknownPluginError
+from gsegkit.errors import GsegkitError, UnknownPluginError, plural
 from gsegkit.parts import CARD_FILE
 from gsegkit.plugins import KIND_ALIASES, KINDS, KNOWN_PLUGINS, SHORT_KINDS, Entry, Registry, installed
 from gsegkit.records.files import read_json
@@ -143,7 +143,9 @@ def samples(
     if as_json:
         print_json({"folder": str(out), "photographs": [str(path) for path in copied]})
         return
-    console.print(f"{len(copied)} photographs in {out}; {out}/ATTRIBUTION.txt says whose they are", soft_wrap=True)
+    console.print(
+        f"{plural(len(copied), 'photograph')} in {out}; {out}/ATTRIBUTION.txt says whose they are", soft_wrap=True
+    )
     console.print(f"next: gsegkit predict RUN {out} --out masks", soft_wrap=True)
 
 

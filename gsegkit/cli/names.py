@@ -102,8 +102,8 @@ def _show_clusters(run_folder: Path, view: View, sheet: Path, as_json: bool) -> 
     for cluster, share in rows.items():
         table.add_row(str(cluster), f"{share:.1%}")
     console.print(table)
-    for fact, value in view.facts.items():
-        console.print(f"{fact.replace('_', ' ')}: {value:.4g}")
+    if joined := ", ".join(map(str, view.joined)):
+        console.print(f"with fewer clusters, the first to become one: {joined}")
     console.print(f"sheet: {sheet}", soft_wrap=True)
     command = f"gsegkit name {run_folder} --cut {view.k} --class NAME=ID,ID ... --save classes.yaml"
     console.print(f"next: {command}", soft_wrap=True)

@@ -14,6 +14,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from gsegkit.errors import plural
 from gsegkit.progress import Progress, duration, number
 from gsegkit.records.text import printable
 
@@ -92,7 +93,7 @@ class LineProgress(Progress):
         """See `Progress.start`."""
         self.name, self.total, self.first = task, total, done
         self.began = self.shown = time.monotonic()
-        self.console.print(f"{task}: {total - done} steps")
+        self.console.print(f"{task}: {plural(total - done, 'step')}")
 
     def advance(self, done: int, values: Mapping[str, float]) -> None:
         """See `Progress.advance`."""

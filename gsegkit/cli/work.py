@@ -16,7 +16,7 @@ from gsegkit.cli import options as c
 from gsegkit.cli.options import console, print_json
 from gsegkit.cli.terminal import make_table, show_message, size
 from gsegkit.engine.next_steps import in_a_line, next_commands
-from gsegkit.errors import ConfigError
+from gsegkit.errors import ConfigError, plural
 from gsegkit.exports.formats import (
     DATASET_FORMATS,
     DEFAULT_PREDICTIONS,
@@ -176,8 +176,9 @@ def plan(
     console.print(f"memory  {size(found.ram_bytes)}, available {size(found.free_ram_bytes)}")
     if found.vram_bytes:
         console.print(f"gpu memory  {size(found.vram_bytes)}")
-    console.print(f"disk  {size(found.disk_bytes)}, free {size(found.free_disk_bytes)}")
-    if found.disk_bytes > found.free_disk_bytes:
+    disk = f"{size(found.disk_bytes)} in the end, {size(found.disk_peak_bytes)} while it works"
+    console.print(f"disk  {disk}, free {size(found.free_disk_bytes)}")
+    if found.disk_peak_bytes > found.free_disk_bytes:
         show_message(console, "the disk is too small for this run", "warning")
 
 
@@ -216,7 +217,7 @@ def synthesize(
         console.print(f"this worker's shards are in {out}; other workers have not finished")
     else:
         counts = ", ".join(f"{name} {count}" for name, count in made.counts.items())
-        console.print(f"{len(made)} pairs in {out} ({counts})", soft_wrap=True)
+        console.print(f"{plural(len(made), 'pair')} in {out} ({counts})", soft_wrap=True)
 
 
 def train(

@@ -31,6 +31,7 @@ class Learned:
         parts: classes that occur in the extractor's masks.
         never: those of them that the segmenter never predicts.
         remedy: what to do when it failed.
+        per_picture: IoU of each picture, averaged over the classes that occur in either of its masks.
     """
 
     pairs: int
@@ -39,6 +40,7 @@ class Learned:
     parts: tuple[str, ...]
     never: tuple[str, ...]
     remedy: str = ""
+    per_picture: tuple[float, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -96,23 +98,33 @@ def compare(segmenter: Segmenter, pairs: LabelledDataset, remedy: str = "") -> L
         remedy: what to do when the segmenter failed.
     """
     k, count = len(segmenter.classes), min(len(pairs), NUM_PAIRS)
-    table = torch.zeros(k, k, dtype=torch.int64)
+    table, per_picture = torch.zeros(k, k, dtype=torch.int64), []
     for start in range(0, count, BATCH_SIZE):
         pixels, truth = pairs.batch(range(start, min(start + BATCH_SIZE, count)))
-        table += _counts(truth.long(), segmenter.predict(pixels).cpu().long(), k)
+        for true, mask in zip(truth.long(), segmenter.predict(pixels).cpu().long(), strict=True):
+            counts = _counts(true, mask, k)
+            per_picture.append(_mean_iou(counts))
+            table += counts
     occurs, predicted = table.sum(dim=1) > 0, table.sum(dim=0) > 0
-    either = table.sum(dim=0) + table.sum(dim=1) - table.diag()
-    ious = table.diag().double() / either.clamp(min=1)
     largest = float(table.sum(dim=1).max() / table.sum().clamp(min=1))
     name = segmenter.classes.__getitem__
     return Learned(
         pairs=count,
-        miou=float(ious[either > 0].mean()) if bool(occurs.any()) else 0.0,
+        miou=_mean_iou(table),
         constant_miou=largest / max(int(occurs.sum()), 1),
         parts=tuple(map(name, occurs.nonzero().flatten().tolist())),
         never=tuple(map(name, (occurs & ~predicted).nonzero().flatten().tolist())),
         remedy=remedy,
+        per_picture=tuple(per_picture),
     )
+
+
+def _mean_iou(table: Tensor) -> float:
+    """Mean IoU over the classes that occur as true or predicted; 0 where nothing is labelled."""
+    either = table.sum(dim=0) + table.sum(dim=1) - table.diag()
+    if not bool((either > 0).any()):
+        return 0.0
+    return float((table.diag().double() / either.clamp(min=1))[either > 0].mean())
 
 
 def _counts(truth: Tensor, predicted: Tensor, k: int) -> Tensor:

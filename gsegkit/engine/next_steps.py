@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import StrictBool, StrictStr
 
 from gsegkit.classes.class_map import RAW_NAME
+from gsegkit.errors import plural
 from gsegkit.records.files import Record
 from gsegkit.rundir import CONFIG_FILE
 
@@ -47,9 +48,11 @@ def in_a_line(found: Mapping[str, Any]) -> str:
     classes = list(map(str, found.get("classes") or ()))
     if classes and all(RAW_NAME.fullmatch(name) for name in classes):
         parts = len(found.get("parts") or ())
-        return f"found {len(classes)} clusters without names" + (f", in {parts} parts" if parts else "")
+        return f"found {plural(len(classes), 'cluster')} without names" + (
+            f", in {plural(parts, 'part')}" if parts else ""
+        )
     shown = ", ".join(classes[:MOST_NAMES]) + (" ..." if len(classes) > MOST_NAMES else "")
-    return f"found {len(classes)} classes: {shown}"
+    return f"found {plural(len(classes), 'class')}: {shown}"
 
 
 def next_commands(run: str, found: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from gsegkit.classes.class_map import ClassMap
+from gsegkit.classes.colours import class_colours, run_palette
 from gsegkit.classes.in_parts import InParts, can_be_in_parts
 from gsegkit.classes.named import Named
 from gsegkit.classes.shipped import shipped_names
@@ -20,7 +21,7 @@ from gsegkit.engine.identity import files_identity, recipe_of
 from gsegkit.engine.learned import Learned, compare, new_pairs
 from gsegkit.engine.next_steps import found_record
 from gsegkit.engine.plan import PHOTO_REFINER
-from gsegkit.engine.scoring import score
+from gsegkit.engine.scoring import score, show_new_pairs
 from gsegkit.engine.selftrain import Mixed, label_photographs, show_difference
 from gsegkit.engine.shards import ShardDataset
 from gsegkit.engine.sources import Inputs, names_offered, sample_photographs, samples_name, truth_set
@@ -65,6 +66,7 @@ class Rounds:
         self.found: dict[str, Any] = {}
         self.refiners = choices.build_refiners()
         self.first: Segmenter | None = None  # before it saw a photograph
+        self.checked: tuple[LabelledDataset, Learned] | None = None  # new pairs, and what was found on them
 
     def train_generator(self, round: int, segmenter: Segmenter | None) -> None:
         """Train the generator on the plan's images."""
@@ -143,6 +145,7 @@ class Rounds:
         """
         pairs = None if self.plan.smoke else new_pairs(self.generator, extractor, self.refiners, self.ctx)
         learned = None if pairs is None else compare(segmenter, pairs, self._remedy(extractor))
+        self.checked = None if pairs is None or learned is None else (pairs, learned)
         if learned is not None and learned.failed:
             self.ctx.warn(learned.sentence)
         self.stages.run.write_status("running", learned=learned.to_json() if learned else None)
@@ -179,7 +182,8 @@ class Rounds:
         unnamed = self.given is None and self.cuttable
         names = names_offered(self.choices, self.stages.registry, self.generator) if unnamed else ""
         self.found = found_record(segmenter.classes, unnamed, samples, parts, names)
-        self.stages.run.write_status("running", found=self.found)
+        colours = class_colours(self.extractor, segmenter.classes) if self.extractor is not None else {}
+        self.stages.run.write_status("running", found=self.found, colours=colours)
         plan, inputs = self.plan, self.inputs
         test_set, on_photographs = inputs.test_set, automatic(self.stages.registry)
         if test_set is None and (test_set := truth_set(self.generator, self.ctx)) is not None:
@@ -192,9 +196,12 @@ class Rounds:
         with self.stages.open("report", 0, self.key) as stage:  # cheap beside the rest, so it is never reused
             note = ""
             if self.first is not None and inputs.photographs is not None:
-                changed = show_difference(self.first, segmenter, inputs.photographs, stage.ctx)
+                palette = run_palette(self.stages.run.path, segmenter.classes)
+                changed = show_difference(self.first, segmenter, inputs.photographs, stage.ctx, palette)
                 stage.facts["changed by self-training"] = round(changed, 4)
                 note = self._before(stage, evaluator, test_set, labels_used, on_photographs)
+            if test_set is None and self.checked is not None:
+                show_new_pairs(stage, self.first or segmenter, *self.checked)
             shown = inputs.photographs or inputs.images or sample_photographs(self.choices, self.stages.registry)
             return score(stage, segmenter, evaluator, test_set, labels_used, shown, on_photographs, note, view)
 

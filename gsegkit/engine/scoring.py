@@ -8,7 +8,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from gsegkit.classes.held_out import leave_out, with_note
-from gsegkit.dataset import LabelledDataset, UnlabelledImages
+from gsegkit.dataset import LabelledDataset, Sample, UnlabelledImages
+from gsegkit.engine.learned import Learned
+from gsegkit.engine.ranking import Scores, chosen, ranked
 from gsegkit.engine.stages import Stage
 from gsegkit.exports.predictions import write_predictions
 from gsegkit.interfaces import Evaluator, Segmenter
@@ -18,6 +20,8 @@ from gsegkit.storage import atomic_write_json
 from gsegkit.types import Report
 
 SHOWN_PREDICTIONS = 16
+SHOWN_NEW_PAIRS = 6
+NEW_PAIRS_FOLDER = "new_pairs"  # of the stage `report`
 
 
 def score(
@@ -53,7 +57,7 @@ def score(
     if predictor.refined_by:
         report = _beside(report, evaluator.evaluate(Predictor(segmenter), scored, stage.ctx), predictor)
     atomic_write_json(stage.folder / SCORES_FILE, report.to_json())
-    _show_scored(stage, predictor, scored)
+    _show_scored(stage, predictor, scored, report.per_image)
     return report
 
 
@@ -66,8 +70,37 @@ def _beside(refined: Report, alone: Report, predictor: Predictor) -> Report:
     return with_note(both, f"{in_words(predictor.refined_by)}; one_pass: the segmenter alone")
 
 
-def _show_scored(stage: Stage, predictor: Predictor, scored: LabelledDataset) -> None:
-    shown = [scored[i] for i in range(min(SHOWN_PREDICTIONS, len(scored)))]
+def show_new_pairs(stage: Stage, segmenter: Segmenter, pairs: LabelledDataset, learned: Learned) -> None:
+    """Leave the best, median and worst of the pairs that a segmenter was compared on, and their scores, as images.
+
+    Args:
+        stage: the open stage.
+        segmenter: trained.
+        pairs: of pictures that it has not seen.
+        learned: what `compare` found on them.
+    """
+    scores: dict[str, dict[str, float | None]] = {
+        f"new picture {row + 1}": {"miou": round(value, 4)} for row, value in enumerate(learned.per_picture)
+    }
+    rows = {name: row for row, name in enumerate(scores)}
+    names = chosen(ranked(scores), SHOWN_NEW_PAIRS)
+    shown = [pairs[rows[name]] for name in names]
+    masks = [segmenter.predict(sample.pixels[None])[0].cpu() for sample in shown]
+    folder = stage.folder / NEW_PAIRS_FOLDER
+    write_predictions(folder, names, [sample.pixels for sample in shown], masks, [sample.mask for sample in shown])
+    atomic_write_json(folder / SCORES_FILE, {"per_image": {name: scores[name] for name in names}})
+
+
+def _show_scored(stage: Stage, predictor: Predictor, scored: LabelledDataset, per_image: Scores) -> None:
+    wanted = chosen(ranked(per_image), SHOWN_PREDICTIONS)
+    found: dict[str, Sample] = {}
+    for i in range(len(scored) if wanted else 0):
+        if len(found) == len(set(wanted)):
+            break
+        sample = scored[i]
+        found |= {sample.name: sample} if sample.name in wanted and sample.name not in found else {}
+    shown = [found[name] for name in dict.fromkeys(wanted) if name in found]
+    shown = shown or [scored[i] for i in range(min(SHOWN_PREDICTIONS, len(scored)))]
     truths = [sample.mask for sample in shown]
     _show(stage, predictor, [sample.name for sample in shown], [sample.pixels for sample in shown], truths)
 

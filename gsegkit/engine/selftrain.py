@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsegkit.colours import display_palette, overlay
+from gsegkit.colours import overlay
 from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import LabelledDataset, Sample, UnlabelledImages
 from gsegkit.engine.plan import SelfTrain
@@ -139,7 +139,9 @@ def spread(total: int, count: int) -> list[int]:
     return [i * total // count for i in range(count)] if count < total else list(range(total))
 
 
-def show_difference(before: Segmenter, after: Segmenter, photographs: UnlabelledImages, ctx: RunContext) -> float:
+def show_difference(
+    before: Segmenter, after: Segmenter, photographs: UnlabelledImages, ctx: RunContext, palette: Tensor
+) -> float:
     """Leave a figure: photographs, their masks before self-training, and after it.
 
     Returns:
@@ -150,7 +152,7 @@ def show_difference(before: Segmenter, after: Segmenter, photographs: Unlabelled
     pixels = photographs.fitted((height * OVERSAMPLING, width * OVERSAMPLING), after.batch_rule).batch(rows)
     old, new = before.predict(pixels).cpu(), after.predict(pixels).cpu()
     changed = float((old != new).float().mean())
-    drawn = [overlay(pixels, masks, palette=display_palette()) for masks in (old, new)]
+    drawn = [overlay(pixels, masks, palette=palette) for masks in (old, new)]
     caption = f"photographs, before self-training, after it: {changed:.0%} of these pixels changed class"
     ctx.figure("selftrain", torch.cat([pixels, *drawn]), caption, columns=len(rows))
     return changed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,19 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from gsegkit.classes.class_map import stored_class_map
+from gsegkit.classes.colours import run_palette
 from gsegkit.colours import display_palette
 from gsegkit.dataset import Sample
 from gsegkit.engine.shards import MANIFEST_FILE, ShardDataset
 from gsegkit.errors import GsegkitError
 from gsegkit.exports.predictions import INDEX_FILE
 from gsegkit.images import read_image, read_mask, resize_pixels, shrunk_size
-from gsegkit.report.read import HEADLINES, Source, as_dict, latest, show
+from gsegkit.report.read import HEADLINES, IN_WORDS, Source, as_dict, is_number, latest, show
 from gsegkit.rundir import FIGURES_FOLDER, stage_folders
 from gsegkit.types import IGNORE
 
-SHEET_SIZE = 24  # generated pairs shown
-PREDICTIONS = 24
+SHEET_SIZE = 18  # generated pairs shown
+PREDICTIONS = 16
 THUMBNAIL = 256  # longer side of shown pairs
 FIGURE = 1600  # longer side of a stage's figure
 PNG_UP_TO = 96  # small images stay exact; larger ones become JPEG
@@ -85,15 +85,32 @@ def mask_uri(mask: Tensor, palette: Tensor | None = None) -> str:
     return _uri(image, "PNG", optimize=True, transparency=bytes([0]) + bytes([255]) * 255)
 
 
-def run_palette(source: Source, classes: Sequence[str] = ()) -> Tensor:
-    """Colours of a run's classes, [256, 3] uint8: those that were chosen with its class names, else the usual ones."""
+def palette_of(source: Source, classes: Sequence[str]) -> Tensor:
+    """Colours of a run's classes, [256, 3] uint8; the usual ones where the record of the run's own is damaged."""
     try:
-        names = stored_class_map(source.folder)
+        return run_palette(source.folder, classes)
     except GsegkitError as error:
-        problem = f"the class names cannot be read: {error}"
+        problem = f"the colours of the classes cannot be read: {error}"
         source.problems += [] if problem in source.problems else [problem]
         return display_palette()
-    return display_palette(names.colours(classes or names.names) if names else None)
+
+
+def truth_palette(palette: Tensor, classes: Sequence[str], true_classes: Sequence[str]) -> Tensor:
+    """Colours of annotations: a true class has the colour of the predicted class of its name, else one of its own.
+
+    Args:
+        palette: [256, 3] uint8, of the predicted classes.
+        classes: names of the predicted classes.
+        true_classes: names of the annotation's values.
+    """
+    places = {name: value for value, name in enumerate(classes)}
+    if not set(true_classes) & set(classes):
+        return palette
+    found = palette.clone()
+    free = iter(range(len(classes), 255))
+    for value, name in enumerate(true_classes[:255]):
+        found[value] = palette[places[name] if name in places else next(free, value)]
+    return found
 
 
 def _uri(image: Image.Image, format: str, **options: Any) -> str:
@@ -114,7 +131,7 @@ def dataset_section(source: Source) -> dict[str, Any] | None:
         dataset = ShardDataset(folder)
         rows = _spread(len(dataset), SHEET_SIZE)
         seeds = dataset.seeds() if len(dataset) else torch.zeros(0)
-        palette = run_palette(source, dataset.classes)
+        palette = palette_of(source, dataset.classes)
         sheet = [_sheet_entry(dataset[i], int(seeds[i]), palette) for i in rows]
         shares, coverage = _class_shares(dataset)
         scores = {name: values.tolist() for name, values in dataset.scores().items()} if len(dataset) else {}
@@ -188,14 +205,28 @@ def _spread(length: int, count: int) -> list[int]:
 # ---- predictions and figures -----------------------------------------------------------------------------------------
 
 
-def predictions(source: Source, per_image: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Images that `gsegkit.exports.predictions.write_predictions` left, with their scores."""
-    folder = source.folder / "report" / "predictions"
-    names = source.json("report", "predictions", INDEX_FILE)
-    palette = run_palette(source)
+def predictions(
+    source: Source,
+    folder: Path,
+    per_image: Mapping[str, Mapping[str, Any]],
+    classes: Sequence[str],
+    true_classes: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Images that `gsegkit.exports.predictions.write_predictions` left, with their scores; the best first.
+
+    Args:
+        source: the run folder.
+        folder: of the images.
+        per_image: scores by picture.
+        classes: names of the predicted classes.
+        true_classes: names of the annotation's values.
+    """
+    names = source.json(*folder.relative_to(source.folder).parts, INDEX_FILE)
+    palette = palette_of(source, classes)
+    true_palette = truth_palette(palette, classes, true_classes)
     stems = [path.name.removesuffix(".image.png") for path in sorted(folder.glob("*.image.png"))]
     ordered = [stem for stem in names if stem in stems] + [stem for stem in stems if stem not in names]
-    shown = []
+    shown: list[dict[str, Any]] = []
     for stem in ordered[:PREDICTIONS]:
         name = show(names.get(stem, stem))
         try:
@@ -204,14 +235,18 @@ def predictions(source: Source, per_image: dict[str, dict[str, Any]]) -> list[di
             refined_path = folder / f"{stem}.refined.png"
             refined = pair_of(pixels, read_mask(refined_path), palette=palette) if refined_path.exists() else None
             truth_path = folder / f"{stem}.truth.png"
-            truth = pair_of(pixels, read_mask(truth_path)) if truth_path.exists() else None
+            truth = pair_of(pixels, read_mask(truth_path), palette=true_palette) if truth_path.exists() else None
         except GsegkitError as error:
             source.problems.append(str(error))
             continue
         row = as_dict(per_image.get(name))
         best = [key for key in HEADLINES if key in row] or list(row)
-        scores = [(key.replace("_", " "), show(row[key])) for key in best[:2]]
-        shown.append({"name": name, "predicted": predicted, "refined": refined, "truth": truth, "scores": scores})
+        scores = [(IN_WORDS.get(key, key.replace("_", " ")), show(row[key])) for key in best[:2]]
+        rank = row[best[0]] if best and is_number(row[best[0]]) else None
+        pictures = {"predicted": predicted, "refined": refined, "truth": truth}
+        shown.append({"name": name, **pictures, "scores": scores, "rank": rank})
+    if shown and all(item["rank"] is not None for item in shown):
+        shown.sort(key=lambda item: -item["rank"])
     return shown
 
 

@@ -19,8 +19,10 @@ from gsegkit.progress import duration, number
 from gsegkit.rundir import CONFIG_FILE, METRICS_FILE, RUN_FILE, STAGE_FILE, RunFolder, split_round, stage_folders
 from gsegkit.storage import read_json
 
-HEADLINES = ("iou_foreground", "miou", "max_matching_miou", "accuracy")  # the first that is there goes to the top
+HEADLINES = ("miou", "miou_greedy", "iou_foreground", "accuracy")  # the first that is there goes to the top
 MOST_PARTS = 32  # of a legend
+MOST_CLASSES = 255
+IN_WORDS = {"miou": "mean IoU", "miou_greedy": "mean IoU", "iou_foreground": "IoU of the foreground"}
 _BASELINE = re.compile(r"baseline_(.+)_iou")  # foreground IoU of a trivial predictor, shown beside the run's own
 
 
@@ -93,6 +95,8 @@ def overview(source: Source) -> dict[str, Any]:
         "started",
         "learned",
         "classes",
+        "found",
+        "colours",
     }
     return {
         "title": " → ".join(part["name"] for part in parts if part["kind"] in shown) or source.folder.name,
@@ -106,10 +110,13 @@ def overview(source: Source) -> dict[str, Any]:
         "settings": [(name, show(value)) for name, value in config.items() if name not in skipped]
         + (_names(config) or _names(record)),
         "environment": [(name, show(value)) for name, value in record.items() if name not in environment],
-        "seed": show(config.get("seed")),
+        "evaluate": shlex.join(["gsegkit", "evaluate", str(source.folder), "--data", "FOLDER"]),
+        "draw": shlex.join(["gsegkit", "report", str(source.folder)]),
+        "scored_photographs": bool(config.get("data")),
+        "classes": [show(name) for name in found.get("classes", ())][:MOST_CLASSES],
         "photographs": bool(config.get("data") or config.get("images") or config.get("photos") or found.get("samples")),
         "found": in_a_line(found) if found else "",
-        "shown_parts": [show(name) for name in as_list(found.get("parts"))][:MOST_PARTS],
+        "shown_parts": [show(name) for name in found.get("parts", ())][:MOST_PARTS],
         "next": next_commands(str(source.folder), found) if found else [],
         "device": show(record.get("device", config.get("device"))),
         "seconds": record.get("seconds"),
@@ -229,7 +236,9 @@ def metrics(source: Source) -> dict[str, Any] | None:
     return {
         "rows": rows,
         "baselines": list(baselines),
-        "headline": (headline, show(record[headline])) if headline else None,
+        "headline": (headline, record[headline]) if headline else None,
+        "numbers": {name: record[name] for name in names},
+        "trivial": {label: row.get("iou_foreground") for label, row in baselines.items()},
         "per_class": _per_class(as_dict(record.get("per_class"))),
         "per_image": per_image,
         "notes": notes,

@@ -14,13 +14,18 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from gsegkit.engine.ranking import in_groups
+from gsegkit.engine.scoring import NEW_PAIRS_FOLDER
 from gsegkit.progress import duration, number
 from gsegkit.report import pictures, read
 from gsegkit.report.charts import histogram, line_chart
 from gsegkit.report.read import show
+from gsegkit.report.verdict import LOW, Verdict, verdict
+from gsegkit.rundir import SCORES_FILE
 from gsegkit.storage import atomic_write
 
-FIRST = 6  # predictions before the legend and the next command: the first screen
+FIRST = 6  # predictions that are seen at once; the others can be unfolded
+FIRST_SCORES = 5
 PAGE = Path("report") / "index.html"
 
 
@@ -45,7 +50,8 @@ def _page(folder: Path) -> str:
     metrics = read.metrics(source)
     dataset = pictures.dataset_section(source)
     timings = read.timings(source)
-    predictions = pictures.predictions(source, metrics["per_image"] if metrics else {})
+    predictions, new_pairs = _predictions(source, run, metrics, dataset)
+    headline = verdict(run, metrics)
     style, script = files("gsegkit").joinpath("style.css").read_text(encoding="utf-8"), _asset("script.js")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_asset("page.html.j2")).render(
@@ -57,9 +63,14 @@ def _page(folder: Path) -> str:
         metrics=metrics,
         dataset=dataset,
         timings=timings,
+        verdict=headline,
+        status=_status(run, headline),
         predictions=predictions,
-        parts_legend=pictures.legend(run["shown_parts"]) if metrics is None else [],
+        groups=_groups(predictions),
+        new_groups=_groups(new_pairs),
+        legend_entries=_legend(source, run, metrics, dataset),
         first=FIRST,
+        first_scores=FIRST_SCORES,
         figures=pictures.figures(source),
         colours={entry.name: entry.colour for entry in dataset["legend"]} if dataset else {},
         tiles=_tiles(run, metrics, dataset, timings),
@@ -82,18 +93,62 @@ def _tiles(
 ) -> list[tuple[str, str, str]]:
     """(label, value, remark) of the numbers at the top."""
     tiles = []
-    if metrics and metrics["headline"]:
-        name, value = metrics["headline"]
-        tiles.append((name.replace("_", " "), value, ""))
+    if run["classes"]:
+        shown = f"shown as {len(run['shown_parts'])} parts" if run["shown_parts"] else ""
+        tiles.append(("classes found", number(len(run["classes"])), shown))
     if dataset:
         candidates = dataset["funnel"][0]["count"]
-        tiles.append(("pairs", number(dataset["pairs"]), f"of {number(candidates)} candidates"))
-    if learned := run["learned"]:
+        tiles.append(("pairs made", number(dataset["pairs"]), f"of {number(candidates)} candidates"))
+    if (learned := run["learned"]) and metrics:
         tiles.append(("masks learned", show(learned.get("miou")), f"mIoU on {show(learned.get('pairs'))} new pairs"))
     seconds = run["seconds"] if read.is_number(run["seconds"]) else sum(row["seconds"] for row in timings)
     tiles.append(("time", duration(seconds), f"on {run['device']}"))
-    tiles.append(("seed", run["seed"], ""))
     return tiles
+
+
+def _status(run: Mapping[str, Any], headline: Verdict | None) -> tuple[str, str]:
+    """What to say of the run's end, and its style: a finished run is no success when its score is low."""
+    status = run["status"]
+    if status != "done":
+        return status, "busy" if status == "running" else "bad"
+    low = headline is not None and headline.rating == LOW
+    return ("finished, but its score is low", "warn") if low else ("done", "good")
+
+
+def _predictions(
+    source: read.Source,
+    run: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None,
+    dataset: Mapping[str, Any] | None,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Pictures with predictions: those of the evaluation or photographs, and new generated ones."""
+    folder = source.folder / "report"
+    classes = run["classes"] or (dataset["classes"] if dataset else [])
+    classes = run["shown_parts"] if metrics is None and run["shown_parts"] else classes
+    per_image = metrics["per_image"] if metrics else {}
+    truth = [name for name, _ in metrics["per_class"]["rows"]] if metrics else []
+    shown = pictures.predictions(source, folder / "predictions", per_image, classes, truth)
+    scores = read.as_dict(source.json("report", NEW_PAIRS_FOLDER, SCORES_FILE).get("per_image"))
+    new = pictures.predictions(source, folder / NEW_PAIRS_FOLDER, scores, run["classes"], run["classes"])
+    return shown, new
+
+
+def _groups(items: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Best, median and worst of pictures that have scores; {} without."""
+    return in_groups(items) if items and all(item["rank"] is not None for item in items) else {}
+
+
+def _legend(
+    source: read.Source,
+    run: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None,
+    dataset: Mapping[str, Any] | None,
+) -> list[pictures.LegendEntry]:
+    """Of the predictions."""
+    classes = run["shown_parts"] if metrics is None and run["shown_parts"] else run["classes"]
+    if not classes:
+        return dataset["legend"] if dataset else []
+    return pictures.legend(classes, palette=pictures.palette_of(source, classes))
 
 
 def _curve_charts(

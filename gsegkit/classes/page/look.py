@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gsegkit.classes.colours import cluster_colours
+from gsegkit.classes.match import parents
 from gsegkit.classes.named import clusters_of
 from gsegkit.classes.targets import coarse_parts
 from gsegkit.context import RunContext
@@ -39,6 +41,8 @@ class View:
         shares: their shares of the pixels: those of the fit, or of the images shown where the fit stored none.
         facts: numbers that the method gives for this level (lowest separability ...).
         maps: [N, h, w] uint8, positions in `ids`; 255 = not known, on photographs only.
+        above: for each cluster the one that it is, or becomes part of, on the next coarser level of those shown, or
+            of the extractor's where none of them is coarser; () = there is none, or clusters do not merge.
     """
 
     k: int
@@ -46,6 +50,12 @@ class View:
     shares: tuple[float, ...]
     facts: Mapping[str, float]
     maps: Tensor
+    above: tuple[int, ...] = ()
+
+    @property
+    def joined(self) -> tuple[int, ...]:
+        """The clusters that become one, or become parts of others, on the next coarser level."""
+        return tuple(own for own, other in zip(self.ids, self.above, strict=False) if own != other)
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ class Shown:
         names: what the extractor calls its classes now.
         coarse: number of clusters of the coarse cut; 0 = none among the levels.
         photographs: names of the last of the pictures, which are photographs and have no seeds.
+        colours: of every cluster of every level, "#rrggbb"; {} without levels.
     """
 
     fingerprint: str
@@ -73,6 +84,7 @@ class Shown:
     names: tuple[str, ...]
     coarse: int = 0
     photographs: tuple[str, ...] = ()
+    colours: Mapping[int, str] = field(default_factory=dict)
 
 
 def look(
@@ -121,9 +133,10 @@ def look(
         k=present,
         pixels=pixels,
         seeds=tuple(seeds.tolist()),
-        levels=tuple(_view(extractor, k, maps[k]) for k in ks),
+        levels=tuple(_view(extractor, k, maps[k], _coarser(extractor, ks, k)) for k in ks),
         names=tuple(extractor.classes),
         coarse=coarse_parts(extractor)[0] if extractor.levels else 0,
+        colours=cluster_colours(extractor),
     )
 
 
@@ -184,10 +197,22 @@ def _cut(extractor: MaskExtractor, k: int) -> Iterator[None]:
         extractor.cut(present)
 
 
-def _view(extractor: MaskExtractor, k: int, maps: Tensor) -> View:
+def _coarser(extractor: MaskExtractor, ks: Sequence[int], k: int) -> int | None:
+    """The next coarser level of those shown, else of the extractor's."""
+    return max((other for other in ks if other < k), default=None) or max(
+        (other for other in extractor.levels if other < k), default=None
+    )
+
+
+def _view(extractor: MaskExtractor, k: int, maps: Tensor, coarser: int | None) -> View:
     if extractor.levels:
         level = extractor.level(k)
-        return View(k, level.ids, level.shares, _numbers(level.facts), maps)
+        above: tuple[int, ...] = ()
+        if coarser is not None:
+            with contextlib.suppress(ConfigError):  # levels of a method that does not merge
+                parent = parents(extractor, k, coarser)
+                above = tuple(parent[cluster] for cluster in level.ids)
+        return View(k, level.ids, level.shares, _numbers(level.facts), maps, above)
     counts = torch.bincount(maps.flatten().long(), minlength=k).tolist()
     return View(k, tuple(range(k)), tuple(round(count / maps.numel(), 6) for count in counts), {}, maps)
 

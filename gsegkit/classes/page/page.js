@@ -1,172 +1,3 @@
-"use strict";
-
-// ---- names: plain data, no page needed ------------------------------------------------------------------------------
-// A state is {owner: cluster id -> class key or IGNORE, classes: key -> {name, colour}, orders: level -> [key]}. It
-// covers the clusters of all levels at once, so the slider loses nothing: a cluster keeps its id wherever it exists.
-// The order of the classes on a level is that of the level's clusters (the background first), until someone moves one.
-
-const IGNORE = "ignore";
-
-function initialState(data) {
-  const state = { owner: {}, classes: {}, orders: {} };
-  const levels = [...data.levels].sort((a, b) => a.k - b.k);
-  const start = data.start;
-  if (start) {
-    state.orders[start.cut ?? data.cut] = start.classes.map((_, place) => `start-${place}`);
-    start.classes.forEach((entry, place) => {
-      const key = `start-${place}`;
-      state.classes[key] = { name: entry.name, colour: entry.colour || data.palette[place % data.palette.length] };
-      for (const id of entry.clusters) state.owner[id] = key;
-    });
-    for (const id of start.ignore) state.owner[id] = IGNORE;
-  }
-  for (const level of levels) {
-    level.ids.forEach((id, place) => {
-      if (!(id in state.owner)) ownClass(state, data, level, id, place);
-    });
-  }
-  return state;
-}
-
-/**
- * A class of its own for a cluster that no coarser level has: its colour differs from those of the level's others.
- * Going from coarse to fine, a cluster keeps its colour at every level where it is.
- */
-function ownClass(state, data, level, id, place) {
-  const key = `own-${id}`;
-  const name = data.hasLevels ? `cluster-${id}` : data.names[id];
-  const taken = new Set(level.ids.map((other) => state.classes[state.owner[other]]?.colour));
-  const [background, ...others] = data.palette;
-  const free = (place === 0 ? [background, ...others] : others).find((colour) => !taken.has(colour));
-  state.classes[key] = { name, colour: free ?? data.palette[place % data.palette.length] };
-  state.owner[id] = key;
-}
-
-/** Number of the level to begin with: that of the names there are, else the coarse cut, else the present one. */
-function firstLevel(data) {
-  const wanted = data.start ? [data.start.cut ?? data.cut] : [data.coarse, data.cut];
-  const places = wanted.map((k) => data.levels.findIndex((level) => level.k === k));
-  return Math.max(0, places.find((place) => place >= 0) ?? 0);
-}
-
-/** The classes that have clusters on a level, in mask order. */
-function classesOf(state, level) {
-  const keys = [...new Set(level.ids.map((id) => state.owner[id]))].filter((key) => key !== IGNORE);
-  const wanted = (state.orders[level.k] || []).filter((key) => keys.includes(key));
-  return [...new Set([...wanted, ...keys])]
-    .map((key) => ({ key, ...state.classes[key], ids: level.ids.filter((id) => state.owner[id] === key) }));
-}
-
-const ignoredOf = (state, level) => level.ids.filter((id) => state.owner[id] === IGNORE);
-
-/** Put clusters into one class: the first of theirs that a person named, else the first. */
-function merged(state, level, ids) {
-  const next = structuredClone(state);
-  const found = classesOf(state, level).filter((entry) => entry.ids.some((id) => ids.includes(id)));
-  const target = found.find((entry) => !/^(cluster-|part )\d+$/.test(entry.name)) || found[0];
-  if (target) for (const id of ids) next.owner[id] = target.key;
-  return next;
-}
-
-/** Put clusters into the class of that name; where there is none, into a new one. */
-function named(state, data, level, ids, text) {
-  const name = cleanName(text);
-  const next = structuredClone(state);
-  let key = classesOf(state, level).find((entry) => entry.name === name)?.key;
-  if (key === undefined) {
-    let number = 0;
-    while (`named-${number}` in next.classes) number += 1;
-    key = `named-${number}`;
-    const first = level.ids.find((id) => ids.includes(id)); // the class keeps the colour of its first cluster
-    next.classes[key] = { name, colour: state.classes[state.owner[first]]?.colour ?? data.palette[level.ids.indexOf(first)] };
-  }
-  for (const id of ids) next.owner[id] = key;
-  return next;
-}
-
-function splitOff(state, data, level, ids) {
-  const next = structuredClone(state);
-  for (const id of ids) {
-    const key = `own-${id}`;
-    if (next.owner[id] === key) {
-      // the class carries this cluster's own key: the clusters that stay need another one
-      const stay = Object.keys(next.owner).filter((other) => next.owner[other] === key && !ids.includes(Number(other)));
-      if (stay.length) {
-        let number = 0;
-        while (`kept-${number}` in next.classes) number += 1;
-        next.classes[`kept-${number}`] = next.classes[key];
-        for (const order of Object.values(next.orders)) {
-          if (order.includes(key)) order[order.indexOf(key)] = `kept-${number}`;
-        }
-        for (const other of stay) next.owner[other] = `kept-${number}`;
-      } else {
-        continue;
-      }
-    }
-    ownClass(next, data, level, id, level.ids.indexOf(id));
-  }
-  return next;
-}
-
-function ignoring(state, ids) {
-  const next = structuredClone(state);
-  for (const id of ids) next.owner[id] = IGNORE;
-  return next;
-}
-
-/** Exchange a class with its neighbour on this level. */
-function moved(state, level, key, step) {
-  const next = structuredClone(state);
-  const shown = classesOf(state, level).map((entry) => entry.key);
-  const place = shown.indexOf(key);
-  if (shown[place + step] === undefined) return next;
-  [shown[place], shown[place + step]] = [shown[place + step], shown[place]];
-  next.orders[level.k] = shown;
-  return next;
-}
-
-function changed(state, key, values) {
-  const next = structuredClone(state);
-  Object.assign(next.classes[key], values);
-  return next;
-}
-
-const cleanName = (text) => text.replace(/\s+/gu, " ").replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "").trim().slice(0, 100);
-
-/** What keeps the names from being saved, "" if nothing does. */
-function problemOf(state, level) {
-  const names = classesOf(state, level).map((entry) => entry.name);
-  if (names.length < 2) return "There must be at least two classes.";
-  if (names.includes("")) return "A class has no name.";
-  const twice = names.find((name, place) => names.indexOf(name) !== place);
-  return twice === undefined ? "" : `Two classes are called “${twice}”: merge them, or rename one.`;
-}
-
-/** The text of classes.yaml. A JSON string is a YAML string. */
-function yamlText(data, state, level) {
-  const lines = ["# Which clusters are which class. Use it with --classes; cut and clusters belong to one fit."];
-  lines.push(`extractor: ${JSON.stringify(data.extractor)}`);
-  if (data.hasLevels) lines.push(`cut: ${level.k}`);
-  lines.push("classes:");
-  for (const entry of classesOf(state, level)) {
-    lines.push(`- name: ${JSON.stringify(entry.name)}`, `  colour: ${JSON.stringify(entry.colour)}`);
-    lines.push(`  clusters: [${entry.ids.join(", ")}]`);
-  }
-  const ignored = ignoredOf(state, level);
-  if (ignored.length) lines.push(`ignore: [${ignored.join(", ")}]`);
-  return `${lines.join("\n")}\n`;
-}
-
-/** A map of positions in a level's clusters, as the page holds it: deflated rows in base64. */
-async function readMap(text, [width, height]) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return { width, height, values: new Uint8Array(await new Response(stream).arrayBuffer()) };
-}
-
-const rgb = (colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
-const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
-
 // ---- the page -----------------------------------------------------------------------------------------------------
 
 function start() {
@@ -195,7 +26,8 @@ function start() {
     return element;
   }
 
-  const say = (text) => { at("status").textContent = text; };
+  /** What just happened: read out by screen readers, and shown until the pointer asks for something else. */
+  const say = (text) => { at("status").textContent = text; at("hint").textContent = ""; };
 
   // -- pictures
 
@@ -232,16 +64,19 @@ function start() {
     pointed = ids;
     if (ids.length) {
       const owner = state.owner[ids[0]];
-      const name = owner === IGNORE ? "ignored" : state.classes[owner].name;
-      say(ids.length === 1 ? `cluster ${ids[0]}, ${percent(shareOf(ids))}, in ${name}` : `${name}, ${percent(shareOf(ids))}`);
+      const name = owner === IGNORE ? "no class (ignored)" : state.classes[owner].name;
+      at("hint").textContent = ids.length === 1
+        ? `cluster ${ids[0]} is ${percent(shareOf(ids))} of all pixels and belongs to ${name}` : `${name}: ${percent(shareOf(ids))} of all pixels`;
     } else {
-      say(selected.size ? `${selected.size} selected: ${[...selected].join(", ")}` : "");
+      at("hint").textContent = selected.size ? `${selected.size} selected: ${[...selected].join(", ")}` : "";
     }
+    at("status").classList.toggle("behind", Boolean(at("hint").textContent));
     paint();
   }
 
   function toggle(id) {
     if (!selected.delete(id)) selected.add(id);
+    say(selected.size ? `${selected.size} selected` : "nothing selected");
     render();
   }
 
@@ -311,10 +146,15 @@ function start() {
 
   function classRow(entry, place, count) {
     const shift = (step) => () => act(moved(state, level(), entry.key, step), `${entry.name} moved`);
-    const name = (event) => act(changed(state, entry.key, { name: cleanName(event.target.value) }), "renamed");
-    const colour = (event) => act(changed(state, entry.key, { colour: event.target.value }), "recoloured");
+    const name = (event) => act(renamed(state, data, level(), entry.key, event.target.value), "renamed");
+    const colour = (event) => {
+      const next = recoloured(state, data, entry.key, event.target.value);
+      if (next) return act(next, "recoloured");
+      render();
+      return say("another class has that colour: choose a different one");
+    };
     const row = make("div", { class: "row", onpointerenter: () => point(entry.ids), onpointerleave: () => point([]) },
-      make("span", { class: "place" }, String(place)),
+      make("span", { class: "place", "aria-hidden": "true" }, String(place)),
       make("input", { type: "color", id: `colour-${entry.key}`, value: entry.colour, "aria-label": `colour of ${entry.name}`, onchange: colour }),
       make("input", { type: "text", id: `name-${entry.key}`, value: entry.name, maxlength: "100", spellcheck: "false", "aria-label": `name of class ${place}`, onchange: name }),
       make("span", { class: "share" }, percent(shareOf(entry.ids))),
@@ -333,7 +173,7 @@ function start() {
     const rows = shown.map((entry, place) => classRow(entry, place, shown.length));
     if (ignored.length) {
       rows.push(make("li", { class: "ignored" },
-        make("div", { class: "row" }, make("span", { class: "place" }, "–"), make("span", {}, "ignored: becomes 255 in masks"),
+        make("div", { class: "row" }, make("span", { class: "place" }, "–"), make("span", {}, "ignored: these pixels count for nothing (value 255 in masks)"),
           make("span", { class: "share" }, percent(shareOf(ignored)))),
         make("div", { class: "clusters" }, ...ignored.map(clusterButton))));
     }
@@ -343,14 +183,14 @@ function start() {
     at("undo").disabled = past.length === 0;
     at("level-count").textContent = level().k;
     at("level").setAttribute("aria-valuetext", `${level().k} clusters`);
-    const facts = Object.entries(level().facts).map(([name, value]) => `${name.replaceAll("_", " ")} ${Number(value.toPrecision(4))}`);
-    at("facts").textContent = facts.join(" · ");
+    const joined = level().ids.filter((id, place) => (level().above[place] ?? id) !== id);
+    at("facts").textContent = joined.length === 2 ? `The most alike are ${joined.join(" and ")}: with fewer clusters they become one.` : "";
     const problem = problemOf(state, level());
     at("problem").textContent = problem;
     at("problem").hidden = !problem;
     for (const id of ["save", "copy"]) at(id).disabled = Boolean(problem);
     at("yaml").value = problem ? "" : yamlText(data, state, level());
-    if (focused && at(focused)) at(focused).focus();
+    if (focused && at(focused) && document.activeElement !== at(focused)) at(focused).focus({ preventScroll: true });
     point([]);
   }
 
@@ -363,9 +203,9 @@ function start() {
   }
 
   const actions = {
-    merge: () => selected.size > 1 && finish(merged(state, level(), [...selected]), "merged"),
+    merge: () => selected.size > 1 && finish(merged(state, data, level(), [...selected]), "merged"),
     split: () => selected.size && finish(splitOff(state, data, level(), [...selected]), "split off"),
-    ignore: () => selected.size && finish(ignoring(state, [...selected]), "ignored"),
+    ignore: () => selected.size && finish(ignoring(state, data, [...selected]), "ignored"),
     name: () => selected.size && at("name").focus(),
     clear: () => { selected.clear(); render(); },
     undo: () => { if (past.length) { state = past.pop(); render(); say("undone"); } },
@@ -399,6 +239,7 @@ function start() {
     const wanted = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z" ? "undo" : keys[event.key.toLowerCase()];
     const plain = wanted === "undo" && event.key.toLowerCase() === "z" ? !typing : !event.ctrlKey && !event.metaKey && !event.altKey && !typing;
     if (!wanted || !plain || (wanted === "name" && !selected.size)) return;
+    if (wanted === "name" && event.target.closest?.("button:not(.cluster), a, input, summary")) return; // Enter is theirs
     event.preventDefault();
     actions[wanted]();
   });
@@ -412,7 +253,7 @@ function start() {
     make("a", { href: url, download: "classes.yaml" }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10000);
     unsaved = false;
-    say("classes.yaml saved");
+    say("classes.yaml saved; the next command is at the end of the page");
   });
   at("copy").addEventListener("click", async () => {
     at("yaml").select();

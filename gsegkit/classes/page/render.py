@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import colorsys
 import hashlib
 import json
 import zlib
 from importlib.metadata import version
 from importlib.resources import files
+from itertools import islice
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -16,31 +16,30 @@ from markupsafe import Markup
 from torch import Tensor
 
 from gsegkit.classes.class_map import ClassMap, next_command
+from gsegkit.classes.colours import GREY, distinct_colours, filled
 from gsegkit.classes.page.look import Shown, View
-from gsegkit.colours import BRIGHT
 from gsegkit.images import png_bytes, resize_pixels, shrunk_size
 
 PICTURE_SIDE = 192  # longer side of the embedded images
-GREY = "#8d939b"  # first class, which is not coloured in the end
-GOLDEN = 0.381966  # turn of the hue between colours when the hand-made ones are used up
 
 
-def render_page(shown: Shown, run: str, names: ClassMap | None = None) -> str:
+def render_page(shown: Shown, run: str, names: ClassMap | None = None, automatic: bool = False) -> str:
     """The page.
 
     Args:
         shown: images and levels.
         run: the run folder as it stands in commands.
         names: names to begin with; None, or names of another fit = every cluster is a class of its own.
+        automatic: nobody gave these names, so they do not reach the clusters of finer levels.
     """
-    script = _asset("page.js")
+    script = _asset("names.js") + _asset("page.js")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     style = files("gsegkit").joinpath("style.css").read_text(encoding="utf-8") + _asset("page.css")
     return environment.from_string(_asset("page.html.j2")).render(
         style=Markup(style),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        data=Markup(json.dumps(page_data(shown, run, names), ensure_ascii=False).replace("<", "\\u003c")),
+        data=Markup(json.dumps(page_data(shown, run, names, automatic), ensure_ascii=False).replace("<", "\\u003c")),
         version=version("gsegkit"),
         run=run,
         count=len(shown.seeds),
@@ -48,11 +47,12 @@ def render_page(shown: Shown, run: str, names: ClassMap | None = None) -> str:
     )
 
 
-def page_data(shown: Shown, run: str, names: ClassMap | None = None) -> dict[str, Any]:
+def page_data(shown: Shown, run: str, names: ClassMap | None = None, automatic: bool = False) -> dict[str, Any]:
     """What the page's script works on; JSON-ready."""
     maps = shown.levels[0].maps
     known = names is not None and names.extractor == shown.fingerprint
-    start = names.model_dump(mode="json", exclude={"extractor", "labels_used"}) if known and names else None
+    start = _start(names, automatic) if known and names else None
+    clusters = {cluster for view in shown.levels for cluster in view.ids}
     return {
         "command": next_command(run),
         "extractor": shown.fingerprint,
@@ -65,18 +65,23 @@ def page_data(shown: Shown, run: str, names: ClassMap | None = None) -> dict[str
         "photographs": list(shown.photographs),
         "mapSize": [maps.shape[2], maps.shape[1]],  # width, height
         "levels": [_level(view) for view in shown.levels],
-        "palette": palette(1 + max(view.k for view in shown.levels)),  # grey is for the background alone
+        "colours": {str(cluster): shown.colours[cluster] for cluster in sorted(clusters) if cluster in shown.colours},
+        "palette": palette(1 + len(clusters)),  # grey is for the background alone
         "start": start,
     }
 
 
 def palette(count: int) -> list[str]:
-    """Colours to begin with: grey, the bright ones of images, then turns of the hue."""
-    colours = [GREY, *(f"#{colour}" for colour in BRIGHT)]
-    for i in range(max(0, count - len(colours))):
-        red, green, blue = colorsys.hls_to_rgb(i * GOLDEN % 1, (0.62, 0.4)[i % 2], 0.6)
-        colours.append(f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}")
-    return colours[:count]
+    """Colours for what has none of its own: grey, then those of classes 1, 2, 3 ... of any mask."""
+    return [GREY, *islice(distinct_colours(), count - 1)]
+
+
+def _start(names: ClassMap, automatic: bool) -> dict[str, Any]:
+    """Names to begin with, each with the colour that the report and predictions give it."""
+    colours = {0: GREY, **filled(names.colours(names.names), len(names.names))}
+    found = names.model_dump(mode="json", exclude={"extractor", "labels_used"})
+    classes = [{**entry, "colour": colours[value]} for value, entry in enumerate(found["classes"])]
+    return {**found, "classes": classes, "automatic": automatic}
 
 
 def packed(values: Tensor) -> str:
@@ -92,7 +97,7 @@ def _level(view: View) -> dict[str, Any]:
         "k": view.k,
         "ids": list(view.ids),
         "shares": list(view.shares),
-        "facts": dict(view.facts),
+        "above": list(view.above),
         "maps": [packed(values) for values in view.maps],
     }
 
