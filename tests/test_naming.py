@@ -684,7 +684,7 @@ def test_the_report_shows_chosen_colours_and_survives_damaged_names(finished, re
     damaged["classes"]["classes"][1]["colour"] = "blue"
     (finished / "config.json").write_text(json.dumps(damaged))
     text = render_report(finished).read_text()
-    assert text.count("the class names cannot be read") == 1
+    assert text.count("the colours of the classes cannot be read") == 1
     assert "rgb(255, 59, 92)" in text
 
 

@@ -173,7 +173,7 @@ def test_a_report_on_photographs_shows_them_with_and_without(finished):
     assert {f"one_pass_{name}" for name in metrics if not name.startswith("one_pass_")} <= set(metrics)
     assert any("refined by colours" in note for note in result.report.notes)
     page = result.page.read_text()
-    assert "one pass" in page
+    assert "<small>segmenter</small>" in page
     assert "refined" in page
 
 

@@ -41,20 +41,26 @@ def distinct_colours() -> Iterator[str]:
                 yield colour
 
 
-def cluster_colours(extractor: MaskExtractor) -> dict[int, str]:
-    """A colour for each cluster of all levels: its own wherever it is, and no two on one level are alike.
+def cluster_colours(extractor: MaskExtractor, finest: int = 0) -> dict[int, str]:
+    """A colour for each cluster: its own on every level where it is, and no two on one level are alike.
 
     The parts that a person is shown at first (`coarse_parts`) have the colours of classes 0, 1, 2 ... of any mask.
+    Colours are given from coarse to fine, so they do not depend on how far that goes.
+
+    Args:
+        extractor: fitted.
+        finest: the levels go as far as this one, and at least to the present cut and that of the parts.
     """
     if not extractor.levels:
         return {}
-    levels = [extractor.level(k).ids for k in extractor.levels]
+    coarse, parts, _ = coarse_parts(extractor)
+    finest = max(finest, coarse, len(extractor.classes))
+    levels = [extractor.level(k).ids for k in extractor.levels if k <= finest]
     beside: dict[int, set[int]] = {}
     for ids in levels:
         for cluster in ids:
             beside.setdefault(cluster, set()).update(ids)
     backgrounds = {ids[0] for ids in levels}
-    parts = coarse_parts(extractor)[1]
     found: dict[int, str] = {}
     for cluster in (*parts, *(cluster for ids in levels for cluster in ids)):
         if cluster not in found:

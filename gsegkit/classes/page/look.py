@@ -136,7 +136,7 @@ def look(
         levels=tuple(_view(extractor, k, maps[k], _coarser(extractor, ks, k)) for k in ks),
         names=tuple(extractor.classes),
         coarse=coarse_parts(extractor)[0] if extractor.levels else 0,
-        colours=cluster_colours(extractor),
+        colours=cluster_colours(extractor, ks[-1]),
     )
 
 
