@@ -49,7 +49,7 @@ def test_named_parts_are_ready_to_predict():
     assert next_commands("r", named) == ["gsegkit predict r PHOTOS --out masks"]
 
 
-def test_the_report_shows_predictions_then_legend_then_the_next_command(plan, registry, tmp_path):
+def test_the_report_shows_the_legend_then_predictions_then_the_next_command(plan, registry, tmp_path):
     result = run(plan, tmp_path / "run", registry=registry)
     assert result.found["classes"] == ["background", "body", "spot", "rim"]
     assert not result.found["unnamed"], "the toy's classes have names"
@@ -58,7 +58,7 @@ def test_the_report_shows_predictions_then_legend_then_the_next_command(plan, re
     assert stored["found"] == result.found
     path.write_text(json.dumps({**stored, "found": CLUSTERS}))
     page = render_report(result.folder).read_text()
-    marks = ['id="predictions"', "prediction on ", 'class="legend"', f"gsegkit name {result.folder}", "gsegkit samples blood-cells",
+    marks = ['id="predictions"', 'class="legend"', "prediction on ", f"gsegkit name {result.folder}", "gsegkit samples blood-cells",
              f"gsegkit predict {result.folder} photos", 'id="results"']  # fmt: skip
     places = [page.index(mark, page.index("<main")) for mark in marks]
     assert places == sorted(places)

@@ -51,6 +51,7 @@ def _page(folder: Path) -> str:
     dataset = pictures.dataset_section(source)
     timings = read.timings(source)
     predictions, new_pairs = _predictions(source, run, metrics, dataset)
+    groups, more = _grouped(predictions)
     headline = verdict(run, metrics)
     style, script = files("gsegkit").joinpath("style.css").read_text(encoding="utf-8"), _asset("script.js")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -66,8 +67,9 @@ def _page(folder: Path) -> str:
         verdict=headline,
         status=_status(run, headline),
         predictions=predictions,
-        groups=_groups(predictions),
-        new_groups=_groups(new_pairs),
+        groups=groups,
+        more=more,
+        new_groups=_grouped(new_pairs)[0],
         legend_entries=_legend(source, run, metrics, dataset),
         first=FIRST,
         first_scores=FIRST_SCORES,
@@ -133,9 +135,16 @@ def _predictions(
     return shown, new
 
 
-def _groups(items: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Best, median and worst of pictures that have scores; {} without."""
-    return in_groups(items) if items and all(item["rank"] is not None for item in items) else {}
+def _grouped(
+    items: Sequence[Mapping[str, Any]],
+) -> tuple[dict[str, list[Mapping[str, Any]]], list[Mapping[str, Any]]]:
+    """Best, median and worst of pictures that have scores, {} without; and those that are unfolded."""
+    places = in_groups(range(len(items))) if all(item["rank"] is not None for item in items) else {}
+    if not places:
+        return {}, list(items[FIRST:])
+    taken = {place for group in places.values() for place in group}
+    groups = {name: [items[place] for place in group] for name, group in places.items()}
+    return groups, [item for place, item in enumerate(items) if place not in taken]
 
 
 def _legend(
