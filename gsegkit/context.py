@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +17,8 @@ from torch import Tensor
 from gsegkit.errors import DivergedError, InterruptedRunError
 from gsegkit.images import grid, write_png
 from gsegkit.progress import Progress
-from gsegkit.records.text import UnreadableError, json_value
+from gsegkit.records.files import damaged_file
+from gsegkit.records.files import read_metrics as read_metrics
 from gsegkit.rundir import CHECKPOINT_FILE, FIGURES_FOLDER, METRICS_FILE, stage_name
 from gsegkit.seeds import child_seed, isolated_rng, sample_seeds
 from gsegkit.storage import atomic_write, storage_errors
@@ -222,10 +222,11 @@ class Steps:
     def _resume(self) -> int:
         done = 0
         if self.state and self._path.exists():
-            saved = load_tree(self._path)
-            done = int(saved["done"])
-            for name, part in self.state.items():
-                part.load_state_dict(saved["state"][name])
+            with damaged_file(self._path, "delete it and run the same command again: this training then begins anew"):
+                saved = load_tree(self._path)
+                done = int(saved["done"])
+                for name, part in self.state.items():
+                    part.load_state_dict(saved["state"][name])
             self.ctx.info(f"{self.name}: resumed after step {done} of {self.total}")
         _truncate_metrics(self._metrics, done)
         return done
@@ -257,27 +258,10 @@ class Steps:
         )
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Lines of a metrics.jsonl, in order; a torn last line is skipped."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json_value(line, finite=False)
-        except UnreadableError:  # the process was killed while it wrote this line
-            continue
-        rows += [row] if isinstance(row, dict) else []
-    return rows
-
-
 def _truncate_metrics(path: Path, done: int) -> None:
-    rows = [row for row in read_metrics(path) if row.get("step", 0) <= done]
+    rows = [row for row in read_metrics(path) if isinstance(step := row.get("step"), int) and step <= done]
     if path.exists():
-        temporary = path.with_suffix(".tmp")
-        with storage_errors(path):
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-            os.replace(temporary, path)
+        atomic_write(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def _first_non_finite(tree: Any, name: str = "") -> str:

@@ -24,7 +24,7 @@ class GsegkitError(Exception):
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message[:MAX_MESSAGE])
         self.message = message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + " ..."
-        self.hint = hint
+        self.hint = hint[:MAX_MESSAGE]
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gsegkit.errors import ArtifactError
 from gsegkit.reading.scaling import DEFAULT_SCALING, check_scaling
+from gsegkit.records.memory import Budget
 from gsegkit.records.parts import Component, check_restored
 from gsegkit.records.text import MAX_SHOWN, cut
 from gsegkit.rundir import CONFIG_FILE, last_round
@@ -91,15 +92,16 @@ def load_part(part: ModulePart, folder: Path) -> None:
     """
     record = _read_record(folder)
     state = record.tensors()
-    restore(part, record.facts, str(folder))
+    restore(part, record.facts, state, str(folder))
     load_state(part, state, str(folder / STATE_FILE))
 
 
-def restore(part: ModulePart, facts: Mapping[str, Any], source: str) -> None:
-    """Take back `all_facts` out of a file: ArtifactError when they are not those of such a part."""
+def restore(part: ModulePart, facts: Mapping[str, Any], state: Mapping[str, Tensor], source: str) -> None:
+    """Take back `all_facts` out of a file: ArtifactError when they do not describe a part with this state."""
     try:
         part.scaling = check_scaling(facts.get(SCALING, DEFAULT_SCALING))
-        part.restore({name: value for name, value in facts.items() if name != SCALING})
+        with Budget.of(state.values(), source):
+            part.restore({name: value for name, value in facts.items() if name != SCALING})
         check_restored(part)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         first = cut((str(error).splitlines() or [""])[0], MAX_SHOWN)

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gsegkit.errors import StorageError
+from gsegkit.errors import ContractError, StorageError
 from gsegkit.records.files import read_json as read_json
+from gsegkit.records.files import regular
+from gsegkit.records.text import non_finite
 
 
 @contextlib.contextmanager
@@ -69,12 +71,23 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 
 def atomic_write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, indented, keys in the given order; bytes of a name that are not UTF-8 as an escape."""
-    atomic_write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
+    """Write JSON atomically, indented, keys in the given order; bytes of a name that are not UTF-8 as an escape.
+
+    Raises StorageError as `atomic_write`, and ContractError when a number is NaN or infinite, which JSON has not.
+    """
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise ContractError(
+            f"'{path}' would hold a number that is not finite: {non_finite(value)}",
+            "a plugin must give None where a number is undefined; report it to its author",
+        ) from None
+    atomic_write(path, (text + "\n").encode(errors="backslashreplace"))
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """SHA-256 of a file, in hex; OSError for a pipe or a device, which never end."""
+    regular(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gsegkit.errors import ArtifactError, and_more
+from gsegkit.records.files import regular
 from gsegkit.records.text import json_value
 from gsegkit.storage import atomic_write
 
@@ -60,7 +61,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ArtifactError: missing, truncated, or not safetensors.
     """
     try:
-        data = path.read_bytes()
+        data = regular(path).read_bytes()
         tensors = safetensors.torch.load(data)
         length = int.from_bytes(data[:8], "little")
         metadata = json_value(data[8 : 8 + length]).get("__metadata__", {})

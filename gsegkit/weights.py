@@ -17,6 +17,7 @@ from gsegkit.errors import ArtifactError, ConfigError, GsegkitError, PluginLoadE
 from gsegkit.interfaces import CheckpointReader, Generator
 from gsegkit.parts import STATE_FILE, PartRecord, all_facts, find_part, holds_parts, restore
 from gsegkit.plugins import Registry, installed
+from gsegkit.records.memory import Budget
 from gsegkit.tensors import load_state
 
 NONE = "none"  # the value of the option that means a random network
@@ -42,7 +43,7 @@ def load_weights(part: Generator, generator: str, given: str) -> None:
         ArtifactError: weights of another generator, damaged, or of no known layout.
     """
     found = find_weights(generator, given)
-    restore(part, found.facts, found.source)
+    restore(part, found.facts, found.state, found.source)
     load_state(part, dict(found.state), found.source)
     part.notes = found.notes
 
@@ -82,7 +83,8 @@ def _of_part(record: PartRecord, generator: str, registry: Registry) -> Generato
         raise ArtifactError(
             f"the generator of run '{record.source}' loads its weights from that same run", "choose others"
         )
-    other: Generator = registry.build("generator", record.name, dict(record.config), stored=True)  # not trained
+    with Budget(None, str(record.source)):
+        other: Generator = registry.build("generator", record.name, dict(record.config), stored=True)  # not trained
     return GeneratorWeights(all_facts(other), other.state_dict(), str(record.source), other.notes)
 
 

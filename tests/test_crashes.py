@@ -236,3 +236,16 @@ def test_byte_order_marks_of_option_files_are_skipped(tmp_path):
     for name, text in (("a.toml", "gen = 'toy'"), ("a.json", '{"gen": "toy"}'), ("a.yaml", "gen: toy")):
         (tmp_path / name).write_text(text, encoding="utf-8-sig")
         assert read_options_file(tmp_path / name) == {"gen": "toy"}
+
+
+@pytest.mark.parametrize("path", ["x" * 256, "a/" * 3000, "a\0b"])
+def test_a_path_that_no_file_system_holds_is_refused_when_it_is_given(path):
+    for field in ("images", "photos", "data"):
+        with pytest.raises(ConfigError, match=f"{field}: this is not a path"):
+            Plan.from_options({"gen": "toy", "extractor": "native", "seg": "tiny", field: path})
+
+
+def test_a_path_that_is_too_long_is_a_sentence(call):
+    code, _, err = call("report", "x" * 300)
+    assert code == 2
+    assert "a path is too long for the file system" in " ".join(err.split())

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import safetensors.torch
 import torch
 
 pytest.importorskip("gsegkit_dcgan")
@@ -139,3 +140,25 @@ def test_help_names_every_flag(call):
     assert code == 0
     for flag in ("FILE", "--out", "--look", "--reader", "--json"):
         assert flag in out + err
+
+
+def test_an_interrupted_import_is_finished_and_a_part_of_the_users_is_not_replaced(call, weights, tmp_path):
+    out = tmp_path / "a"
+    assert call("import", weights, "--out", out)[0] == 0
+    whole = written(out)
+    (out / "card.json").unlink()  # killed before its last step
+    assert call("import", weights, "--out", out)[0] == 0
+    assert written(out) == whole
+    state = torch.nn.Linear(2, 2).state_dict()
+    for name, content in (
+        ("state.safetensors", safetensors.torch.save(state)),
+        ("component.json", b"{}"),
+        ("thesis.tmp", b"mine"),
+    ):
+        folder = tmp_path / f"of-{name}"
+        folder.mkdir()
+        (folder / name).write_bytes(content)
+        code, _, err = call("import", weights, "--out", folder)
+        assert code == 2
+        assert "is not an imported checkpoint" in " ".join(err.split())
+        assert written(folder) == {name: content}

@@ -6,10 +6,11 @@ import time
 import pytest
 
 from gsegkit.config import Config, build_config, parse_value, read_options_file
-from gsegkit.errors import ArtifactError, ConfigError
-from gsegkit.records.files import MAX_BYTES, Record, read_json, read_value
-from gsegkit.records.text import UnreadableError, json_value, printable, shown, toml_value, yaml_value
-from gsegkit.storage import atomic_write_json
+from gsegkit.errors import ArtifactError, ConfigError, ContractError
+from gsegkit.records.files import MAX_BYTES, Record, read_json, read_metrics, read_value
+from gsegkit.records.text import UnreadableError, json_value, non_finite, printable, shown, toml_value, yaml_value
+from gsegkit.storage import atomic_write_json, file_hash
+from gsegkit.tensors import read_safetensors
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)
@@ -98,8 +99,21 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "p.json")
     with pytest.raises(ArtifactError, match="not a regular file"):
         read_json(tmp_path / "p.json")
-    with pytest.raises(UnreadableError, match="not a regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         read_value(tmp_path / "p.json")
+    with pytest.raises(ArtifactError, match="not a regular file"):
+        read_safetensors(tmp_path / "p.json")
+    with pytest.raises(OSError, match="not a regular file"):
+        file_hash(tmp_path / "p.json")
+    assert read_metrics(tmp_path / "p.json") == []
+
+
+def test_a_number_that_is_not_finite_is_never_written(tmp_path):
+    for value in ({"a": [1, {"b": float("nan")}]}, {"a": float("inf")}):
+        with pytest.raises(ContractError, match=r"'.*r\.json' would hold a number that is not finite: a"):
+            atomic_write_json(tmp_path / "r.json", value)
+    assert not list(tmp_path.iterdir())
+    assert non_finite({"per_class": {"leaf": {"iou": [0.5, float("nan")]}}}) == "per_class.leaf.iou.1"
 
 
 def test_a_value_in_a_message_is_short_whatever_it_is():

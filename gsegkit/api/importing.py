@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from gsegkit.api.arguments import checked
 from gsegkit.api.session import Session
 from gsegkit.checkpoints import Checkpoint
 from gsegkit.errors import ArtifactError
 from gsegkit.parts import CARD_FILE, COMPONENT_FILE, STATE_FILE, holds_parts, save_state
-from gsegkit.storage import atomic_write_json, file_hash, read_json
+from gsegkit.storage import atomic_write_json, file_hash, is_temporary, read_json
+from gsegkit.tensors import read_safetensors
 from gsegkit.weights import read_checkpoint
 
 CARD_FORMAT = 1
@@ -53,7 +58,7 @@ def import_checkpoint(
     path = Path(path)
     found = look_at_checkpoint(path, reader=reader, session=session)
     folder = Path(out) if out is not None else _beside(path)
-    if _already_there(folder, str(found.source.get("sha256"))):
+    if _already_there(folder, str(found.source.get("sha256")), found.state):
         return folder
     facts = {"licence": found.licence, **found.facts}
     save_state(found.state, folder, "generator", found.generator, found.config, facts)
@@ -77,10 +82,10 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}-imported") if path.is_dir() or not path.suffix else path.with_suffix("")
 
 
-def _already_there(folder: Path, sha256: str) -> bool:
+def _already_there(folder: Path, sha256: str, state: Mapping[str, Tensor]) -> bool:
     """Whether this very file was imported there before; refuses to replace anything else."""
     if not (folder / CARD_FILE).exists():
-        if folder.exists() and (not folder.is_dir() or not _leftovers(folder)):
+        if folder.exists() and (not folder.is_dir() or not _leftovers(folder, state)):
             raise ArtifactError(
                 f"'{folder}' exists and is not an imported checkpoint", "choose another folder with --out"
             )
@@ -93,7 +98,13 @@ def _already_there(folder: Path, sha256: str) -> bool:
     return whole and file_hash(folder / STATE_FILE) == card.get("sha256")
 
 
-def _leftovers(folder: Path) -> bool:
-    """Whether all that is there was left by an interrupted import; true of an empty folder."""
-    names = (STATE_FILE, COMPONENT_FILE)
-    return all(item.name in names or item.name.endswith(".tmp") for item in folder.iterdir())
+def _leftovers(folder: Path, state: Mapping[str, Tensor]) -> bool:
+    """Whether all that is there was left by an interrupted import of these tensors; true of an empty folder."""
+    names, stored = (STATE_FILE, COMPONENT_FILE), folder / STATE_FILE
+    if any(item.name not in names and not is_temporary(item) for item in folder.iterdir()):
+        return False
+    if not stored.exists():
+        return not (folder / COMPONENT_FILE).exists()  # the tensors come first
+    there, _ = read_safetensors(stored)
+    same = there.keys() == state.keys() and all(there[name].dtype == state[name].dtype for name in state)
+    return same and all(torch.equal(there[name], state[name].cpu()) for name in state)

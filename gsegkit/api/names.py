@@ -28,6 +28,7 @@ from gsegkit.engine.plan import Plan
 from gsegkit.engine.sources import open_shown
 from gsegkit.errors import ArtifactError, ConfigError, plural
 from gsegkit.interfaces import Generator, MaskExtractor, Segmenter
+from gsegkit.records.ours import PNG_MARK, check_own_file
 from gsegkit.refining import Predictor
 from gsegkit.storage import atomic_write
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from gsegkit.classes.page import Shown, View
 
 SHOWN_PHOTOGRAPHS = 8  # on the page: the first ones by name
+PAGE_MARK = b"gsegkit</title>"
 NAMES_FOLDER = "names"  # of a run: the page and the sheet of its clusters
 
 
@@ -60,9 +62,14 @@ def name_page(
             or those that ship with its generator's weights.
         device: where to compute.
         session: see `run`.
+
+    Raises:
+        ConfigError: `out` is a file that no earlier call wrote.
     """
     from gsegkit.classes.page import num_candidates, render_page
 
+    if out is not None:
+        check_own_file(Path(out), PAGE_MARK)
     out = Path(out) if out is not None else Path(run_folder) / NAMES_FOLDER / "index.html"
     session = session or Session.default()
     extractor: MaskExtractor = load(run_folder, "extractor", session=session)
@@ -94,9 +101,14 @@ def list_clusters(
         sheet: the sheet, a PNG; None = `RUN/names/sheet.png`.
         device: where to compute.
         session: see `run`.
+
+    Raises:
+        ConfigError: `sheet` is a file that no earlier call wrote.
     """
     from gsegkit.classes.page import num_candidates, write_sheet
 
+    if sheet is not None:
+        check_own_file(Path(sheet), PNG_MARK)
     sheet = Path(sheet) if sheet is not None else Path(run_folder) / NAMES_FOLDER / "sheet.png"
     shown = _look(run_folder, num_candidates(num_images), cut, None, device, session or Session.default())
     write_sheet(shown, sheet, num_images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from gsegkit.cli.options import console
 from gsegkit.cli.terminal import show_error
 from gsegkit.errors import GsegkitError
 from gsegkit.plugins import installed
+from gsegkit.records.text import shown
 
 app = typer.Typer(
     name="gsegkit",
@@ -105,3 +107,10 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        show_error(
+            console, f"a path is too long for the file system: {shown(str(error.filename))}", "give a shorter one"
+        )
+        sys.exit(2)

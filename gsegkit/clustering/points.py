@@ -25,6 +25,7 @@ from gsegkit.taps import frozen
 from gsegkit.types import FeatureSpec, GeneratorInfo
 
 POINTS_FILE = "points.bin"
+ROUNDING = 1e-5  # relative: what reading between pixels makes of one value
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -119,7 +120,7 @@ def collect_points(
     count, dim = num_images * per_image, sum(spec.channels for spec in specs)
     x = _buffer(count, dim, config, ctx, extra_bytes_per_point)
     pixel = torch.empty(count, dtype=torch.int64)
-    row = 0
+    row, varied = 0, False
     axes = mirrored_axes(info, config)
     means = PlaceMeans(dim, x.device, config.position_grid) if axes else None
     batches = list(ctx.batches("fit", config.num_images))
@@ -127,13 +128,20 @@ def collect_points(
         for seeds in ctx.track(batches, "reading features"):
             batch = generator.sample(seeds, features=layers)
             chosen = torch.stack([_pixels(ctx.seed, row // per_image + i, per_image, size) for i in range(len(seeds))])
-            found = features_at(batch.features, layers, chosen.to(generator.device), size).flatten(0, 1)
+            found = features_at(batch.features, layers, chosen.to(generator.device), size)  # [N, P, D]
+            varied = varied or per_image == 1 or _varies(found)
+            found = found.flatten(0, 1)
             _check_finite(found, specs)
             if means is not None:
                 means.add(batch.features, layers, row // per_image)
             x[row : row + len(found)] = found.to(x.dtype).to(x.device)
             pixel[row : row + len(found)] = chosen.flatten()
             row += len(found)
+    if not varied:
+        raise DataError(
+            f"the feature maps {', '.join(layers)} hold one vector for all pixels of an image: there are no clusters",
+            "the generator's weights are damaged, all zero, or were never trained; or choose other layers",
+        )
     image = torch.arange(num_images).repeat_interleave(per_image)
     position = None if means is None else position_directions(means.halves(), axes, config.position_rank)
     if position is not None:
@@ -239,6 +247,11 @@ def _pixels(seed: int, image: int, count: int, size: tuple[int, int]) -> Tensor:
         return torch.arange(total)
     order = torch.randperm(total, generator=torch.Generator().manual_seed(child_seed(seed, "pixels", image)))
     return order[:count].sort().values
+
+
+def _varies(found: Tensor) -> bool:
+    """Whether the pixels of some image differ in their features; [N, P, D]."""
+    return bool((found - found[:, :1]).abs().max() > ROUNDING * found.abs().max())
 
 
 def _check_finite(found: Tensor, specs: Sequence[FeatureSpec]) -> None:

@@ -16,10 +16,10 @@ from pydantic import StrictStr
 
 from gsegkit.engine.choices import Choices, choose
 from gsegkit.engine.plan import Plan, differences, renew
-from gsegkit.errors import ConfigError, DataError, and_more
+from gsegkit.errors import ArtifactError, ConfigError, DataError, and_more
 from gsegkit.exports.places import refuse_stage
 from gsegkit.plugins import Registry
-from gsegkit.records.files import Record
+from gsegkit.records.files import Record, damaged_file
 from gsegkit.rundir import (
     CHECKPOINT_FILE,
     CONFIG_FILE,
@@ -116,7 +116,7 @@ def claim_images(folder: RunFolder, contents: Mapping[str, str], update: bool) -
     """
     path = folder.path / IMAGES_FILE
     new = hashlib.sha256(json.dumps(sorted(contents.items())).encode()).hexdigest()[:16]
-    record = read_json(path) if path.exists() else {}
+    record = _earlier(path, update, {"files": {}, "revision": ""})
     old, revision = (record.get("files"), record.get("revision")) if isinstance(record, dict) else (None, None)
     if isinstance(old, dict) and isinstance(revision, str):
         changed = _check_contents(f"run '{folder.path}'", "images", old, contents, update)
@@ -125,6 +125,24 @@ def claim_images(folder: RunFolder, contents: Mapping[str, str], update: bool) -
         revision = "" if stage_folders(folder.path) else new
     atomic_write_json(path, {"revision": revision, "files": dict(contents)})
     return revision
+
+
+def _earlier(path: Path, update: bool, lost: Mapping[str, Any]) -> Any:
+    """What an earlier call wrote; {} where it wrote nothing, and with `update` `lost` where it cannot be read.
+
+    Raises:
+        ArtifactError: it cannot be read, and `update` is false.
+    """
+    if not path.exists():
+        return {}
+    remedy = "choose another --out, or add --update to make again what depends on it"
+    try:
+        with damaged_file(path, remedy):
+            return read_json(path)
+    except ArtifactError:
+        if not update:
+            raise
+        return lost
 
 
 class _Photographs(Record):
@@ -140,7 +158,7 @@ def claim_photographs(folder: RunFolder, contents: Mapping[str, str], update: bo
         ConfigError: the run was made with others, or one of them has changed since, and `update` is false.
     """
     path = folder.path / PHOTOGRAPHS_FILE
-    old = _Photographs.parse({"hashes": read_json(path)}, path).hashes if path.exists() else {}
+    old = _Photographs.parse({"hashes": _earlier(path, update, {})}, path).hashes
     if old:
         _check_contents(f"run '{folder.path}'", "photographs", old, contents, update)
     atomic_write_json(path, dict(contents))
@@ -183,7 +201,7 @@ def claim_work(
         ConfigError: it was made otherwise, or nothing says how, and `update` is false.
     """
     path = folder.path / WORK_FILE
-    record = read_json(path) if path.exists() else {}
+    record = _earlier(path, update, {})
     old, files = (record.get("work"), record.get("contents")) if isinstance(record, dict) else (None, None)
     finished, begun = ((folder.path / name).exists() for name in ("component.json", CHECKPOINT_FILE))
     warning = ""
@@ -221,7 +239,7 @@ def claim_dataset(out: Path, recipe: Mapping[str, Any], update: bool = False) ->
     check_own(out, (RECIPE_FILE,), "a folder of pairs")
     path = out / RECIPE_FILE
     if path.exists():
-        old = read_json(path)
+        old = _earlier(path, update, {})
         old = old if isinstance(old, dict) else {}
         new = {name: value for name, value in recipe.items() if name in old or name != "generator"}  # older: without
         changed = differences(old, json.loads(json.dumps(new)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -47,6 +48,7 @@ class SelfTrain(Config):
 
 
 DEVICES = "auto, cpu, cuda, cuda:1 or mps"
+MAX_PATH, MAX_NAME = 4096, 255  # bytes of a path, and of one name in it
 MAX_SAMPLES = 100_000_000  # beyond any disk: at 64 px they take 1.6 TB
 
 
@@ -57,8 +59,16 @@ def device_name(name: str) -> str:
     return name
 
 
+def _possible(path: Path) -> Path:
+    """A path as it is; ValueError when no file system could hold it: the system's own error would come much later."""
+    data = os.fsencode(path)
+    if b"\0" in data or len(data) > MAX_PATH or any(len(part) > MAX_NAME for part in data.split(b"/")):
+        raise ValueError("this is not a path: a name in it is too long, or it holds a zero byte")
+    return path
+
+
 Names = Annotated[ClassMap | None, BeforeValidator(as_class_map)]
-Folder = Annotated[Path, PlainSerializer(str)]
+Folder = Annotated[Path, AfterValidator(_possible), PlainSerializer(str)]
 Find = Callable[[str, str], Entry]  # of a component kind and a name, as `Registry.find`
 
 #: Part of the plan -> component kind.

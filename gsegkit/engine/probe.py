@@ -12,7 +12,8 @@ from gsegkit.engine.choices import Choices, Problem
 from gsegkit.engine.devices import pick_device
 from gsegkit.engine.preflight import check
 from gsegkit.engine.sources import open_images, open_photographs, open_test_set
-from gsegkit.errors import GsegkitError
+from gsegkit.errors import DataError, GsegkitError
+from gsegkit.images import to_pixels
 from gsegkit.interfaces import Generator, MaskExtractor
 
 PROBE_SAMPLES = 2
@@ -37,6 +38,20 @@ def probe(choices: Choices, out: Path | None = None) -> list[Problem]:
     if problems:
         return problems
     return _probe_samples(parts["gen"], parts["extractor"], device) + _probe_data(choices, parts["gen"])
+
+
+def check_varied(generator: Generator, ctx: RunContext) -> None:
+    """Refuse a generator whose pictures are of one colour each: no extractor finds a part in them.
+
+    Raises:
+        DataError: all of a few samples are.
+    """
+    pixels = to_pixels(generator.sample(ctx.seeds("preview", PROBE_SAMPLES)).images).flatten(2)
+    if bool((pixels == pixels[:, :, :1]).all()):
+        raise DataError(
+            f"every picture of the generator {type(generator).__name__} is of one colour, so it has no parts",
+            "its weights are damaged, all zero, or were never trained: give others",
+        )
 
 
 def _probe_samples(generator: Generator, extractor: MaskExtractor, device: torch.device) -> list[Problem]:

@@ -15,17 +15,18 @@ from gsegkit.classes.named import Named
 from gsegkit.classes.shipped import shipped_names
 from gsegkit.classes.targets import automatic_classes
 from gsegkit.context import RunContext
-from gsegkit.dataset import LabelledDataset
+from gsegkit.dataset import LabelledDataset, UnlabelledImages
 from gsegkit.engine.choices import Choices
 from gsegkit.engine.identity import files_identity, recipe_of
 from gsegkit.engine.learned import Learned, compare, new_pairs
 from gsegkit.engine.next_steps import found_record
 from gsegkit.engine.plan import PHOTO_REFINER
+from gsegkit.engine.probe import check_varied
 from gsegkit.engine.scoring import score, show_new_pairs
 from gsegkit.engine.selftrain import Mixed, label_photographs, show_difference
 from gsegkit.engine.shards import ShardDataset
 from gsegkit.engine.sources import Inputs, names_offered, sample_photographs, samples_name, truth_set
-from gsegkit.engine.stages import Stage, StageRunner
+from gsegkit.engine.stages import Stage, StageRunner, reading
 from gsegkit.engine.synthesis import synthesize
 from gsegkit.errors import ConfigError
 from gsegkit.interfaces import Evaluator, Generator, MaskExtractor, Segmenter, TrainableGenerator
@@ -87,12 +88,17 @@ class Rounds:
         extractor.scaling = self.inputs.scaling
         own = self.choices["extractor"].identity
         self.key = stage_key(self.key, own, self.images_identity, plan.seed, plan.batch_size, plan.smoke)
-        fit: Callable[..., None] = partial(extractor.fit, self.generator, images=images)
+        fit: Callable[..., None] = partial(self._fit, extractor, images)
         if plan.shipped is not None:
             fit = partial(self._take_shipped, extractor, plan.shipped)
             self.key = stage_key(self.key, plan.shipped)
         self.stages.fit("extractor", round, self.key, extractor, self.choices["extractor"], fit)
         return extractor
+
+    def _fit(self, extractor: MaskExtractor, images: UnlabelledImages | None, ctx: RunContext) -> None:
+        """Fit the extractor, unless the generator paints nothing that could be told apart."""
+        check_varied(self.generator, ctx)
+        extractor.fit(self.generator, ctx, images=images)
 
     def _take_shipped(self, extractor: MaskExtractor, name: str, ctx: RunContext) -> None:
         """Load the fit that the shipped names belong to, in the place of fitting."""
@@ -126,7 +132,8 @@ class Rounds:
                 )  # fmt: skip
                 assert made is not None
                 stage.facts.update(pairs=len(made), **made.counts)
-        return ShardDataset(stage.folder)
+        with reading(stage):
+            return ShardDataset(stage.folder)
 
     def fit_segmenter(self, round: int, pairs: LabelledDataset) -> Segmenter:
         """Train a new segmenter on pairs."""
@@ -172,7 +179,8 @@ class Rounds:
                 refiner = choice.build() if choice is not None else None
                 made = label_photographs(segmenter, refiner, photographs, config, stage.ctx)
                 stage.facts.update(made.counts)
-        return Mixed(pairs, ShardDataset(stage.folder), config.share)
+        with reading(stage):
+            return Mixed(pairs, ShardDataset(stage.folder), config.share)
 
     def report(self, segmenter: Segmenter) -> Report | None:
         """Score the last segmenter and show it; beside it the one that had not seen the photographs."""

@@ -46,7 +46,7 @@ class Manifest(Record):
     """What a synthetic data set is: dataset.json."""
 
     classes: tuple[Name, ...] = Field(min_length=1, max_length=255)
-    num_shards: StrictInt = Field(ge=0, le=MAX_SHARDS)
+    num_shards: StrictInt = Field(ge=1, le=MAX_SHARDS)
     shard_size: StrictInt = Field(ge=1, le=MAX_ROWS)  # candidates per shard, before refiners dropped any
     height: Side
     width: Side

@@ -18,9 +18,10 @@ from gsegkit.engine.shards import MANIFEST_FILE, ShardDataset
 from gsegkit.errors import CapabilityError, DataError, GsegkitError, and_more
 from gsegkit.images import list_images, to_pixels
 from gsegkit.interfaces import DatasetReader, Generator, Samples, Weights
-from gsegkit.parts import find_part, load_part
+from gsegkit.parts import STATE_FILE, PartRecord, find_part, load_part
 from gsegkit.plugins import Registry
 from gsegkit.reading.scaling import AUTO, DEFAULT_SCALING
+from gsegkit.records.memory import Budget
 from gsegkit.rundir import CONFIG_FILE, last_round
 from gsegkit.seeds import child_seed
 from gsegkit.tensors import state_hash
@@ -208,10 +209,19 @@ def open_part(folder: str | Path, kind: str, registry: Registry, device: torch.d
         ArtifactError: the folder holds no such part, or it is damaged.
     """
     record = find_part(folder, kind)
-    part = registry.build(record.kind, record.name, dict(record.config), stored=True)
+    with Budget(_stored_bytes(record), str(record.source)):
+        part = registry.build(record.kind, record.name, dict(record.config), stored=True)
     if record.folder is not None:
         load_part(part, record.folder)
     return part.to(device).eval()
+
+
+def _stored_bytes(record: PartRecord) -> int | None:
+    """Size of the file of tensors that will be loaded into a part; None when it has none."""
+    if record.folder is None:
+        return None
+    path = record.folder / STATE_FILE
+    return path.stat().st_size if path.is_file() else 0
 
 
 def check_readable(dataset: LabelledDataset | UnlabelledImages, what: str, ctx: RunContext) -> None:

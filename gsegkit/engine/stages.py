@@ -14,6 +14,7 @@ from gsegkit.engine.choices import Choice, Choices
 from gsegkit.interfaces import ModulePart
 from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import Registry
+from gsegkit.records.files import damaged_file
 from gsegkit.rundir import CHECKPOINT_FILE, RunFolder
 
 
@@ -29,6 +30,11 @@ class Stage:
     def folder(self) -> Path:
         """The stage's folder."""
         return self.ctx.folder
+
+
+def reading(stage: Stage) -> contextlib.AbstractContextManager[None]:
+    """Around the reading of a finished stage: a file that was damaged afterwards is an error that says what to do."""
+    return damaged_file(stage.folder, f"delete the folder '{stage.folder}' and run again: it is then made anew")
 
 
 class StageRunner:
@@ -78,7 +84,8 @@ class StageRunner:
         """Fit a part (`fit(ctx=...)`) and store it, or load what an earlier run stored."""
         with self.open(name, round, key) as stage:
             if stage.done:
-                load_part(part, stage.folder)
+                with reading(stage):
+                    load_part(part, stage.folder)
             else:
                 fit(ctx=stage.ctx)
                 save_part(part, stage.folder, choice.kind, choice.name)

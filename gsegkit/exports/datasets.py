@@ -88,9 +88,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         DataError: `out` is a file or not empty, or lies in the folder of a run's stage.
     """
     refuse_stage(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        what = "is not empty" if out.is_dir() else "is a file"
-        raise DataError(f"'{out}' {what}", "choose a new folder; existing files are never overwritten")
+    _refuse_content(out)
     out = out.absolute()
     temporary = temporary_beside(out)
     lock = FileLock(temporary / LOCK_FILE, timeout=0)
@@ -98,18 +96,26 @@ def new_folder(out: Path) -> Iterator[Path]:
         with storage_errors(out):
             _remove_left(out)
             (temporary / CONTENT).mkdir(parents=True)
-            (temporary / FOR_FILE).write_text(out.name, encoding="utf-8", errors="backslashreplace")
         with contextlib.suppress(OSError, NotImplementedError):  # no locks there: then nothing is cleared later either
             lock.acquire()
+        with storage_errors(out):  # after the lock: an export beside this one removes what is marked and not locked
+            (temporary / FOR_FILE).write_text(out.name, encoding="utf-8", errors="backslashreplace")
         yield temporary / CONTENT
         with storage_errors(out):
             _sync_tree(temporary / CONTENT)
+            _refuse_content(out)  # another export may have finished meanwhile
             if out.exists():
                 out.rmdir()
             os.replace(temporary / CONTENT, out)
     finally:
         lock.release()
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_content(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        what = "is not empty" if out.is_dir() else "is a file"
+        raise DataError(f"'{out}' {what}", "choose a new folder; existing files are never overwritten")
 
 
 def _remove_left(out: Path) -> None:

@@ -44,6 +44,7 @@ AXES = {"batch": 0, "height": 2, "width": 3}
 #: Axes left free, most first; a network that fixes its own size falls back to the next.
 FREEDOMS: tuple[tuple[str, ...], ...] = (("batch", "height", "width"), ("batch",), ())
 
+REMEDY = "choose another name with --out"
 METADATA_FILE = "gsegkit.json"  # in a .pt2 file: what ONNX keeps as metadata
 
 Runner = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -134,7 +135,7 @@ def export_model(
         _check_weight_size(segmenter)
     module = PixelsToClasses(copy.deepcopy(segmenter).cpu().eval()).eval()
     source = state_hash(module.segmenter)
-    _check_replaceable(path, source, dtype, update)
+    replaced = _check_replaceable(path, source, dtype, update)
     facts = facts_of(segmenter, display_palette() if palette is None else palette, dtype)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,10 +151,11 @@ def export_model(
                 refusals.append(f"{', '.join(free) or 'fixed size'}: {_first_line(error)}")
                 continue
             card = _card(facts, path, format, size, free, parity, refusals)
-            card |= {"sha256": file_hash(temporary), "segmenter": source}
+            made = file_hash(temporary)
+            card |= {"sha256": made, "segmenter": source, "replaces": replaced if replaced != made else None}
+            atomic_write_json(_card_path(path), card)  # first: a file without its card would be taken for the user's
             with storage_errors(path):
                 os.replace(temporary, path)
-            atomic_write_json(path.with_name(f"{path.name}.json"), card)
             return ModelExport(path, format, free, parity)
     finally:
         temporary.unlink(missing_ok=True)
@@ -345,21 +347,32 @@ def _check_options(size: object, opset: object, dtype: object) -> None:
         )
 
 
-def _check_replaceable(path: Path, source: str, dtype: str, update: bool) -> None:
-    """ConfigError unless there is no file, or one that the same export made (any export of ours: `update`)."""
+def _check_replaceable(path: Path, source: str, dtype: str, update: bool) -> str | None:
+    """Hash of the file that is there, an earlier run of this export (with `update` any export of ours); None = no file.
+
+    Raises:
+        ConfigError: what is there was made by no export, or by another one and `update` is false.
+    """
     refuse_stage(path.parent)
-    if not os.path.lexists(path):
-        return
-    card_path = path.with_name(f"{path.name}.json")
+    card_path = _card_path(path)
     card = read_json(card_path) if card_path.is_file() else {}
-    if not isinstance(card, dict) or path.is_symlink() or not path.is_file() or card.get("sha256") != file_hash(path):
-        raise ConfigError(f"'{path}' would be overwritten, and no export made it", "choose another name with --out")
+    there = os.path.lexists(path)
+    if os.path.lexists(card_path) and not (isinstance(card, dict) and {"format", "sha256", "parity"} <= set(card)):
+        raise ConfigError(f"'{card_path}' would be overwritten, and no export made it", REMEDY)
+    found = file_hash(path) if there and path.is_file() and not path.is_symlink() else None
+    if there and (found is None or found not in (card.get("sha256"), card.get("replaces"))):
+        raise ConfigError(f"'{path}' would be overwritten, and no export made it", REMEDY)
     taken = card.get("input")
     other = "another segmenter" if card.get("segmenter", source) != source else ""
     if isinstance(taken, dict) and taken.get("dtype", dtype) != dtype:
         other = other or "this segmenter for photographs of another dtype"
-    if other and not update:
+    if there and other and not update:
         raise ConfigError(f"'{path}' is the export of {other}", "choose another --out, or add --update to replace it")
+    return found
+
+
+def _card_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
 
 
 def _need_onnx() -> None:

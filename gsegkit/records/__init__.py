@@ -1,1 +1,1 @@
-"""JSON, YAML and TOML in files: one boundary that checks size, depth, types and numbers. Imports no torch."""
+"""JSON, YAML and TOML in files: one boundary that checks size, depth, types and numbers; and what parts may hold."""

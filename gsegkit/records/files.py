@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gsegkit.errors import ArtifactError
-from gsegkit.records.text import UnreadableError, cut, json_value, printable, shown, toml_value, yaml_value
+from gsegkit.records.text import MAX_SHOWN, UnreadableError, cut, json_value, printable, shown, toml_value, yaml_value
 
 MAX_JSON_BYTES = 64 << 20
 MAX_BYTES = 256 << 10  # of YAML and TOML, which people write; their parsers are slow
@@ -41,20 +43,24 @@ class Record(BaseModel):
             ) from None
 
 
+def regular(path: Path) -> Path:
+    """The path; OSError unless it is a regular file: a pipe or a device never ends."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return path
+
+
 def read_bytes(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
     """The bytes of a file.
 
     Raises:
-        OSError: it cannot be read.
-        UnreadableError: it is no regular file, or larger than `limit`.
+        OSError: it cannot be read, or is not a regular file.
+        UnreadableError: it is larger than `limit`.
     """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):  # a pipe or a device never ends
-        raise UnreadableError("is not a regular file")
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:
-        raise UnreadableError(f"has {max(found.st_size, len(data)):,} bytes; at most {limit:,} are read")
+        raise UnreadableError(f"has {max(path.stat().st_size, len(data)):,} bytes; at most {limit:,} are read")
     return data
 
 
@@ -85,3 +91,31 @@ def read_value(path: Path) -> Any:
     if suffix in (".yaml", ".yml"):
         return yaml_value(read_bytes(path, MAX_BYTES))
     raise UnreadableError(f"has no format that is known by its suffix '{path.suffix}'")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Lines of a metrics.jsonl, in order; a torn last line is skipped, a file that cannot be read has none."""
+    try:
+        text = read_bytes(path).decode(errors="replace")
+    except (OSError, UnreadableError):
+        return []
+    rows = []
+    for line in text.splitlines():
+        try:
+            row = json_value(line, finite=False)
+        except UnreadableError:  # the process was killed while it wrote this line
+            continue
+        rows += [row] if isinstance(row, dict) else []
+    return rows
+
+
+@contextlib.contextmanager
+def damaged_file(path: Path, remedy: str) -> Iterator[None]:
+    """Turn what a stored file's content makes go wrong in the block into an ArtifactError with this remedy."""
+    try:
+        yield
+    except ArtifactError as error:
+        raise ArtifactError(error.message, remedy) from None
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        reason = cut(printable(" ".join(str(error).split())), MAX_SHOWN)
+        raise ArtifactError(f"'{path}' does not fit: {type(error).__name__}: {reason}", remedy) from None

@@ -11,6 +11,7 @@ from gsegkit.records.names import is_class_name
 from gsegkit.records.text import shown
 
 MAX_SIDE = 16_384  # of images, as `gsegkit.images` reads them
+MAX_AREA = 2**22  # pixels that a network works on: at more, features alone fill the memory
 MAX_CLASSES = 255  # a mask has 8 bits, and 255 means ignored
 FIT_RULES = ("squash", "crop", "pad", "native")
 
@@ -38,7 +39,7 @@ def check_restored(part: Any) -> None:
     info = getattr(part, "info", None)
     for size in (getattr(part, "train_size", None), (info.height, info.width) if info is not None else None):
         if size is not None and not _is_size(size):
-            raise ValueError(f"no image has the size {shown(size)}")
+            raise ValueError(f"no network works at the size {shown(size)}")
     for rule in (getattr(part, "fit_rule", "squash"), getattr(info, "fit_rule", "squash")):
         if rule not in FIT_RULES:
             raise ValueError(f"there is no fit rule {shown(rule)}")
@@ -46,4 +47,5 @@ def check_restored(part: Any) -> None:
 
 def _is_size(size: Any) -> bool:
     numbers = isinstance(size, tuple) and all(isinstance(side, int) and not isinstance(side, bool) for side in size)
-    return numbers and len(size) == 2 and all(1 <= side <= MAX_SIDE for side in size)
+    sides = numbers and len(size) == 2 and all(1 <= side <= MAX_SIDE for side in size)
+    return sides and size[0] * size[1] <= MAX_AREA

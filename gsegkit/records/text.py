@@ -133,6 +133,14 @@ def printable(text: str) -> str:
     return "".join(mark.encode("unicode_escape").decode() if _steers(mark) else mark for mark in text)
 
 
+def non_finite(value: Any, where: str = "") -> str:
+    """Where the first NaN or infinity of a JSON-ready value stands, as `per_class.leaf.iou`; "" when there is none."""
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else where or str(value)
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    return next((found for key, item in inside if (found := non_finite(item, f"{where}.{key}".lstrip(".")))), "")
+
+
 # ---- inside ------------------------------------------------------------------------------------------------------
 
 

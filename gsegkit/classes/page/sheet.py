@@ -10,7 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from gsegkit.classes.page.look import Shown
-from gsegkit.images import resize_pixels, scaled_size, write_png
+from gsegkit.images import png_bytes, resize_pixels, scaled_size
+from gsegkit.records.ours import marked_png
+from gsegkit.storage import atomic_write
 
 CELL = 128  # longer side of an image
 LABEL = 120  # width of the first column
@@ -20,7 +22,7 @@ DIM = 0.22  # brightness of what does not belong to the cluster
 
 def write_sheet(shown: Shown, path: Path, columns: int = 8) -> None:
     """Draw the first level of `shown` as a PNG: a row for each cluster in class order, its id and share in front."""
-    write_png(path, draw_sheet(shown, columns))
+    atomic_write(path, marked_png(png_bytes(draw_sheet(shown, columns))))
 
 
 def draw_sheet(shown: Shown, columns: int = 8) -> Tensor:

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from gsegkit.context import RunContext
 from gsegkit.errors import CapabilityError
-from gsegkit.images import grid, to_pixels, write_png
+from gsegkit.images import grid, png_bytes, to_pixels
 from gsegkit.interfaces import Generator, MaskExtractor
+from gsegkit.records.ours import PNG_MARK, check_own_file, marked_png
 from gsegkit.seeds import child_seed
+from gsegkit.storage import atomic_write
 from gsegkit.taps import frozen
 from gsegkit_directions.candidates import Candidate, candidates
-from gsegkit_directions.colour_maps import rank, shift, write_direction
+from gsegkit_directions.colour_maps import FILE_KEY, rank, shift, write_direction
 from gsegkit_directions.config import ColourMapsConfig
 from gsegkit_directions.directions import NAMES, Directions
 from gsegkit_directions.figures import SHOWN
@@ -47,7 +49,11 @@ def score_generator(
 
     Raises:
         CapabilityError: a run of `learned` has another extractor.
+        ConfigError: `save` or `sheet` is a file that no earlier call wrote.
     """
+    for path, mark in ((save, FILE_KEY.encode()), (sheet, PNG_MARK)):
+        if path is not None:
+            check_own_file(path, mark)
     with frozen(generator):
         latents = measure_latents(generator, ctx)
         shape = generator.info.latent_shape
@@ -63,7 +69,7 @@ def score_generator(
             write_direction(save, found[rows[0]["name"]], rows[0]["name"])
         if sheet is not None:
             eps = config.mask_shift * space.length(config.shift_unit)
-            write_png(sheet, _sheet(generator, list(found.values()), eps, ctx))
+            atomic_write(sheet, marked_png(png_bytes(_sheet(generator, list(found.values()), eps, ctx))))
 
     return rows
 

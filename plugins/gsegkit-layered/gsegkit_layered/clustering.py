@@ -15,12 +15,14 @@ from torch import Tensor
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import CapabilityError, DataError
-from gsegkit.images import grid, to_images, write_png
+from gsegkit.images import grid, png_bytes, to_images
 from gsegkit.interfaces import Generator
+from gsegkit.records.ours import PNG_MARK, check_own_file, marked_png
 from gsegkit.storage import atomic_write
 from gsegkit_layered.generator import Layered
 
 BATCH = 64
+COLUMNS = ("file", "cluster", "confidence")  # of the table
 SHOWN = 8  # photographs of a cluster on a sheet
 
 
@@ -50,9 +52,12 @@ def cluster_photographs(
 
     Raises:
         CapabilityError: the generator is no `layered` one.
-        ConfigError: its private code is normal.
+        ConfigError: its private code is normal, or `out` or `sheet` is a file that no earlier call wrote.
         DataError: no photographs, an untrained generator, or with `by_folder` photographs of one folder only.
     """
+    for path, mark in ((out, ",".join(COLUMNS).encode()), (sheet, PNG_MARK)):
+        if path is not None:
+            check_own_file(path, mark)
     if not isinstance(generator, Layered):
         raise CapabilityError(
             f"{type(generator).__name__} has no private code",
@@ -70,7 +75,7 @@ def cluster_photographs(
     names = [path.relative_to(photos).as_posix() for path in images.paths]
     atomic_write(out, _table(names, found.tolist(), confidence.tolist()).encode())
     if sheet is not None:
-        write_png(sheet, _sheet(fitted, found, confidence))
+        atomic_write(sheet, marked_png(png_bytes(_sheet(fitted, found, confidence))))
     result: dict[str, Any] = {"clusters": dict(sorted(Counter(found.tolist()).items()))}
     if by_folder:
         numbers = {name: i for i, name in enumerate(sorted(set(folders)))}
@@ -82,7 +87,7 @@ def cluster_photographs(
 def _table(names: list[str], found: list[int], confidence: list[float]) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["file", "cluster", "confidence"])
+    rows.writerow(COLUMNS)
     rows.writerows((name, c, f"{p:.4f}") for name, c, p in zip(names, found, confidence, strict=True))
     return text.getvalue()
 

@@ -1,0 +1,66 @@
+"""How much memory a stored part may take: what its options and facts ask for is counted before it is made.
+
+The only file of this folder that imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gsegkit.errors import ArtifactError
+
+TIMES = 4  # a part may be made once from its options and again from its facts, and half of it may not be stored
+SPARE = 256 << 20  # bytes beside that
+PER_TENSOR = 16 << 10  # bytes that a module takes beside its numbers, so that millions of small ones end too
+UNTRAINED = 512 << 20  # bytes of a part without stored tensors: the largest published GANs take half of it
+
+
+class Budget(TorchDispatchMode):
+    """Within the block, new tensors are refused before they are made once they exceed what stored tensors explain.
+
+    Example:
+        >>> with Budget(1000, "a folder"):
+        ...     torch.nn.Conv2d(100_000, 100_000, 3)
+        Traceback (most recent call last):
+        gsegkit.errors.ArtifactError: 'a folder' asks for more memory than ...
+    """
+
+    def __init__(self, stored: int | None, source: str) -> None:
+        """`stored`: bytes of the tensors that will be loaded, None = there are none; `source`: for the message."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.source = source
+        self.left = UNTRAINED if stored is None else TIMES * stored + SPARE
+
+    @staticmethod
+    def of(state: Iterable[Tensor], source: str) -> Budget:
+        """The budget of a part into which these tensors will be loaded."""
+        return Budget(sum(tensor.nbytes + PER_TENSOR for tensor in state), source)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count what an operation would make from nothing; see `TorchDispatchMode`."""
+        kwargs = kwargs or {}
+        if any(argument.name == "device" for argument in func._schema.arguments):
+            self.left -= _bytes(func, args, kwargs) + PER_TENSOR
+            if self.left < 0:
+                raise ArtifactError(
+                    f"'{self.source}' asks for more memory than its stored tensors explain",
+                    "its options or facts were changed or damaged; make it again",
+                )
+        return func(*args, **kwargs)
+
+
+def _bytes(func: Any, args: Any, kwargs: dict[str, Any]) -> int:
+    """Size of what an operation would make; 0 where it cannot be made: then it says so itself."""
+    asked = {**kwargs, "device": torch.device("meta")}
+    if "generator" in asked:
+        asked["generator"] = None  # those of the CPU cannot be used
+    try:
+        made = func(*args, **asked)
+    except RuntimeError:
+        return 0
+    return made.numel() * made.element_size() if isinstance(made, Tensor) else 0
