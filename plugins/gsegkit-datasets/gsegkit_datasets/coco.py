@@ -17,6 +17,7 @@ MAX_BYTES = 1 << 30
 MAX_VALUES = 50_000_000
 KEYS = ("images", "annotations", "categories")
 MAX_NAMED = 3
+FARTHEST = 1e6  # pixels: farther points of an outline lie outside of every image all the same
 
 
 def find_coco(folder: Path, chosen: str | None) -> Path | None:
@@ -152,7 +153,7 @@ def _ring(ring: Any, where: str) -> np.ndarray:
     numbers = isinstance(ring, list) and all(_is_number(value) for value in ring)
     if not numbers or len(ring) % 2:
         raise DataError(f"{where} has an outline that is not x1, y1, x2, y2 ...", "fix the file")
-    return np.array(ring, np.float64).reshape(-1, 2)
+    return np.array(ring, np.float64).reshape(-1, 2).clip(-FARTHEST, FARTHEST)
 
 
 def _runs(given: Mapping[str, Any], where: str) -> Mapping[str, Any]:

@@ -192,6 +192,18 @@ def test_damaged_runs_name_their_annotation(tmp_path, segmentation):
         read(tmp_path)[0]
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_coordinates_far_beyond_the_image_are_cut(tmp_path):
+    picture(tmp_path / "a.png")
+    row = {
+        "image_id": 1,
+        "category_id": 1,
+        "segmentation": [[-1e308, -1e308, 1e308, -1e308, 1e308, 1e308, -1e308, 1e308]],
+    }
+    coco(tmp_path, [{"id": 1, "file_name": "a.png"}], [row])
+    assert read(tmp_path)[0].mask.unique().tolist() == [1]
+
+
 def test_images_that_do_not_fit_the_annotations(tmp_path):
     picture(tmp_path / "a.png")
     path = coco(tmp_path, [{"id": 1, "file_name": "a.png", "width": 20, "height": 30}], [])
