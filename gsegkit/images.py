@@ -22,6 +22,7 @@ from gsegkit.reading.images import read_mask as read_mask
 from gsegkit.records.parts import FIT_RULES
 from gsegkit.storage import atomic_write
 
+STRIP_VALUES = 2**24  # resized at once
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 PEAK_BINS = 12  # of histogram_peaks: released code of Voynov et al. and of Melas-Kyriazi et al.
 
@@ -71,8 +72,14 @@ def resize_pixels(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize [N, 3, H, W] uint8 with antialiasing (bilinear) to (height, width); uint8."""
     if tuple(pixels.shape[-2:]) == tuple(size):
         return pixels
-    resized = F.interpolate(pixels.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
-    return resized.round().clamp(0, 255).to(torch.uint8)
+    if pixels.numel() > STRIP_VALUES:  # the width first, as one call does it too: never held as floats as a whole
+        rows = max(1, STRIP_VALUES // pixels[..., 0, :].numel())
+        pixels = torch.cat([_resized(part, (part.shape[-2], size[1])) for part in pixels.split(rows, dim=-2)], dim=-2)
+    return _resized(pixels, size).round().clamp(0, 255).to(torch.uint8)
+
+
+def _resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(pixels.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def fit_pixels(pixels: Tensor, size: tuple[int, int], rule: str) -> Tensor:
@@ -105,10 +112,20 @@ def fit_pixels(pixels: Tensor, size: tuple[int, int], rule: str) -> Tensor:
 
 def unfit_logits(logits: Tensor, size: tuple[int, int], train_size: tuple[int, int], rule: str) -> Tensor:
     """Bring [N, K, h, w] logits of fitted photographs back to the photographs' (height, width)."""
-    if rule == "pad":
-        inner = fitted_size(*size, train_size, rule)
-        top, left = (train_size[0] - inner[0]) // 2, (train_size[1] - inner[1]) // 2
-        logits = logits[..., top : top + inner[0], left : left + inner[1]]
+    return enlarge_logits(without_pads(logits, size, train_size, rule), size)
+
+
+def without_pads(logits: Tensor, size: tuple[int, int], train_size: tuple[int, int], rule: str) -> Tensor:
+    """[N, K, h, w] logits of fitted photographs less what "pad" added around them; `size` is the photographs'."""
+    if rule != "pad":
+        return logits
+    inner = fitted_size(*size, train_size, rule)
+    top, left = (train_size[0] - inner[0]) // 2, (train_size[1] - inner[1]) // 2
+    return logits[..., top : top + inner[0], left : left + inner[1]]
+
+
+def enlarge_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """[N, K, h, w] logits at (height, width), bilinearly."""
     if tuple(logits.shape[-2:]) == tuple(size):
         return logits
     return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from gsegkit.checkpoints import Checkpoint, CheckpointFile
 from gsegkit.config import Config
 from gsegkit.errors import CapabilityError, ConfigError
-from gsegkit.images import fit_pixels, to_images, unfit_logits
+from gsegkit.images import enlarge_logits, fit_pixels, to_images, without_pads
 from gsegkit.reading.scaling import DEFAULT_SCALING
 from gsegkit.refining import Predictor, Refine, check_photographs
 from gsegkit.seeds import integers
@@ -272,16 +272,23 @@ class Segmenter(ModulePart):
         """
         if refine:
             return Predictor(self, refine)(pixels)
+        logits = self.fitted_logits(pixels)
+        return enlarge_logits(logits, (int(pixels.shape[-2]), int(pixels.shape[-1]))).softmax(dim=1)
+
+    @property
+    def one_view(self) -> bool:
+        """Whether `probs` is `fitted_logits`, enlarged; who overrides `probs` may say when it is."""
+        return type(self).probs is Segmenter.probs and self.fit_rule != "native"
+
+    def fitted_logits(self, pixels: Tensor) -> Tensor:
+        """Logits of photographs at the size that the network sees: [N, 3, H, W] uint8 -> [N, K, h, w] float32."""
         check_photographs(pixels)
         training = self.training
         self.eval()
         with torch.no_grad():
-            fitted = fit_pixels(pixels.to(self.device), self.train_size, self.fit_rule)
-            logits = self.logits(to_images(fitted))
-            size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
-            logits = unfit_logits(logits, size, self.train_size, self.fit_rule)
+            logits = self.logits(to_images(fit_pixels(pixels.to(self.device), self.train_size, self.fit_rule)))
         self.train(training)
-        return logits.softmax(dim=1)
+        return without_pads(logits, (int(pixels.shape[-2]), int(pixels.shape[-1])), self.train_size, self.fit_rule)
 
     def predict(self, pixels: Tensor, refine: Refine = ()) -> Tensor:
         """Masks of photographs: [N, 3, H, W] uint8 -> [N, H, W] uint8 classes, 255 where a refiner of `refine` says."""

@@ -46,7 +46,7 @@ def is_temporary(path: Path) -> bool:
     return re.fullmatch(r"\.(.+\.)?\d+-[0-9a-f]{8}\.tmp(\.\w+)?", path.name) is not None
 
 
-def atomic_write(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes | memoryview) -> None:
     """Write a file so that `path` holds either the old content or all of the new one, whatever happens.
 
     A temporary file in the same folder is written, flushed to disk and renamed.

@@ -196,6 +196,8 @@ class LabelledBatch:
     def decided(self) -> Tensor:
         """[N, K, H, W]: `probs`, with 1 for the mask's class wherever the mask is another class than their maximum."""
         edited = (self.masks != IGNORE) & (self.masks != self.probs.argmax(dim=1))
+        if not bool(edited.any()):
+            return self.probs
         classes = self.masks.long().masked_fill(self.masks == IGNORE, 0)
         one_hot = torch.zeros_like(self.probs).scatter_(1, classes.unsqueeze(1), 1.0)
         return torch.where(edited.unsqueeze(1), one_hot, self.probs)

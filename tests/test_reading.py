@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from gsegkit.errors import DataError
-from gsegkit.images import read_image, read_mask
+from gsegkit.images import image_size, read_image, read_mask
 from gsegkit.reading.files import MAX_SCANS, list_images
 from gsegkit.reading.images import list_pages, read_pages, read_photograph
 from gsegkit.reading.scaling import check_scaling, in_words, scale
@@ -258,3 +258,27 @@ def test_words_of_the_decoder_stay_inside(tmp_path):
     with pytest.raises(DataError, match="is damaged: ") as caught:
         read_image(path)
     assert "chunk" not in caught.value.message
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "L", "CMYK", "1"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_strips_are_converted_as_the_whole_image_is(tmp_path, monkeypatch, mode, turned):
+    """A large image is never converted at once."""
+    array = np.random.default_rng(0).integers(0, 256, (37, 23, 4), dtype=np.uint8)
+    image = Image.fromarray(array, "RGBA")
+    image = image.convert("RGB").convert(mode) if mode in ("P", "CMYK", "1") else image.convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    path = tmp_path / "image.tif"
+    image.save(path, exif=exif)
+    whole = read_photograph(path)
+    monkeypatch.setattr("gsegkit.reading.images.STRIP_PIXELS", 60)
+    strips = read_photograph(path)
+    assert torch.equal(strips.pixels, whole.pixels)
+    assert strips.notes == whole.notes
+    upright = image.convert("RGBA").transpose(Image.Transpose.ROTATE_270) if turned else image.convert("RGBA")
+    white = Image.alpha_composite(Image.new("RGBA", upright.size, (255, 255, 255, 255)), upright).convert("RGB")
+    assert torch.equal(whole.pixels, torch.from_numpy(np.array(white)).permute(2, 0, 1))
+    assert ("turned upright (EXIF)" in whole.notes) == turned
+    assert image_size(path) == tuple(whole.pixels.shape[1:])
+    assert ("transparency composited on white" in whole.notes) == (mode in ("RGBA", "LA"))

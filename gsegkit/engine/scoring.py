@@ -15,6 +15,7 @@ from gsegkit.engine.stages import Stage
 from gsegkit.exports.predictions import write_predictions
 from gsegkit.interfaces import Evaluator, Segmenter
 from gsegkit.refining import Predictor, Segments, in_words
+from gsegkit.refining.large import label_one
 from gsegkit.rundir import SCORES_FILE
 from gsegkit.storage import atomic_write_json
 from gsegkit.types import Report
@@ -120,6 +121,6 @@ def _show(
     truths: Sequence[Tensor] | None,
 ) -> None:
     alone = Predictor(predictor.segmenter)
-    masks = [alone.label(picture[None]).masks[0].cpu() for picture in pixels]
-    refined = [predictor.label(picture[None]).masks[0].cpu() for picture in pixels] if predictor.refined_by else None
+    masks = [label_one(alone, picture) for picture in pixels]
+    refined = [label_one(predictor, picture) for picture in pixels] if predictor.refined_by else None
     write_predictions(stage.folder / "predictions", names, pixels, masks, truths, refined)

@@ -43,7 +43,7 @@ class OverlayPredictions(PredictionWriter):
             image.paste(Image.fromarray(drawn.contiguous().numpy()), (0, top))
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
-        atomic_write(place(self.out, self.path_below(name)), buffer.getvalue())
+        atomic_write(place(self.out, self.path_below(name)), buffer.getbuffer())
 
 
 class PngDataset(DatasetWriter):

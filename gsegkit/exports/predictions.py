@@ -25,7 +25,7 @@ from gsegkit.reading.images import counted
 from gsegkit.reading.scaling import DEFAULT_SCALING, check_scaling
 from gsegkit.records.text import cut
 from gsegkit.refining import Predictor, in_words
-from gsegkit.refining.large import label_large, working_size
+from gsegkit.refining.large import label_one, working_size
 from gsegkit.storage import atomic_write_json, read_json
 
 SUMMARY_FILE = "predictions.json"
@@ -291,14 +291,13 @@ def _label(
     """Masks of photographs of one size; a large one, which comes alone, goes through its working size."""
     item, image = batch[0]
     height, width = int(image.shape[1]), int(image.shape[2])
-    size = working_size(height, width, len(predictor.classes))
-    if size is None:
+    if len(batch) > 1:
         return tuple(predictor.label(torch.stack([image for _, image in batch])).masks.cpu())
-    told.shrunk[item.key] = size
-    ctx.info(
-        f"'{item.key}' ({width} x {height}) is labelled at {size[1]} x {size[0]} and enlarged: it is too large for more"
-    )
-    return (label_large(predictor, image, size),)
+    if size := working_size(predictor, height, width):
+        told.shrunk[item.key] = size
+        small = f"{size[1]} x {size[0]}"
+        ctx.info(f"'{item.key}' ({width} x {height}) is labelled at {small} and enlarged: it is too large for more")
+    return (label_one(predictor, image),)
 
 
 def _write_summary(

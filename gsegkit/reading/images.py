@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from torch import Tensor
 
 from gsegkit.errors import DataError
@@ -22,6 +22,7 @@ HEAD_BYTES = 1 << 16  # of a file: an animation is announced there
 PAGED = ("TIFF", "GIF", "PNG", "WEBP")  # a JPEG's second picture is a thumbnail, a depth or a brightness map
 UNLIKE_PAGES = 1 | 4  # NewSubfileType of a TIFF: a smaller copy of another page, or its transparency
 WIDE_COLOURS = ("RGB;16", "RGBA;16", "RGBX;16", "RGBa;16", "LA;16")  # raw modes that Pillow cuts to 8 bits
+STRIP_PIXELS = 2**22  # converted at once
 ORIENTATION = 0x0112  # of EXIF; 1 = upright
 
 
@@ -172,6 +173,8 @@ def image_size(path: str | Path) -> tuple[int, int]:
     path = Path(path)
     with open_image(path) as image:
         width, height = image.size
+        if image.format == "TIFF":  # whose size Pillow may have turned already
+            width, height = (int(image.tag_v2[tag]) for tag in (256, 257))  # type: ignore[attr-defined]
         try:
             turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
         except Exception as error:
@@ -191,32 +194,57 @@ def _at_most(pages: list[int], path: Path) -> list[int]:
 def _upright(path: Path) -> Image.Image:
     with open_image(path) as image:
         try:
+            _unmapped(image).load()
             return ImageOps.exif_transpose(image)
         except Exception as error:
             raise damaged(path, error) from None
 
 
+def _unmapped(image: Image.Image) -> Image.Image:
+    """The same image; Pillow maps some TIFFs into memory, and then forgets to turn them upright."""
+    if isinstance(image, ImageFile.ImageFile):
+        image.filename = ""
+    return image
+
+
 def _photograph(image: Image.Image, path: Path, scaling: str) -> Photograph:
     """The present page of an image, as 8-bit RGB."""
     notes: tuple[str, ...] = ()
+    turned = image.format == "TIFF" and _is_turned(image)  # asked before: it turns itself when it is loaded
+    image = _unmapped(image)
     if _is_wide(image) or _raw_mode(image).startswith(WIDE_COLOURS):
         bits = "float values" if image.mode == "F" else f"{_bits(image)} bits"
         notes = (f"scaled from {bits} ({scaling})",)
         image = _narrowed(image, path, scaling)
-    upright = ImageOps.exif_transpose(image)
-    notes += ("turned upright (EXIF)",) if image.getexif().get(ORIENTATION, 1) in range(2, 9) else ()
-    image = upright
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        if image.getchannel("A").getextrema() != (255, 255):
-            notes += ("transparency composited on white",)
-        ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(ground, image)
-    elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+    image.load()
+    if _is_turned(image):  # else it would be copied: 432 MB of 108 megapixels
+        image, turned = ImageOps.exif_transpose(image), True
+    notes += ("turned upright (EXIF)",) if turned else ()
+    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         notes += (f"colours converted from {image.mode}",)
-    array = np.array(image if image.mode == "RGB" else image.convert("RGB"))  # convert always copies
-    del image, upright  # a photograph of 108 megapixels is 432 MB in Pillow
-    return Photograph(torch.from_numpy(array).permute(2, 0, 1).contiguous(), notes)
+    pixels, opaque = _rgb(image)
+    return Photograph(pixels, notes if opaque else (*notes, "transparency composited on white"))
+
+
+def _is_turned(image: Image.Image) -> bool:
+    return image.getexif().get(ORIENTATION, 1) in range(2, 9)
+
+
+def _rgb(image: Image.Image) -> tuple[Tensor, bool]:
+    """[3, H, W] uint8 of an image, transparency composited on white, and whether nothing in it was transparent."""
+    (width, height), opaque = image.size, True
+    layered = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+    pixels = torch.empty(3, height, width, dtype=torch.uint8)
+    rows = max(1, STRIP_PIXELS // width)  # whatever conversion costs, it costs for some rows only
+    for top in range(0, height, rows):
+        part = image.crop((0, top, width, min(top + rows, height)))
+        if layered:
+            part = part.convert("RGBA")
+            opaque &= part.getchannel("A").getextrema() == (255, 255)
+            part = Image.alpha_composite(Image.new("RGBA", part.size, (255, 255, 255, 255)), part)
+        array = np.array(part if part.mode == "RGB" else part.convert("RGB"))
+        pixels[:, top : top + rows] = torch.from_numpy(array).permute(2, 0, 1)
+    return pixels, opaque
 
 
 # ---- more than 8 bits ----------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ One owner for everybody who looks at photographs: `predict`, `evaluate`, a run's
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from gsegkit.config import Config
@@ -66,10 +66,29 @@ class Predictor:
         self._refiners = made(refine, registry)
         self.refined_by = {name: refiner.config.model_dump(mode="json") for name, refiner in self._refiners}
 
+    @property
+    def one_view(self) -> bool:
+        """Whether the answer is one pass of the network, enlarged; see `Segmenter.one_view`."""
+        return not self._refiners and bool(getattr(self.segmenter, "one_view", False))
+
     def __call__(self, pixels: Tensor) -> Tensor:
         """Class probabilities: [N, 3, H, W] uint8 -> [N, K, H, W] float32; see `label`."""
         check_photographs(pixels)
         return self.label(pixels).decided() if self._refiners else self.segmenter.probs(pixels)
+
+    def strips(self, pixels: Tensor) -> Iterator[Tensor]:
+        """Class probabilities of one photograph from top to bottom, as many rows at once as memory holds.
+
+        Args:
+            pixels: [1, 3, H, W] uint8.
+
+        Yields:
+            [1, K, h, W] float32 on the CPU; all h together are H.
+        """
+        from gsegkit.refining.large import strips
+
+        check_photographs(pixels)
+        yield from (strip.probs[None] for strip in strips(self, pixels[0]))
 
     def label(self, pixels: Tensor) -> LabelledBatch:
         """Photographs with their masks (255 where a refiner says so) and probabilities, on the segmenter's device.

@@ -19,7 +19,7 @@ from gsegkit.interfaces import Evaluator, Predict
 from gsegkit.seeds import child_seed
 from gsegkit.types import IGNORE, Report
 from gsegkit_eval.config import ClustersConfig
-from gsegkit_eval.counts import predict_one, predicted_classes, scored
+from gsegkit_eval.counts import predict_classes, predicted_classes, scored
 from gsegkit_eval.definitions import CLUSTERS
 from gsegkit_eval.matching import describe, greedy, hungarian
 from gsegkit_eval.scores import class_ious, mean_defined, number
@@ -42,7 +42,7 @@ class Clusters(Evaluator):
         for index, sample in enumerate(scored(dataset, ctx, "scoring")):
             if not bool((sample.mask != IGNORE).any()):
                 continue
-            labels = predict_one(predict, sample, num_predicted).argmax(dim=0)
+            labels = predict_classes(predict, sample, num_predicted)
             tables.append(contingency(sample.mask, labels, len(dataset.classes), num_predicted))
             chosen = _sample_pixels(sample.mask, quota, child_seed(ctx.seed, "pixels", index))
             truths.append(sample.mask.flatten()[chosen].numpy())

@@ -15,13 +15,13 @@ from torch import Tensor
 from gsegkit.classes.greedy import contingency
 from gsegkit.classes.held_out import choose_images, leave_out
 from gsegkit.context import RunContext
-from gsegkit.dataset import LabelledDataset, Sample, Subset
+from gsegkit.dataset import LabelledDataset, Subset
 from gsegkit.errors import DataError
 from gsegkit.interfaces import Evaluator, Predict
 from gsegkit.types import IGNORE, Report
 from gsegkit_eval.baselines import CentrePrior, foreground_iou, otsu_foreground
 from gsegkit_eval.config import MasksConfig
-from gsegkit_eval.counts import predict_one, predicted_classes, scored
+from gsegkit_eval.counts import predict_classes, predict_strips, predicted_classes, scored
 from gsegkit_eval.definitions import BASELINES, ORDER, mask_definitions
 from gsegkit_eval.matching import LABELS_USED, Matching, decide, describe, greedy, hungarian
 from gsegkit_eval.scores import (
@@ -122,7 +122,7 @@ class Masks(Evaluator):
         few = Subset(dataset, sorted(chosen))
         num_true = len(dataset.classes)
         tables = [
-            contingency(sample.mask, predict_one(predict, sample, num_predicted).argmax(dim=0), num_true, num_predicted)
+            contingency(sample.mask, predict_classes(predict, sample, num_predicted), num_true, num_predicted)
             for sample in scored(few, ctx, "matching")
         ]
         if not np.any(tables):
@@ -148,12 +148,16 @@ class Masks(Evaluator):
         for sample in scored(dataset, ctx, "scoring"):
             if not bool((sample.mask != IGNORE).any()):
                 continue
-            probs = predict_one(predict, sample, num_predicted)
             truth = _merge(sample.mask) if merged else sample.mask
+            table, levels = np.zeros((num_true, num_predicted), np.int64), np.zeros((2, 256), np.int64)
+            for rows, probs in predict_strips(predict, sample, num_predicted):
+                table += contingency(truth[rows], probs.argmax(dim=0), num_true, num_predicted)
+                if matching is not None:
+                    levels += _levels(probs, sample.mask[rows], matching)
             tally.names.append(sample.name)
-            tally.tables.append(contingency(truth, probs.argmax(dim=0), num_true, num_predicted))
+            tally.tables.append(table)
             if matching is not None:
-                _add_curve(curve, probs, sample, matching)
+                curve.add(levels)
             if self.config.baselines:
                 tally.prior.add(sample.mask)
                 tally.otsu.append(self._iou(*foreground_iou(otsu_foreground(sample.pixels), sample)))
@@ -178,7 +182,10 @@ class Masks(Evaluator):
             if not bool((sample.mask != IGNORE).any()):
                 continue
             if matching is not None:
-                _add_curve(curve, predict_one(predict, sample, len(matching.targets)), sample, matching)
+                levels = np.zeros((2, 256), np.int64)
+                for rows, probs in predict_strips(predict, sample, len(matching.targets)):
+                    levels += _levels(probs, sample.mask[rows], matching)
+                curve.add(levels)
             if self.config.baselines:
                 height, width = sample.mask.shape
                 ious.append(self._iou(*foreground_iou(prior.mask((height, width)), sample)))
@@ -229,11 +236,12 @@ def _merge(mask: Tensor) -> Tensor:
     return mask.clone().masked_fill_((mask != 0) & (mask != IGNORE), 1)
 
 
-def _add_curve(curve: FCurve, probs: Tensor, sample: Sample, matching: Matching) -> None:
+def _levels(probs: Tensor, truth: Tensor, matching: Matching) -> NDArray[np.int64]:
+    """See `FCurve.levels`; probs [K, h, W], truth [h, W]."""
     background = [cluster for cluster, target in enumerate(matching.targets) if target == 0]
     foreground = 1 - probs[background].sum(dim=0)
-    valid = sample.mask != IGNORE
-    curve.add(foreground[valid].numpy(), (sample.mask[valid] != 0).numpy())
+    valid = truth != IGNORE
+    return FCurve.levels(foreground[valid].numpy(), (truth[valid] != 0).numpy())
 
 
 def _per_class(confusion: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, Scores]:

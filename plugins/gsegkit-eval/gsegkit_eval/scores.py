@@ -90,12 +90,20 @@ class FCurve:
         self._counts = np.zeros((3, 255 - first), dtype=np.int64)
         self._images = 0
 
-    def add(self, probs: NDArray[np.float32], truth: NDArray[np.bool_]) -> None:
-        """Count one image: foreground probabilities and truth of its scored pixels, [M] each."""
+    @staticmethod
+    def levels(probs: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Scored pixels of an image, or of a part of it, by level: foreground probabilities and truth, [M] each.
+
+        Returns:
+            [2, 256]: pixels of the foreground, and of the background; those of parts are added.
+        """
         # p > k/255 for integer k is the same as ceil(255 p) > k
         level = np.ceil(np.clip(probs.astype(np.float64), 0, 1) * 255).astype(np.int64)
-        positive = np.bincount(level[truth], minlength=256)
-        negative = np.bincount(level[~truth], minlength=256)
+        return np.stack([np.bincount(level[truth], minlength=256), np.bincount(level[~truth], minlength=256)])
+
+    def add(self, levels: NDArray[np.int64]) -> None:
+        """Count one image, given as `levels`."""
+        positive, negative = levels
         tp = positive[::-1].cumsum()[::-1][1 + self.first :]  # [k]: pixels of a level above k
         fp = negative[::-1].cumsum()[::-1][1 + self.first :]
         fn = positive.sum() - tp

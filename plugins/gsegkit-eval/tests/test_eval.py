@@ -317,6 +317,45 @@ def test_the_curve_of_a_found_matching_equals_that_of_a_given_one(score, tmp_pat
     assert given.notes[0] == "classes were matched by the file 'classes.yaml'"
 
 
+class Strips(Lookup):
+    """Gives its answers three rows at a time, and cannot be asked for a whole one."""
+
+    def __init__(self, answers, classes=None, missing=0):
+        super().__init__(answers, classes)
+        self.missing = missing
+
+    def __call__(self, pixels):
+        raise AssertionError("the whole photograph was asked for")
+
+    def strips(self, pixels):
+        answer = self.answers[int(pixels[0, 0, 0, 0])][None]
+        yield from answer[:, :, : answer.shape[2] - self.missing].split(3, dim=2)
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "options"),
+    [
+        ("masks", {"match": "index"}),
+        ("masks", {"num_match_images": 2}),
+        ("masks", {"num_match_images": 0}),
+        ("clusters", {}),
+    ],
+)
+def test_strips_score_as_whole_photographs_do(tmp_path, evaluator, options):
+    masks, probs = random_case()
+    built = REGISTRY.build("evaluator", evaluator, options)
+    whole, strips = (
+        built.evaluate(kind(probs), dataset_of(masks), RunContext(tmp_path)).to_json() for kind in (Lookup, Strips)
+    )
+    assert strips == whole
+
+
+def test_strips_that_leave_rows_out_break_the_contract(tmp_path):
+    masks, probs = random_case()
+    with pytest.raises(ContractError, match="rows of 'image-0'"):
+        run("masks", Strips(probs, missing=1), dataset_of(masks), tmp_path)
+
+
 def test_predictor_runs_once_per_image_unless_the_matching_is_found_in_the_data(tmp_path):
     masks, probs = random_case(n=3)
     for match, calls in (("index", 3), ("greedy", 6)):

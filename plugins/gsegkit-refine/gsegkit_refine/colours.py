@@ -46,6 +46,7 @@ MIN_PIXELS = 2.0  # of a class at the working size; with fewer it has no colours
 LEAST = 1e-4  # of the prior, so that a certain segmenter can be corrected too
 PRODUCTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))  # entries of x x^T
 TINY = 1e-8
+STRIP_VALUES = 2**22  # of the last E at once: 16 MB for each of its terms
 
 
 class Colours(Refiner):
@@ -107,8 +108,11 @@ def sharpen(pixels: Tensor, prior: Tensor, config: ColoursConfig) -> Tensor:
     if int(there.sum()) < 2:
         return prior
     r = _responsibilities(image, prior[there], small[there], config)
+    r *= prior[there].sum(dim=0, keepdim=True)
+    if bool(there.all()):
+        return r
     found = prior.clone()  # classes that are not in the picture keep their traces
-    found[there] = r * prior[there].sum(dim=0, keepdim=True)
+    found[there] = r
     return found
 
 
@@ -126,9 +130,15 @@ def _responsibilities(image: Tensor, prior: Tensor, small: Tensor, config: Colou
         r = (logits + config.coupling * message).softmax(dim=0)  # N
     if size == full or mixtures is None:
         return r.reshape(-1, *full)
-    fine = Picture.of(image, prior / prior.sum(dim=0, keepdim=True).clamp(min=TINY))
-    message = F.interpolate(message.reshape(1, -1, *size), full, mode="bilinear", align_corners=False)[0].flatten(1)
-    return (mixtures.logits(fine, config) + config.coupling * message).softmax(dim=0).reshape(-1, *full)
+    found = F.interpolate(message.reshape(1, -1, *size), full, mode="bilinear", align_corners=False)[0]
+    rows = max(1, STRIP_VALUES // (len(prior) * config.components * full[1]))
+    for top in range(0, full[0], rows):  # a pixel's last E needs no other pixel, and a whole picture's much memory
+        own = slice(top, top + rows)
+        part = prior[:, own] / prior[:, own].sum(dim=0, keepdim=True).clamp(min=TINY)
+        fine = Picture.of(image[:, own], part)
+        logits = mixtures.logits(fine, config) + config.coupling * found[:, own].flatten(1)
+        found[:, own] = logits.softmax(dim=0).reshape(part.shape)
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from gsegkit_refine import colours
 from gsegkit_refine.colours import Colours, EdgeMean, Mixtures, Picture, sharpen, side_by_side
 from gsegkit_refine.config import ColoursConfig
 
@@ -42,6 +43,16 @@ def test_borders_move_to_where_the_colours_change(options):
     assert miou(found.argmax(0), truth) > 0.8
     torch.testing.assert_close(found.sum(dim=0), torch.ones(SIDE, SIDE))
     assert torch.equal(found, sharpen(painted(truth), prior, ColoursConfig(**options)))
+
+
+@pytest.mark.parametrize("components", [1, 2])
+def test_the_last_step_in_strips_is_the_last_step_at_once(monkeypatch, components):
+    truth, prior = disks()
+    config = ColoursConfig(side=48, components=components)
+    whole = sharpen(painted(truth), prior, config)
+    for values in (3 * SIDE * 5, 1):
+        monkeypatch.setattr(colours, "STRIP_VALUES", values)
+        torch.testing.assert_close(sharpen(painted(truth), prior, config), whole)
 
 
 def test_where_classes_share_their_colours_the_prior_stays():

@@ -13,7 +13,7 @@ from gsegkit.dataset import LabelledDataset
 from gsegkit.errors import ArtifactError, ConfigError, ContractError, DataError
 from gsegkit.images import fit_pixels, scaled_size, to_images, unfit_logits
 from gsegkit.interfaces import Segmenter
-from gsegkit.refining import Refine
+from gsegkit.refining import Refine, check_photographs
 from gsegkit.seeds import child_seed, isolated_rng
 from gsegkit.training import WeightAverage, rising_decay, tuned_convolutions
 from gsegkit_smp.augment import augment
@@ -82,15 +82,24 @@ class SmpSegmenter(Segmenter):
 
     def probs(self, pixels: Tensor, refine: Refine = ()) -> Tensor:
         """See `Segmenter.probs`; the mean over `predict_scales` and, with `predict_flip`, over mirror images."""
-        scales = self.config.predict_scales
-        if refine or (scales == [1.0] and not self.config.predict_flip):
+        if refine or self._one_scale:
             return super().probs(pixels, refine)
+        check_photographs(pixels)
         training = self.training
         self.eval()
         with torch.no_grad():
-            found = [self._probs_at(pixels.to(self.device), scale) for scale in scales]
+            found = [self._probs_at(pixels.to(self.device), scale) for scale in self.config.predict_scales]
         self.train(training)
         return torch.stack(found).mean(0)
+
+    @property
+    def one_view(self) -> bool:
+        """See `Segmenter.one_view`."""
+        return self._one_scale and self.fit_rule != "native"
+
+    @property
+    def _one_scale(self) -> bool:
+        return self.config.predict_scales == [1.0] and not self.config.predict_flip
 
     def _probs_at(self, pixels: Tensor, scale: float) -> Tensor:
         """Probabilities of photographs that are fitted to `scale` times the training size: [N, K, H, W]."""
