@@ -9,16 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gsegkit.refining import Predictor
+    from gsegkit.types import LabelledBatch
 
 MOST_VALUES = 2**27  # probabilities of one photograph that are held at full size: 512 MB
 WORKING_VALUES = 2**24  # of one that has more: refiners need several times as much
 STRIP_VALUES = 2**24  # enlarged at once: 64 MB, which glibc gives back at once; less could stay and add up
+
+
+class Labels(Protocol):
+    """What is asked of a `gsegkit.refining.Predictor` here."""
+
+    classes: tuple[str, ...]
+    segmenter: Any
+
+    @property
+    def one_view(self) -> bool:
+        """Whether the answer is one pass of the network, enlarged."""
+        ...
+
+    def label(self, pixels: Tensor) -> LabelledBatch:
+        """Photographs with their masks and probabilities."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,7 +57,7 @@ class Strip:
         return self.values.softmax(dim=0) if self.logits else self.values
 
 
-def working_size(predictor: Predictor, height: int, width: int) -> tuple[int, int] | None:
+def working_size(predictor: Labels, height: int, width: int) -> tuple[int, int] | None:
     """(height, width) at which a photograph is labelled; None = its own, or what comes to the same."""
     values = height * width * len(predictor.classes)
     if values <= MOST_VALUES or predictor.one_view:
@@ -50,7 +66,7 @@ def working_size(predictor: Predictor, height: int, width: int) -> tuple[int, in
     return max(1, int(height * scale)), max(1, int(width * scale))
 
 
-def label_one(predictor: Predictor, pixels: Tensor) -> Tensor:
+def label_one(predictor: Labels, pixels: Tensor) -> Tensor:
     """Classes of one photograph of any size: [3, H, W] uint8 -> [H, W] uint8 on the CPU, 255 where a refiner says."""
     import torch
 
@@ -62,7 +78,7 @@ def label_one(predictor: Predictor, pixels: Tensor) -> Tensor:
     return found
 
 
-def strips(predictor: Predictor, pixels: Tensor) -> Iterator[Strip]:
+def strips(predictor: Labels, pixels: Tensor) -> Iterator[Strip]:
     """One photograph from top to bottom: in one strip where its probabilities fit into memory, else in several.
 
     Args:
@@ -75,7 +91,7 @@ def strips(predictor: Predictor, pixels: Tensor) -> Iterator[Strip]:
         batch = predictor.label(shrunk(pixels, size)[None])
         yield from _enlarged(batch.decided(), _ignored(batch.masks), height, width, logits=False)
     elif height * width * len(predictor.classes) > MOST_VALUES:
-        logits = predictor.segmenter.fitted_logits(pixels[None])  # type: ignore[attr-defined] # see `one_view`
+        logits = predictor.segmenter.fitted_logits(pixels[None])  # see `one_view`
         yield from _enlarged(logits, None, height, width, logits=True)
     else:
         batch = predictor.label(pixels[None])
