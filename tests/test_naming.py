@@ -606,11 +606,11 @@ def test_evaluating_with_another_fits_names(finished, annotated, full_session, t
 @pytest.fixture
 def call(monkeypatch, call, full_session):
     """The command with the tests' own parts."""
+    from gsegkit.cli import early, work
     from gsegkit.cli import main as cli
     from gsegkit.cli import options as common
-    from gsegkit.cli import work
 
-    for module in (cli, common, work):
+    for module in (cli, common, work, early):
         monkeypatch.setattr(module, "installed", lambda: full_session.registry)
 
     return call
