@@ -18,7 +18,6 @@ from gsegkit.cli.options import AsJson, console, print_json
 from gsegkit.cli.terminal import make_table, size
 from gsegkit.engine.environment import environment
 from gsegkit.errors import GsegkitError, UnknownPluginError, plural
-from gsegkit.parts import CARD_FILE
 from gsegkit.plugins import KIND_ALIASES, KINDS, KNOWN_PLUGINS, SHORT_KINDS, Entry, Registry, installed
 from gsegkit.records.files import read_json
 
@@ -106,6 +105,8 @@ def _card(entry: Entry) -> dict[str, Any]:
     """The card of weights that ship with a plugin: data, attribution, training; {} for other parts."""
     if entry.component.kind != "weights":
         return {}
+    from gsegkit.parts import CARD_FILE  # imports torch
+
     path = entry.build().folder() / CARD_FILE
     card = read_json(path) if path.exists() else None
     said = ("format", "name", "licence")  # by the component
