@@ -87,7 +87,7 @@ BAD = {
     "a device that is none": (["run", *TOY, "--device", "abacus"], "'abacus' is not a device", "use auto"),
     "a run that is none": (["predict", "absent", "x.png", "--out", "o"], "'absent' does not exist", "gsegkit run"),
     "an unknown kind": (["list", "painters"], "no component kind 'painters'", "kinds:"),
-    "a worker that is none": (["synthesize", "x", "--out", "y", "--worker", "3/2"], "--worker '3/2'", "for example"),
+    "a worker that is none": (["synthesize", ".", "--out", "y", "--worker", "3/2"], "--worker '3/2'", "for example"),
     "an option of another part": (["train", "--data", "x", "--out", "y", "-o", "gen.a=1"], "does not belong here", "seg."),
     "a generator that is none": (["evaluate-generator", "absent", "--data", "."], "no generator 'absent'", "installed"),
     "a comparison that is none": (
@@ -287,7 +287,7 @@ def test_check_and_plan(call, tmp_path, monkeypatch):
     assert code == 0
     found = json.loads(out)
     assert found["total_seconds"] > 0
-    assert found["disk_bytes"] == 48 * 32 * 32 * 4
+    assert found["disk_bytes"] > 48 * 32 * 32 * 4, "the pairs, and what else stays"
     assert set(found["seconds"]) == {"extractor", "dataset", "segmenter", "report"}
     assert not (tmp_path / "runs").exists()
 

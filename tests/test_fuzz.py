@@ -38,6 +38,7 @@ from gsegkit.rundir import PHOTOGRAPHS_FILE, RunFolder, stage_folders
 from gsegkit.storage import atomic_write_json
 
 SECONDS = 5.0
+CLASSES = ("background", "disc", "square")  # of the toy
 MEMORY = 1 << 20  # kilobytes
 
 HOSTILE = [
@@ -116,12 +117,16 @@ def readers(path: Path, run: Path, registry: Registry):
         ],
         "metrics.json": [lambda: shown(read.metrics(source))],
         "metrics.jsonl": [lambda: read_metrics(path), lambda: read.curves(source)],
-        "index.json": [lambda: pictures.predictions(source, {})],
+        "index.json": [lambda: pictures.predictions(source, path.parent, {}, CLASSES)],
         "photographs.json": [lambda: claim_photographs(RunFolder(run), {"a.png": "0" * 64}, update=False)],
         "classes.yaml": [lambda: read_class_map(path)],
     }
     if path.suffix == ".png":
-        return [lambda: read_image(path), lambda: read_mask(path), lambda: pictures.predictions(source, {})]
+        return [
+            lambda: read_image(path),
+            lambda: read_mask(path),
+            lambda: pictures.predictions(source, path.parent, {}, CLASSES),
+        ]
     if path.name.startswith("shard-"):
         return [lambda: every(ShardDataset(path.parent))]
     return by_name[path.name]

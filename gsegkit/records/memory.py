@@ -5,7 +5,8 @@ The only file of this folder that imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -29,6 +30,11 @@ class Budget(TorchDispatchMode):
         Traceback (most recent call last):
         gsegkit.errors.ArtifactError: 'a folder' asks for more memory than ...
     """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled in the block; to say so by default, torch imports its compiler, which takes seconds."""
+        return False
 
     def __init__(self, stored: int | None, source: str) -> None:
         """`stored`: bytes of the tensors that will be loaded, None = there are none; `source`: for the message."""
@@ -55,12 +61,21 @@ class Budget(TorchDispatchMode):
 
 
 def _bytes(func: Any, args: Any, kwargs: dict[str, Any]) -> int:
-    """Size of what an operation would make; 0 where it cannot be made: then it says so itself."""
-    asked = {**kwargs, "device": torch.device("meta")}
-    if "generator" in asked:
-        asked["generator"] = None  # those of the CPU cannot be used
-    try:
-        made = func(*args, **asked)
-    except RuntimeError:
-        return 0
-    return made.numel() * made.element_size() if isinstance(made, Tensor) else 0
+    """Size of what an operation would make. From its arguments: the meta device would import torch's compiler."""
+    given = {**dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)), **kwargs}
+    like = given.get("self")
+    dtype = given.get("dtype") or (like.dtype if isinstance(like, Tensor) else torch.get_default_dtype())
+    return int(max(0, _count(given))) * dtype.itemsize
+
+
+def _count(given: Mapping[str, Any]) -> float:
+    """Numbers in what `empty`, `rand_like`, `arange`, `linspace`, `eye` and their kind would make."""
+    if "size" in given:
+        return math.prod(given["size"])
+    if isinstance(given.get("self"), Tensor):
+        return int(given["self"].numel())
+    if "steps" in given:
+        return float(given["steps"])
+    if "end" in given:
+        return (given["end"] - given.get("start", 0)) / (given.get("step", 1) or 1) + 1
+    return float(given.get("n", 1) * given.get("m", given.get("n", 1)))

@@ -243,7 +243,7 @@ def check_reader_reads(subject: Subject) -> None:
     subject.expect(same, "read", f"gives weights of '{found.generator}', but declares '{reader.generator}'")
     subject.expect(found.layout and found.source.get("sha256"), "read", "names no layout, or no hash of the file")
     part: Generator = subject.call("read", installed().build, "generator", found.generator, dict(found.config))
-    subject.call("read", restore, part, {"licence": found.licence, **found.facts}, "the file")
+    subject.call("read", restore, part, {"licence": found.licence, **found.facts}, found.state, "the file")
     subject.call("read", load_state, part, dict(found.state), "the file")
     images = part.eval().sample(fixtures.seeds(2)).images
     subject.expect(torch.isfinite(images).all(), "read", "the images hold NaN or infinity")

@@ -348,7 +348,7 @@ def test_constant_features_are_one_cluster(tmp_path):
     toy = Toy(ToyConfig(size=32))
     for name in ("quarter", "half", "full"):
         getattr(toy, f"mix_{name}").zero_()
-    fit_error(tmp_path, toy, DataError, "one cluster")
+    fit_error(tmp_path, toy, DataError, "one vector for all pixels")
 
 
 def test_points_on_disk_give_the_same(tmp_path):
