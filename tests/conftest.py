@@ -34,7 +34,7 @@ def registry() -> Registry:
     return registry
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def parts():
     return _parts()
 

@@ -6,12 +6,10 @@ Three hundred mutations in the fast suite, 20,000 with `-m slow`.
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import random
 import resource
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -62,14 +60,8 @@ TOKENS = [b"NaN", b"1e999", b"[[[[", b"}", b'"', b"\x00", b"\xff", b"9" * 40, b"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(tmp_path_factory, parts):
     """A registry of the built-in and the small test parts, and a finished run that has every stored file."""
-    name = "gsegkit_core_test_parts"  # as conftest.py imports it
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "parts.py")
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    parts = sys.modules[name]
     registry = Registry()
     registry.add(builtin, "gsegkit", "0", "builtin")
     registry.add(parts.PartsPlugin(), "test-parts", "1")

@@ -5,14 +5,12 @@ One table: what was done to the folder, and the verbs that meet it. Fuzzing of t
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import pickle
 import resource
 import shutil
 import struct
-import sys
 import time
 from pathlib import Path
 
@@ -251,16 +249,11 @@ FAST = 24  # of the table in the default suite, evenly taken; all of it with -m 
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(tmp_path_factory, parts):
     """A finished run of small parts, a photograph, and all that is installed."""
-    name = "gsegkit_core_test_parts"  # as conftest.py imports it
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "parts.py")
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
     registry = discover()
     registry.build("segmenter", "unet")  # its libraries are imported here, not while a case is timed
-    registry.add(sys.modules[name].PartsPlugin(), "test-parts", "1")
+    registry.add(parts.PartsPlugin(), "test-parts", "1")
     session = Session.default()
     session.registry = registry
     plan = Plan.from_options(
