@@ -189,6 +189,8 @@ def test_a_bad_file_is_refused_with_a_remedy(name, tmp_path):
 
 
 def test_a_missing_file():
+    with pytest.raises(ConfigError, match=r"cannot read 'xx.*: File name too long"):
+        read_class_map("x" * 300)
     with pytest.raises(ConfigError, match=r"cannot read 'absent\.yaml'"):
         read_class_map("absent.yaml")
 

@@ -28,7 +28,7 @@ from pydantic import Field, StrictInt, field_validator, model_validator
 from gsegkit.config import Config, build_config, read_options_file
 from gsegkit.errors import ConfigError
 from gsegkit.records.names import CLASS_NAME_RULE, is_class_name
-from gsegkit.records.text import cut
+from gsegkit.records.text import MAX_SHOWN, cut
 from gsegkit.rundir import CONFIG_FILE, RUN_FILE
 
 FILE_NAME = "classes.yaml"
@@ -192,7 +192,10 @@ def class_map_in(path: str | Path) -> ClassMap | None:
 def read_values(path: str | Path) -> dict[str, Any]:
     """Read an option file of at most 256 KB; ConfigError as `read_options_file`."""
     path = Path(path)
-    size = path.stat().st_size if path.is_file() else 0
+    try:
+        size = path.stat().st_size if path.is_file() else 0
+    except OSError as error:  # a name that no file system takes
+        raise ConfigError(f"cannot read '{cut(str(path), MAX_SHOWN)}': {error.strerror}", "check the path") from None
     if size > MAX_BYTES:
         raise ConfigError(f"'{path}' has {size:,} bytes", f"a file of class names has at most {MAX_BYTES:,}")
     return read_options_file(path)
