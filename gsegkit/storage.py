@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from gsegkit.errors import ContractError, StorageError
 from gsegkit.records.files import read_json as read_json
@@ -47,7 +47,14 @@ def is_temporary(path: Path) -> bool:
 
 
 def atomic_write(path: Path, data: bytes | memoryview) -> None:
-    """Write a file so that `path` holds either the old content or all of the new one, whatever happens.
+    """Write a file at once; see `atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into, so that `path` holds either the old content or all of the new one, whatever happens.
 
     A temporary file in the same folder is written, flushed to disk and renamed.
 
@@ -59,7 +66,7 @@ def atomic_write(path: Path, data: bytes | memoryview) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

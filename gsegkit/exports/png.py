@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 from PIL import Image
 from torch import Tensor
 
@@ -12,7 +10,7 @@ from gsegkit.dataset import Sample
 from gsegkit.exports.places import place
 from gsegkit.exports.writers import DatasetWriter, PredictionWriter, write_bytes
 from gsegkit.images import png_bytes, write_png
-from gsegkit.storage import atomic_write
+from gsegkit.storage import atomic_file
 
 STRIP_PIXELS = 2**22
 
@@ -41,9 +39,8 @@ class OverlayPredictions(PredictionWriter):
             part, classes = pixels[:, top : top + rows], mask[top : top + rows]
             drawn = overlay(part[None], classes[None], palette=self.palette)[0].permute(1, 2, 0)
             image.paste(Image.fromarray(drawn.contiguous().numpy()), (0, top))
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        atomic_write(place(self.out, self.path_below(name)), buffer.getbuffer())
+        with atomic_file(place(self.out, self.path_below(name))) as file:
+            image.save(file, "PNG")
 
 
 class PngDataset(DatasetWriter):

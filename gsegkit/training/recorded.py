@@ -28,11 +28,12 @@ class RecordedSteps:
 
     Args:
         ctx: for the warning.
+        device: the GPU of all inputs.
     """
 
-    def __init__(self, ctx: RunContext) -> None:
-        self.ctx = ctx
-        self.stream = torch.cuda.Stream()
+    def __init__(self, ctx: RunContext, device: torch.device) -> None:
+        self.ctx, self.device = ctx, device
+        self.stream = torch.cuda.Stream(device)
         self.pool = torch.cuda.graph_pool_handle()
         self.recordings: dict[object, _Recording] = {}
         self.calls: dict[object, int] = {}
@@ -46,6 +47,10 @@ class RecordedSteps:
             body: see above.
             inputs: on the GPU.
         """
+        with torch.cuda.device(self.device):  # which need not be the first one
+            return self._run(name, body, inputs)
+
+    def _run(self, name: str, body: Body, inputs: Mapping[str, Tensor]) -> Tensors:
         key = name, tuple((part, tuple(tensor.shape)) for part, tensor in inputs.items())
         calls = self.calls[key] = self.calls.get(key, 0) + 1
         if not self.failed and calls > WARM_UP:

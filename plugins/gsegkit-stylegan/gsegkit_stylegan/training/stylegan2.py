@@ -70,7 +70,8 @@ class StyleGAN2Trainer:
         wanted = options.train_dtype
         half = wanted == "bfloat16" or (wanted == "auto" and self.device.type == "cuda")
         self.dtype = torch.bfloat16 if half else torch.float32
-        self.recorded = RecordedSteps(ctx) if options.record_steps and self.device.type == "cuda" else None
+        recorded = options.record_steps and self.device.type == "cuda"
+        self.recorded = RecordedSteps(ctx, self.device) if recorded else None
 
     @property
     def total(self) -> int:
@@ -118,6 +119,8 @@ class StyleGAN2Trainer:
 
     def _updates(self, draws: Draws, r: int, path: int | None = None) -> dict[str, Tensor]:
         """G's step, its penalty at the step `path`, D's step. Recorded on a GPU: no draw, no number read in here."""
+        for adam in (self.adam_G, self.adam_D):  # what a recording that failed half-way left
+            adam.zero_grad(set_to_none=True)
         fakes, loss = self._generator_step(draws, r)
         made = {"fakes": fakes, "loss_G": loss}
         if path is not None:
