@@ -12,7 +12,7 @@ from gsegkit.exports.writers import DatasetWriter, PredictionWriter, write_bytes
 from gsegkit.images import png_bytes, write_png
 from gsegkit.storage import atomic_file
 
-STRIP_PIXELS = 2**22
+STRIP_PIXELS = 2**19
 
 
 class LabelPredictions(PredictionWriter):
