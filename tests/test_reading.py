@@ -282,3 +282,18 @@ def test_strips_are_converted_as_the_whole_image_is(tmp_path, monkeypatch, mode,
     assert ("turned upright (EXIF)" in whole.notes) == turned
     assert image_size(path) == tuple(whole.pixels.shape[1:])
     assert ("transparency composited on white" in whole.notes) == (mode in ("RGBA", "LA"))
+
+
+def test_grey_with_transparency_of_16_bits_says_what_was_read(tmp_path):
+    """Pillow decodes the upper byte alone, and writes no such file: it is made by hand."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\x00" + struct.pack(">4H", 256 * y, 65535, 30000 + y, 65535) for y in range(8))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 8, 16, 4, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "x.png").write_bytes(data)
+    found = read_photograph(tmp_path / "x.png")
+    assert found.pixels.shape == (3, 8, 2)
+    assert any("upper 8 of 16 bits" in note for note in found.notes)

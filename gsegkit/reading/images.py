@@ -215,6 +215,8 @@ def _photograph(image: Image.Image, path: Path, scaling: str) -> Photograph:
     if _is_wide(image) or _raw_mode(image).startswith(WIDE_COLOURS):
         bits = "float values" if image.mode == "F" else f"{_bits(image)} bits"
         notes = (f"scaled from {bits} ({scaling})",)
+        if _raw_mode(image).startswith("LA;16"):
+            notes += ("the upper 8 of 16 bits were read (grey with transparency)",)
         image = _narrowed(image, path, scaling)
     image.load()
     if _is_turned(image):  # else it would be copied: 432 MB of 108 megapixels
