@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from gsegkit.builtin import hook as builtin
 from gsegkit.context import RunContext
@@ -76,3 +77,18 @@ def call(monkeypatch, capsys):
 def _one_thread():
     """Bit equality is promised for a fixed number of threads."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def damage_page():
+    """Overwrites the first bytes of the pixels of a TIFF's second page."""
+
+    def damage(path: Path) -> None:
+        with Image.open(path) as image:
+            image.seek(1)
+            start = image.tag_v2[273][0]  # StripOffsets
+        data = bytearray(path.read_bytes())
+        data[start : start + 40] = b"\xff" * 40
+        path.write_bytes(data)
+
+    return damage
