@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from benchmarks.protocols.common import Lab, say
 from benchmarks.protocols.photographs import Predictions, annotated, colour_step, matched, our_run, scores, split
@@ -85,10 +86,15 @@ def probabilities(
     annotations = annotated(lab, data)
     few, others = split(annotations, 5 if lab.tiny else LABELLED, 3 if lab.tiny else scored, seed)
     run = our_run(lab, [f"gen.weights={weights}", *options], seed, extractor=extractor)
-    predict: Predict = Predictor(api.load(run))
-    count = len(annotations.classes)
-    two = lambda pixels: F.pad(predict(pixels), (0, 0, 0, 0, 0, count - 2))  # noqa: E731
-    return Predictions.make(two if extractor in FOREGROUND else matched(predict, few, count), others)
+    predict, count = Predictor(api.load(run)), len(annotations.classes)
+    if extractor in FOREGROUND:
+        return Predictions.make(functools.partial(_with_empty_classes, predict, count), others)
+    return Predictions.make(matched(predict, few, count), others)
+
+
+def _with_empty_classes(predict: Predict, count: int, pixels: Tensor) -> Tensor:
+    """Probabilities of background and foreground, and of further classes that never are."""
+    return F.pad(predict(pixels), (0, 0, 0, 0, 0, count - 2))
 
 
 def speed(lab: Lab, sides: list[int], classes: list[int], repeats: int = 7) -> dict[str, Any]:
