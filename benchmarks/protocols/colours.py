@@ -76,13 +76,20 @@ def ablation(
 
 
 def probabilities(
-    lab: Lab, data: str, weights: str, options: list[str], scored: int, extractor: str = "klish"
+    lab: Lab,
+    data: str,
+    weights: str,
+    options: list[str],
+    scored: int,
+    extractor: str = "klish",
+    seed: int | None = None,
 ) -> Predictions:
     """What the segmenter of a run says of the scored images, its clusters matched to classes.
 
     Background and foreground need no matching: foreground counts as the first class after the background.
+    `seed`: of the run and of the choice of images; None = the first one of the recipe.
     """
-    seed = lab.seeds[0]
+    seed = lab.seeds[0] if seed is None else seed
     annotations = annotated(lab, data)
     few, others = split(annotations, 5 if lab.tiny else LABELLED, 3 if lab.tiny else scored, seed)
     run = our_run(lab, [f"gen.weights={weights}", *options], seed, extractor=extractor)

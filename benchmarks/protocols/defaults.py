@@ -1,13 +1,11 @@
-"""Runs on the zoo's generators, scored on photographs that nobody trained on.
-
-`ablation`: defaults of a run, one changed at a time. `methods`: the foreground that each extractor finds.
-"""
+"""Defaults of a run, one changed at a time: what each is worth on photographs that nobody trained on."""
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
-from benchmarks.protocols.colours import Predictions, probabilities
+from benchmarks.protocols.colours import probabilities
 from benchmarks.protocols.common import Lab, say
 from benchmarks.protocols.photographs import colour_step, scores
 
@@ -16,7 +14,7 @@ def ablation(lab: Lab, sets: dict[str, str], rows: dict[str, list[str]], scored:
     """Foreground and mIoU of runs, the segmenter alone and with the photograph's colours.
 
     Args:
-        lab: see `Lab`; the first seed is used.
+        lab: see `Lab`; scores are means over its seeds, with their standard deviations where there are several.
         sets: name of a set (see `photographs.annotated`) -> weights of the zoo.
         rows: name -> options of the run, as after `-o`.
         scored: images scored of each set; 20 others match clusters to classes.
@@ -24,33 +22,21 @@ def ablation(lab: Lab, sets: dict[str, str], rows: dict[str, list[str]], scored:
     found: dict[str, dict[str, Any]] = {name: {} for name in rows}
     for data, weights in sets.items():
         for name, options in rows.items():
-            found[name][data] = numbers = _scored(probabilities(lab, data, weights, options, scored))
-            say(f"{data} / {name}: {', '.join(f'{what} {value:.3f}' for what, value in numbers.items())}")
+            each = [_numbers(lab, data, weights, options, scored, seed) for seed in lab.seeds]
+            mean = {what: statistics.fmean(one[what] for one in each) for what in each[0]}
+            found[name][data] = mean
+            if len(each) > 1:
+                spread = {what: statistics.stdev([one[what] for one in each]) for what in mean}
+                found[name][data] = {**mean, "deviation": spread}
+            say(f"{data} / {name}: {', '.join(f'{what} {value:.3f}' for what, value in mean.items())}")
     for numbers in found.values():
-        numbers["mean"] = {score: sum(numbers[data][score] for data in sets) / len(sets) for score in numbers[data]}
+        numbers["mean"] = {what: statistics.fmean(numbers[data][what] for data in sets) for what in mean}
     return {"rows": found, "sets": sets, "options": rows}
 
 
-def methods(lab: Lab, sets: dict[str, str], extractors: list[str], scored: int = 100) -> dict[str, Any]:
-    """Foreground of runs with default options, by extractor; the segmenter alone and with the photograph's colours.
-
-    Args:
-        lab: see `Lab`; the first seed is used.
-        sets: as in `ablation`.
-        extractors: of which `klish` needs 20 labelled images to say which cluster is ground; the others do not.
-        scored: images scored of each set.
-    """
-    rows = []
-    for data, weights in sets.items():
-        for extractor in extractors:
-            numbers = _scored(probabilities(lab, data, weights, [], scored, extractor))
-            found = {how: numbers[f"{how} foreground"] for how in ("alone", "colours")}
-            rows.append({"set": data, "weights": weights, "extractor": extractor, **found})
-            say(f"{data} / {extractor}: {found}")
-    return {"rows": rows}
-
-
-def _scored(predictions: Predictions) -> dict[str, float]:
+def _numbers(lab: Lab, data: str, weights: str, options: list[str], scored: int, seed: int) -> dict[str, float]:
+    """Scores of one run."""
+    predictions = probabilities(lab, data, weights, options, scored, seed=seed)
     numbers: dict[str, float] = {}
     for how, refine in (("alone", None), ("colours", colour_step("colours"))):
         counts = scores(predictions.counts(refine)[0], predictions.data.classes)
