@@ -10,6 +10,7 @@ CAPABILITIES: dict[str, str] = {
     "trainable": "fit() trains the generator on an image folder",
     "classes": "samples are conditioned on a class label",
     "weights": "the option `weights` takes stored parts, runs, zoo names and files of other software",
+    "without-pairs": "gsegkit fit makes the segmenter, from photographs without labels or from nothing",
     "truth": "samples come with an exact ground-truth mask (the toy only)",
 }
 

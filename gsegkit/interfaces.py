@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -245,11 +245,23 @@ class Segmenter(ModulePart):
         classes: names of the K classes, known after fit().
         train_size: (height, width) of the images it was trained on, known after fit().
         fit_rule: how photographs are brought to that size ("squash", "crop", "pad"), or "native": not at all.
+        learns_from: "pairs" (of one size, many), "labels" (annotated photographs of any size, a few), "photographs"
+            or "nothing" (see `PhotographSegmenter`).
+        labels_used: names of annotated images that it learned from, or that named its classes; they are not scored.
+        exportable: whether `logits` is its answer; False = `probs` alone answers, and no network can be exported.
     """
 
     classes: tuple[str, ...]
     train_size: tuple[int, int]
     fit_rule: str = "squash"
+    learns_from: str = "pairs"
+    labels_used: tuple[str, ...] = ()
+    exportable: bool = True
+
+    @property
+    def labels_consumed(self) -> str:
+        """Whose labels it owes its answer to, those of a pretrained network included, in words; "" = not said."""
+        return ""
 
     @abstractmethod
     def fit(self, dataset: LabelledDataset, ctx: RunContext, *, val: LabelledDataset | None = None) -> None:
@@ -293,6 +305,28 @@ class Segmenter(ModulePart):
     def predict(self, pixels: Tensor, refine: Refine = ()) -> Tensor:
         """Masks of photographs: [N, 3, H, W] uint8 -> [N, H, W] uint8 classes, 255 where a refiner of `refine` says."""
         return Predictor(self, refine).label(pixels).masks
+
+
+class PhotographSegmenter(Segmenter):
+    """A segmenter that needs neither pairs nor labels: it learns from photographs, or from nothing.
+
+    Its component provides `without-pairs`: `gsegkit fit` makes it. One that learns from nothing has its classes from
+    the start, and `fit_photographs` reads no photograph.
+    """
+
+    learns_from = "photographs"
+
+    @abstractmethod
+    def fit_photographs(self, images: UnlabelledImages, ctx: RunContext) -> None:
+        """Learn from photographs, which may differ in size; DataError when there is nothing to learn from them."""
+
+    def name_clusters(self, targets: Sequence[int], classes: Sequence[str]) -> None:
+        """Clusters without names become classes, many to one: cluster i is part of class `targets[i]`."""
+        raise CapabilityError(f"the classes of {type(self).__name__} have names already", "omit the labels")
+
+    def fit(self, dataset: LabelledDataset, ctx: RunContext, *, val: LabelledDataset | None = None) -> None:
+        """Refused."""
+        raise CapabilityError(f"{type(self).__name__} does not learn from pairs", "give photographs to gsegkit fit")
 
 
 class Evaluator(PlainPart, ABC):

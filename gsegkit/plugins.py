@@ -396,6 +396,7 @@ def _check_component(component: Component) -> None:
 
 #: What the first-party distributions bring: distribution -> kind -> names. Any of them may not be installed.
 _FIRST_PARTY: dict[str, dict[str, str]] = {
+    "gsegkit-baselines": {"segmenter": "otsu two-means"},
     "gsegkit-clustering": {"extractor": "kmeans ahc kasp"},
     "gsegkit-datasets": {"dataset": "folder"},
     "gsegkit-dcgan": {"generator": "dcgan", "checkpoint-reader": "dcgan"},

@@ -16,7 +16,7 @@ import kornia
 import numpy as np
 import torch
 import torch.nn.functional as F
-from gsegkit_eval.baselines import CentrePrior, foreground_iou, otsu_foreground
+from gsegkit_eval.baselines import foreground_iou
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
@@ -30,6 +30,7 @@ from gsegkit.images import resize_pixels
 from gsegkit.interfaces import Predict
 from gsegkit.plugins import installed
 from gsegkit.refining import Predictor
+from gsegkit.training import CentrePrior, otsu_foreground
 from gsegkit.types import IGNORE
 
 #: Photographs without labels, [3, H, W] uint8 each; sizes may differ.

@@ -1,5 +1,6 @@
 """The Python API: the command line's verbs as functions."""
 
+from gsegkit.api.fitting import fit
 from gsegkit.api.importing import import_checkpoint, look_at_checkpoint
 from gsegkit.api.names import list_clusters, match, name, name_page
 from gsegkit.api.results import evaluate, evaluate_generator, export, load, open_generator, open_labelled, predict
@@ -14,6 +15,7 @@ __all__ = [
     "evaluate",
     "evaluate_generator",
     "export",
+    "fit",
     "import_checkpoint",
     "list_clusters",
     "load",

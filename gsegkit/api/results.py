@@ -54,23 +54,29 @@ def evaluate(
 ) -> Report:
     """Score a trained segmenter on an annotated folder.
 
-    Images whose labels helped to name its classes (`labels_used` of its class names) are left out, and a note says so.
+    Images whose labels it learned from, or that helped to name its classes (`labels_used`), are left out, and a note
+    says so.
     Another note says which refiners acted on the predictions; `refine` is that of `predict`.
     """
     session = session or Session.default()
     if last_round(Path(run_folder), "extractor", COMPONENT_FILE) is not None:  # a segmenter of `train` has none
         match = (options or {}).get("match")
         check_match(match, lambda: str(load(run_folder, "extractor", session=session).fingerprint()))
-    segmenter = load(run_folder, "segmenter", session=session, device=device)
+    segmenter: Segmenter = load(run_folder, "segmenter", session=session, device=device)
     scorer: Evaluator = session.registry.build("evaluator", evaluator, options)
     ctx = session.context(Path(run_folder), device)
     names = stored_class_map(run_folder)
     opened = open_labelled(data, session, reader_options, segmenter.scaling)
     for read in opened.notes:
         ctx.info(read)
-    dataset, note = leave_out(opened, names.labels_used if names else ())
+    if names is not None or not segmenter.labels_used:
+        dataset, note = leave_out(opened, names.labels_used if names else ())
+    else:
+        dataset, note = leave_out(opened, segmenter.labels_used, "fit the segmenter")
     predictor = Predictor(segmenter, automatic(session.registry) if refine is None else refine, session.registry)
-    return with_note(with_note(scorer.evaluate(predictor, dataset, ctx), note), in_words(predictor.refined_by))
+    report = with_note(with_note(scorer.evaluate(predictor, dataset, ctx), note), in_words(predictor.refined_by))
+    consumed = segmenter.labels_consumed
+    return with_note(report, f"labels consumed by the segmenter: {consumed}" if consumed else "")
 
 
 @checked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,22 @@ from gsegkit.classes.class_map import FILE_NAME as CLASSES_FILE
 from gsegkit.classes.class_map import ClassMap, as_class_map, class_map_yaml, stored_class_map
 from gsegkit.classes.named import Named, Renamed, check_origin
 from gsegkit.classes.shipped import with_shipped
-from gsegkit.config import build_config, current_names
+from gsegkit.config import build_config
 from gsegkit.dataset import LabelledDataset
 from gsegkit.engine import pipeline
 from gsegkit.engine.choices import choose
-from gsegkit.engine.claim import TRAINING_MARKS, Renew, check_own, claim_dataset, claim_work
+from gsegkit.engine.claim import TRAINING_MARKS, check_own, claim_dataset, claim_work
 from gsegkit.engine.identity import contents_identity, labelled_identity, recipe_of
 from gsegkit.engine.plan import PartSpec, Plan
-from gsegkit.engine.preflight import check_trainable
+from gsegkit.engine.preflight import check_learns_from_pairs, check_trainable
 from gsegkit.engine.shards import ShardDataset
 from gsegkit.engine.synthesis import synthesize as make_pairs
-from gsegkit.errors import ConfigError, GsegkitError
+from gsegkit.engine.work import renewal, work_of
+from gsegkit.errors import ConfigError
 from gsegkit.exports.places import check_apart
-from gsegkit.interfaces import DatasetReader, Generator, MaskExtractor, ModulePart, Segmenter, TrainableGenerator
+from gsegkit.interfaces import DatasetReader, Generator, MaskExtractor, Segmenter, TrainableGenerator
 from gsegkit.parts import save_part
-from gsegkit.reading.scaling import AUTO, DEFAULT_SCALING
+from gsegkit.reading.scaling import AUTO
 from gsegkit.report import render_report
 from gsegkit.rundir import RunFolder
 from gsegkit.storage import atomic_write
@@ -180,6 +181,7 @@ def train(
     """
     session = session or Session.default()
     out, data = Path(out), Path(data)
+    check_learns_from_pairs(session.registry.find("segmenter", seg))
     opened = open_labelled(data, session, reader_options)
     class_map = as_class_map(classes)
     pairs = opened if class_map is None else _renamed(opened, class_map)
@@ -189,11 +191,11 @@ def train(
     segmenter.scaling = opened.scaling
     with (folder := RunFolder(out)).locked():
         names = class_map.identity if class_map is not None else None
-        work = _work("train", seg, segmenter, seed, reader=reader_options or {}, classes=names)
+        work = work_of("train", seg, segmenter, seed, reader=reader_options or {}, classes=names)
         ctx = session.context(out, device, seed)
         for note in opened.notes:
             ctx.info(note)
-        if warning := claim_work(folder, work, labelled_identity(data, opened, out), update, _renewal(segmenter)):
+        if warning := claim_work(folder, work, labelled_identity(data, opened, out), update, renewal(segmenter)):
             ctx.warn(f"{warning}: it is continued with those of now")
         segmenter.to(ctx.device).fit(pairs, ctx)
         save_part(segmenter, out, "segmenter", seg)
@@ -229,9 +231,9 @@ def train_generator(
         photographs = replace(photographs, scaling=generator.scaling)
     generator.scaling = photographs.scaling
     with (folder := RunFolder(out)).locked():
-        work = _work("train-generator", name, generator, seed, start=state_hash(generator))
+        work = work_of("train-generator", name, generator, seed, start=state_hash(generator))
         ctx = session.context(out, device, seed)
-        if warning := claim_work(folder, work, contents_identity(photographs.paths, out), update, _renewal(generator)):
+        if warning := claim_work(folder, work, contents_identity(photographs.paths, out), update, renewal(generator)):
             ctx.warn(f"{warning}: it is continued with those of now")
         fitted = photographs.fitted((generator.info.height, generator.info.width), generator.info.fit_rule)
         generator.to(ctx.device).fit(fitted, ctx)
@@ -240,25 +242,6 @@ def train_generator(
 
 
 # ---- inside --------------------------------------------------------------------------------------------------------
-
-
-def _work(verb: str, name: str, part: ModulePart, seed: int, **more: Any) -> dict[str, Any]:
-    own = {"verb": verb, "name": name, "options": part.config.model_dump(mode="json"), "seed": seed, **more}
-    return own if part.scaling == DEFAULT_SCALING else {**own, "scaling": part.scaling}
-
-
-def _renewal(part: ModulePart) -> Renew:
-    """Brings the record of a training to today's names of options, those that are new since then with defaults."""
-    cls = type(part.config)
-
-    def renew(work: Mapping[str, Any]) -> Mapping[str, Any]:
-        try:
-            config = build_config(cls, current_names(cls, work["options"]), "stored")
-        except (GsegkitError, KeyError, TypeError, AttributeError):  # of another part: the difference is shown
-            return work
-        return {**work, "options": config.model_dump(mode="json")}
-
-    return renew
 
 
 def _dumped(base: dict[str, Any]) -> dict[str, Any]:

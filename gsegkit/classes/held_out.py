@@ -19,8 +19,15 @@ def choose_images(total: int, count: int, seed: int) -> list[int]:
     return sorted(torch.randperm(total, generator=generator)[:count].tolist())
 
 
-def leave_out(dataset: LabelledDataset, names: Sequence[str]) -> tuple[LabelledDataset, str]:
+def leave_out(
+    dataset: LabelledDataset, names: Sequence[str], purpose: str = "name the classes"
+) -> tuple[LabelledDataset, str]:
     """A data set without the images whose labels were used, and a note that says so ("" when no label was used).
+
+    Args:
+        dataset: what is to be scored.
+        names: of the images whose labels were used.
+        purpose: what they were used to do.
 
     Raises:
         DataError: nothing would be left.
@@ -32,11 +39,11 @@ def leave_out(dataset: LabelledDataset, names: Sequence[str]) -> tuple[LabelledD
     count = len(dataset) - len(kept)
     if not kept:
         raise DataError(
-            f"every one of {plural(count, 'image')} was used to name the classes, so none is left to score",
-            "match on fewer images",
+            f"every one of {plural(count, 'image')} was used to {purpose}, so none is left to score",
+            "use the labels of fewer images",
         )
     were = "was" if len(used) == 1 else "were"
-    what = f"{plural(len(used), 'annotated image')} {were} used to name the classes (labels_used)"
+    what = f"{plural(len(used), 'annotated image')} {were} used to {purpose} (labels_used)"
     if not count:
         return dataset, f"{what}; none of them is in this data set"
     return Subset(dataset, kept), f"{what}; {count} of this data set's {len(dataset)} images were left out for it"

@@ -16,6 +16,7 @@ from gsegkit.cli import options as c
 from gsegkit.cli.options import console, print_json
 from gsegkit.cli.terminal import make_table, show_message, size
 from gsegkit.engine.next_steps import in_a_line, next_commands
+from gsegkit.engine.preflight import check_learns_from_pairs
 from gsegkit.errors import ConfigError, plural
 from gsegkit.exports.formats import (
     DATASET_FORMATS,
@@ -238,6 +239,7 @@ def train(
     early.check_there(data)
     early.check_there(classes)
     early.check_part("segmenter", seg, options)
+    check_learns_from_pairs(installed().find("segmenter", seg))
     early.check_part("dataset", "folder", reader)
     from gsegkit import api
 

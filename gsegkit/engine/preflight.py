@@ -53,6 +53,8 @@ def _check_capabilities(plan: Plan, entries: dict[str, Entry]) -> list[Problem]:
                 f"and '{generator.name}' does not provide it"
             )
             problems.append(Problem(where, message, "gsegkit list shows what each generator provides"))
+    if "seg" in entries and (told := _without_pairs(entries["seg"])):
+        problems.append(Problem("seg", *told))
     if plan.train_generator and not _trainable(entries["gen"]):
         message = f"generator '{generator.name}' cannot be trained"
         problems.append(Problem("gen", message, "leave out --train-generator, or choose a trainable one"))
@@ -64,6 +66,19 @@ def check_trainable(entry: Entry) -> None:
     if not _trainable(entry):
         message = f"generator '{entry.component.name}' cannot be trained"
         raise CapabilityError(message, "gsegkit list shows which ones are trainable")
+
+
+def check_learns_from_pairs(entry: Entry) -> None:
+    """CapabilityError for a segmenter that learns from photographs alone, or from nothing."""
+    if told := _without_pairs(entry):
+        raise CapabilityError(*told)
+
+
+def _without_pairs(entry: Entry) -> tuple[str, str] | None:
+    name = entry.component.name
+    if "without-pairs" not in entry.component.provides:
+        return None
+    return f"segmenter '{name}' does not learn from pairs", f"gsegkit fit {name} --data PHOTOS --out FOLDER"
 
 
 def _trainable(entry: Entry) -> bool:

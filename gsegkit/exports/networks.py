@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gsegkit.colours import display_palette
-from gsegkit.errors import ConfigError, ContractError, GsegkitError, MissingDependencyError
+from gsegkit.errors import CapabilityError, ConfigError, ContractError, GsegkitError, MissingDependencyError
 from gsegkit.exports.fitting import PixelsToClasses
 from gsegkit.exports.formats import PHOTO_DTYPES, model_path
 from gsegkit.exports.places import refuse_stage
@@ -122,12 +122,18 @@ def export_model(
         update: replace the export of another segmenter or dtype.
 
     Raises:
+        CapabilityError: the segmenter is not a network.
         ConfigError: unknown format, a suffix of another format, an option that is none, or the file is there and not
             an export of ours, or one of another segmenter or dtype and `update` is false.
         MissingDependencyError: ONNX packages are missing.
         ContractError: the network cannot be traced, or the exported one computes something else.
     """
     path = model_path(Path(out), format)
+    if not segmenter.exportable:
+        raise CapabilityError(
+            f"{type(segmenter).__name__} decides every photograph by itself: there is no network to export",
+            "take its masks from gsegkit predict, or train a network on them with gsegkit train",
+        )
     size = segmenter.train_size if size is None else size
     _check_options(size, opset, dtype)
     if format == "onnx":

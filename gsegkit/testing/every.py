@@ -51,6 +51,12 @@ def check_record(subject: Subject) -> None:
     subject.expect(
         trainable == declared, "gsegkit_components", f"'trainable' is {declared} but TrainableGenerator is {trainable}"
     )
+    without = issubclass(cls, interfaces.PhotographSegmenter)
+    subject.expect(
+        without == ("without-pairs" in component.provides),
+        "gsegkit_components",
+        f"'without-pairs' is {not without} but PhotographSegmenter is {without}",
+    )
 
 
 def check_light_import(subject: Subject) -> None:

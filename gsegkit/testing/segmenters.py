@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 from gsegkit.dataset import LabelledDataset, MemoryDataset
-from gsegkit.interfaces import Segmenter
+from gsegkit.errors import CapabilityError
+from gsegkit.interfaces import PhotographSegmenter, Segmenter
 from gsegkit.parts import load_part, save_part
-from gsegkit.records.parts import FIT_RULES
+from gsegkit.records.parts import FIT_RULES, check_restored
 from gsegkit.testing import fixtures
 from gsegkit.testing.generators import check_probs
-from gsegkit.testing.subject import Subject
+from gsegkit.testing.subject import CheckSkippedError, Subject
 from gsegkit.types import IGNORE, check_tensor
+
+LEARNS_FROM = ("pairs", "labels", "photographs", "nothing")
 
 
 def _fit(
@@ -24,15 +27,29 @@ def _fit(
     val: LabelledDataset | None = None,
     stop: bool = False,
 ) -> Segmenter:
-    """Fit in a new folder; see `Subject.fit`."""
+    """Fit in a new folder; see `Subject.fit`. One that learns from photographs gets them without their masks."""
     with fixtures.context() as ctx:
-        part: Segmenter = subject.fit(subject.make(), dataset, ctx, stop=stop, val=val)
-    return part.eval()
+        part: Segmenter = subject.make()
+        if isinstance(part, PhotographSegmenter):
+            photographs = fixtures.photographs(ctx.folder / "photographs", fixtures.HEIGHT, fixtures.WIDTH)
+            fitted: Segmenter = subject.fit(part, photographs, ctx, stop=stop, method="fit_photographs")
+        else:
+            fitted = subject.fit(part, dataset, ctx, stop=stop, val=val)
+    return fitted.eval()
 
 
 @functools.lru_cache(maxsize=1)
 def _fitted(subject: Subject) -> Segmenter:
     return _fit(subject, fixtures.pairs())
+
+
+def _exportable(subject: Subject) -> Segmenter:
+    part = _fitted(subject)
+    if not part.exportable:
+        images = _photographs(fixtures.HEIGHT, fixtures.WIDTH).float() / 127.5 - 1
+        subject.refuses("logits", (CapabilityError,), "what is not exportable", lambda: part.logits(images))
+        raise CheckSkippedError("it answers by probs() alone")
+    return part
 
 
 def _photographs(height: int, width: int, count: int = 2) -> Tensor:
@@ -41,9 +58,19 @@ def _photographs(height: int, width: int, count: int = 2) -> Tensor:
 
 
 def check_facts_after_fit(subject: Subject) -> None:
-    """fit() sets the classes, the training size and the fit rule of its data set."""
+    """fit() sets the classes, the training size and the fit rule; those of its data set when it learns from pairs."""
     part, dataset = _fitted(subject), fixtures.pairs()
     classes, size, rule = (getattr(part, name, None) for name in ("classes", "train_size", "fit_rule"))
+    subject.expect(part.learns_from in LEARNS_FROM, "learns_from", f"{part.learns_from!r} is none of {LEARNS_FROM}")
+    without = isinstance(part, PhotographSegmenter)
+    said = part.learns_from in ("photographs", "nothing")
+    subject.expect(said == without, "learns_from", f"{part.learns_from!r}, but PhotographSegmenter is {without}")
+    if part.learns_from != "pairs":
+        subject.call("fit", check_restored, part)
+        subject.expect(classes and size, "fit", f"classes are {classes!r}, train_size is {size!r}")
+        same = without or classes == dataset.classes
+        subject.expect(same, "fit", f"classes are {classes!r}, the data set's {dataset.classes!r}")
+        return
     subject.expect(classes == dataset.classes, "fit", f"classes are {classes!r}, the data set's {dataset.classes!r}")
     expected = (fixtures.HEIGHT, fixtures.WIDTH)
     subject.expect(size == expected, "fit", f"train_size is {size!r}, the data set's images are {expected}")
@@ -53,7 +80,7 @@ def check_facts_after_fit(subject: Subject) -> None:
 
 def check_logits_of_any_size(subject: Subject) -> None:
     """logits() takes images of any size, pads inside, and gives finite numbers of that size."""
-    part = _fitted(subject)
+    part = _exportable(subject)
     for height, width in fixtures.SIZES:
         images = _photographs(height, width).float() / 127.5 - 1
         with torch.no_grad():
@@ -65,7 +92,9 @@ def check_logits_of_any_size(subject: Subject) -> None:
 
 def check_logits_are_differentiable(subject: Subject) -> None:
     """Gradients flow from the logits to the images, for methods that train a generator against a segmenter."""
-    part = _fitted(subject)
+    part = _exportable(subject)
+    if part.learns_from != "pairs":
+        raise CheckSkippedError("no generator is trained against it")
     images = (_photographs(fixtures.HEIGHT, fixtures.WIDTH).float() / 127.5 - 1).requires_grad_()
     logits = subject.call("logits", part.logits, images)
     subject.expect(logits.requires_grad, "logits", "no gradient flows back to the images")
@@ -115,7 +144,7 @@ def check_save_and_load(subject: Subject) -> None:
 
 
 def check_same_seed(subject: Subject) -> None:
-    """Two trainings with the same seed end with the same numbers, and training changes something."""
+    """Two trainings with the same seed end with the same numbers."""
     one, two = fixtures.state_of(_fitted(subject)), fixtures.state_of(_fit(subject, fixtures.pairs()))
     changed = fixtures.first_difference(one, two)
     subject.expect(not changed, "fit", f"two trainings with the same seed differ in {changed}")
@@ -131,6 +160,8 @@ def check_resume(subject: Subject) -> None:
 
 def check_ignored_pixels(subject: Subject) -> None:
     """Masks of nothing but 255 train to finite numbers, and what lies under 255 has no influence."""
+    if subject.make().learns_from != "pairs":
+        raise CheckSkippedError("it does not learn from pairs")
     dataset = fixtures.pairs()
     ignored = MemoryDataset(dataset.pixels, torch.full_like(dataset.masks, IGNORE), dataset.classes)
     state = fixtures.state_of(_fit(subject, ignored))

@@ -128,8 +128,12 @@ class Subject:
         except Exception as error:
             self.fail(method, f"raised {type(error).__name__}: {_first_line(error)}", error)
 
-    def fit(self, part: Any, given: Any, ctx: RunContext, *, stop: bool = False, **options: Any) -> Any:
-        """`part.fit(given, ctx, **options)`; with `stop`, interrupted after the first step and continued by a new part.
+    def fit(
+        self, part: Any, given: Any, ctx: RunContext, *, stop: bool = False, method: str = "fit", **options: Any
+    ) -> Any:
+        """`part.fit(given, ctx, **options)`, or another method of it.
+
+        With `stop`, it is interrupted after the first step and continued by a new part.
 
         Returns:
             The part that ended its fit.
@@ -137,11 +141,11 @@ class Subject:
         if stop:
             ctx.stop.set()
             try:
-                self.call("fit", part.fit, given, ctx, **options)
+                self.call(method, getattr(part, method), given, ctx, **options)
             except InterruptedRunError:
                 part = self.make()
             ctx.stop.clear()
-        self.call("fit", part.fit, given, ctx, **options)
+        self.call(method, getattr(part, method), given, ctx, **options)
         return part
 
     def refuses(

@@ -1,10 +1,12 @@
 """What every training needs once. A wing that is open to plugins: import from here.
 
-Averaged weights, data order, photographs in memory, steps as CUDA graphs, R1, alarms of a GAN.
+Averaged weights, data order, photographs in memory, steps as CUDA graphs, R1, alarms of a GAN;
+foregrounds without training.
 """
 
 from gsegkit.training.average import WeightAverage, rising_decay
 from gsegkit.training.photographs import MEMORY_LIMIT, EpochOrder, ImageBank, flip_where, upload
+from gsegkit.training.priors import CentrePrior, off_the_border, otsu_foreground
 from gsegkit.training.recorded import RecordedSteps
 from gsegkit.training.steps import descend, r1_penalty, tuned_convolutions
 from gsegkit.training.watch import WARM_UP, GanWatch
@@ -12,6 +14,7 @@ from gsegkit.training.watch import WARM_UP, GanWatch
 __all__ = [
     "MEMORY_LIMIT",
     "WARM_UP",
+    "CentrePrior",
     "EpochOrder",
     "GanWatch",
     "ImageBank",
@@ -19,6 +22,8 @@ __all__ = [
     "WeightAverage",
     "descend",
     "flip_where",
+    "off_the_border",
+    "otsu_foreground",
     "r1_penalty",
     "rising_decay",
     "tuned_convolutions",

@@ -18,8 +18,9 @@ from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, Subset
 from gsegkit.errors import DataError
 from gsegkit.interfaces import Evaluator, Predict
+from gsegkit.training import CentrePrior, otsu_foreground
 from gsegkit.types import IGNORE, Report
-from gsegkit_eval.baselines import CentrePrior, foreground_iou, otsu_foreground
+from gsegkit_eval.baselines import foreground_iou
 from gsegkit_eval.config import MasksConfig
 from gsegkit_eval.counts import predict_classes, predict_strips, predicted_classes, scored
 from gsegkit_eval.definitions import BASELINES, ORDER, mask_definitions

@@ -1,6 +1,7 @@
 import numpy as np
 import torch
-from gsegkit_eval.baselines import otsu_foreground
+
+from gsegkit.training import otsu_foreground
 
 
 def test_otsu_is_the_threshold_of_greatest_variance_between():
