@@ -8,14 +8,17 @@ import torch
 
 from gsegkit import api
 from gsegkit.builtin.config import ToyConfig
+from gsegkit.builtin.native import Native
 from gsegkit.builtin.toy import Toy
 from gsegkit.classes import targets
 from gsegkit.classes.class_map import class_map_yaml, parse_class_map
-from gsegkit.classes.in_parts import InParts, can_be_in_parts, homes
+from gsegkit.classes.in_classes import InClasses
+from gsegkit.classes.in_parts import can_be_in_parts, homes, in_parts
 from gsegkit.classes.match import match_clusters, parents, predicted_clusters
 from gsegkit.classes.named import Named, check_fits, clusters_of
 from gsegkit.classes.page import look, render_page
 from gsegkit.classes.shipped import with_shipped
+from gsegkit.classes.transfer import transferred
 from gsegkit.clustering.extractor import ClusterExtractor
 from gsegkit.config import Config
 from gsegkit.context import RunContext
@@ -26,8 +29,8 @@ from gsegkit.engine.pipeline import run as run_plan
 from gsegkit.engine.plan import PartSpec, Plan
 from gsegkit.engine.preflight import check
 from gsegkit.errors import ConfigError
-from gsegkit.images import read_mask, to_pixels, write_png
-from gsegkit.interfaces import Level, MaskExtractor, Weights
+from gsegkit.images import read_image, read_mask, to_pixels, write_png
+from gsegkit.interfaces import Level, MaskExtractor, Segmenter, Weights
 from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import Component, Entry, hookimpl
 from gsegkit.progress import Progress
@@ -193,28 +196,82 @@ def test_a_run_is_named_by_command_and_page(registry, tmp_path):
     assert api.load(run, "segmenter", session=session).classes == ("dark", "light")
 
 
-class Quarters:
+class Quarters(Segmenter):
     """A segmenter of the four quarters."""
 
     classes = tuple(f"cluster-{i}" for i in range(4))
+    train_size, fit_rule = (24, 24), "native"
 
     def __init__(self, bounds):
-        self.bounds = bounds
+        super().__init__(Config())
+        self.register_buffer("bounds", bounds)
 
-    def probs(self, pixels):
-        quarter = torch.bucketize(pixels.float().mean(dim=1) / 127.5 - 1, self.bounds)
-        return torch.nn.functional.one_hot(quarter, 4).permute(0, 3, 1, 2) * 0.7 + 0.075
+    def fit(self, dataset, ctx, *, val=None):
+        raise NotImplementedError
+
+    def logits(self, images):
+        quarter = torch.bucketize(images.mean(dim=1), self.bounds)
+        return (torch.nn.functional.one_hot(quarter, 4).permute(0, 3, 1, 2) * 0.7 + 0.075).log()
 
 
 def test_a_segmenter_of_many_clusters_is_looked_at_in_parts(toy, shades, monkeypatch):
     segmenter = Quarters(shades.bounds)
     assert not can_be_in_parts(segmenter, shades), "four are few"
+    with pytest.raises(ConfigError, match="its parts"):
+        in_parts(segmenter, Native(Config()))
     monkeypatch.setattr(targets, "MOST_PARTS", 3)
     assert can_be_in_parts(segmenter, shades)
-    view, pixels = InParts(segmenter, shades), Truth(toy, 3).pixels
+    view, pixels = in_parts(segmenter, shades), Truth(toy, 3).pixels
     assert view.classes == ("background", "part 1", "part 2")
     fine, parts = segmenter.probs(pixels), view.probs(pixels)
     torch.testing.assert_close(parts, torch.stack([fine[:, 0] + fine[:, 1], fine[:, 2], fine[:, 3]], dim=1))
+
+
+@pytest.mark.parametrize("fit_rule", ["native", "squash"])
+def test_a_segmenter_of_clusters_is_used_under_names(toy, shades, fit_rule):
+    segmenter, pixels = Quarters(shades.bounds), Truth(toy, 3).pixels
+    segmenter.fit_rule = fit_rule
+    fine = segmenter.probs(pixels)
+    named = InClasses(segmenter, shades, names(shades, 3, [4, 3], [2]))
+    assert (named.classes, named.train_size, named.fit_rule) == (("class 0", "class 1"), (24, 24), fit_rule)
+    wanted = torch.stack([fine[:, [0, 1, 3]].sum(1), fine[:, 2]], dim=1)
+    torch.testing.assert_close(named.probs(pixels), wanted)
+    torch.testing.assert_close(Segmenter.probs(named, pixels), wanted, msg="what an exported file computes")
+    some = InClasses(segmenter, shades, names(shades, 4, [0], [3]).model_copy(update={"ignore": (1, 2)}))
+    torch.testing.assert_close(some.probs(pixels), fine[:, [0, 3]] / fine[:, [0, 3]].sum(1, keepdim=True))
+    assert state_hash(named) != state_hash(some)
+    with pytest.raises(ConfigError, match="cannot be trained"):
+        named.fit(None, None)
+
+
+def test_names_that_a_segmenter_cannot_have(shades):
+    segmenter = Quarters(shades.bounds)
+    fits = names(shades, 3, [4, 3], [2])
+    with pytest.raises(ConfigError, match="another fit"):
+        InClasses(segmenter, shades, fits.model_copy(update={"extractor": "0" * 16}))
+    with pytest.raises(ConfigError, match="omit cluster 3"):
+        InClasses(segmenter, shades, names(shades, 3, [4], [2]))
+    shades.cut(2)
+    segmenter.classes = shades.classes
+    with pytest.raises(ConfigError, match="finer") as caught:
+        InClasses(segmenter, shades, fits)
+    assert "extractor.k=3" in caught.value.hint
+
+
+def test_names_are_handed_from_one_fit_to_another(toy, shades, tmp_path):
+    shades.cut(4)
+    named = Named(shades, names(shades, 3, [4], [2], [3]))
+    other = Shades(Config())
+    other.fit(toy, RunContext(tmp_path, seed=9))
+    assert other.fingerprint() != shades.fingerprint()
+    found = transferred(named, other, toy, RunContext(tmp_path, seed=3))
+    assert found.extractor == other.fingerprint()
+    assert [(c.name, c.clusters) for c in found.classes] == [("class 0", (0, 1)), ("class 1", (2,)), ("class 2", (3,))]
+    other.cut(2)
+    talk = Listener()
+    few = transferred(named, other, toy, RunContext(tmp_path, seed=3, progress=talk))
+    assert (few.cut, len(few.classes)) == (2, 2)
+    assert any("no cluster of this fit is mostly 'class" in message for message in talk.warnings)
 
 
 def test_small_clusters_go_to_the_part_that_they_join_first(shades):
@@ -244,8 +301,21 @@ def test_a_run_of_many_clusters_shows_parts_and_predicts_them(registry, tmp_path
     assert read_mask(tmp_path / "masks-True" / "labels" / "one.png").max() < 3
 
     named = api.name(run, ["dark=4", "light=*"], cut=3, save=tmp_path / "classes.yaml", session=session)
+    api.predict(run, photos, tmp_path / "named", refine=(), classes=named, device="cpu", session=session)
+    assert json.loads((tmp_path / "named" / "predictions.json").read_text())["classes"] == ["dark", "light"]
+    part = api.load(run, classes=tmp_path / "classes.yaml", session=session)
+    probs, fine = (one.probs(read_image(photos / "one.png")[None]) for one in (part, api.load(run, session=session)))
+    torch.testing.assert_close(probs[:, 0], fine[:, :2].sum(1))
+    assert torch.equal(read_mask(tmp_path / "named" / "labels" / "one.png"), probs.argmax(1)[0].to(torch.uint8))
+    assert api.export(run, tmp_path / "pairs", "png", classes=named, session=session)
+    assert read_mask(next((tmp_path / "pairs" / "masks").glob("*.png"))).max() <= 1
+    with pytest.raises(ConfigError, match="given for the extractor"):
+        api.load(run, "extractor", classes=named, session=session)
     run_plan(Plan.from_options(chosen, options, batch_size=8, images=photos, classes=named), run, registry=registry,
              update=True)  # fmt: skip
+    api.load(run, classes=named, session=session)
+    with pytest.raises(ConfigError, match="have names already"):
+        api.load(run, classes=named.model_copy(update={"cut": 2}), session=session)
     with pytest.raises(ConfigError, match="cannot be added up to parts"):
         api.predict(run, photos, tmp_path / "no", parts=True, device="cpu", session=session)
 
@@ -323,6 +393,19 @@ def test_names_of_another_fit_or_generator_are_refused_before_anything_is_made(w
     with pytest.raises(ConfigError, match=r"no class names 'shade'.*") as raised:
         with_shipped({"classes": "shade"}, worded)
     assert "shades-in-words" in raised.value.hint
+
+
+def test_names_that_ship_with_weights_fit_a_run_with_a_fit_of_its_own(worded, tmp_path):
+    plan = Plan.from_options(CHOSEN, ["gen.size=24", "seg.steps=2"], batch_size=8, seed=7)
+    run_plan(plan, tmp_path / "run", registry=worded)
+    session = api.Session(worded, Progress(), threading.Event())
+    found = api.load(tmp_path / "run", classes="shades-in-words", session=session)
+    assert found.classes == ("class 0", "class 1")
+    assert found.members == [[0, 1, 2], [3]], "the darker three quarters"
+    card = Words.root / "names" / "card.json"
+    card.write_text(json.dumps({"generator": "0" * 16, "given": ""}))
+    with pytest.raises(ConfigError, match="belong to the generator weights 'toy-small'"):
+        api.load(tmp_path / "run", classes="shades-in-words", session=session)
 
 
 def test_a_file_goes_before_a_shipped_name(worded, tmp_path, monkeypatch):

@@ -637,9 +637,20 @@ def test_the_whole_way_on_the_command_line(call, finished, annotated, tmp_path):
     )
     assert code == 0, err
     assert read_class_map(save).summary() == f"ground <- {first}; leaf <- {', '.join(map(str, rest))}"
-    command = next(line for line in err.splitlines() if line.startswith("next: "))
-    code, _, err = call(*shlex.split(command)[2:], "-q")
+    use, train = (line.partition(": ")[2] for line in err.splitlines() if line.startswith(("next: ", "or train")))
+    masks = tmp_path / "masks"
+    words = [{"PHOTOS": annotated, "masks": masks}.get(word, word) for word in shlex.split(use)[1:]]
+    code, _, err = call(*words, "--no-refine", "-q")
     assert code == 0, err
+    assert json.loads((masks / "predictions.json").read_text())["classes"] == ["ground", "leaf"]
+    code, out, err = call("evaluate", finished, "--data", annotated, "--classes", save, "--no-refine", "--json", "-q")
+    assert code == 0, err
+    code, _, err = call(*words, "--parts", "-q")
+    assert (code, "choose one of them" in err) == (2, True)
+    code, _, err = call(*shlex.split(train)[1:], "-q")
+    assert code == 0, err
+    code, _, err = call(*words, "--no-refine", "-q")
+    assert code == 0, "names that it was trained with change nothing"
     assert json.loads((finished / "config.json").read_text())["classes"]["cut"] == 3
     code, _, err = call("match", finished, "--data", annotated, "--num-images", 4, "--device", "cpu", "-q")
     assert code == 0, err

@@ -148,7 +148,7 @@ def test_the_page_holds_the_extractors_levels_and_maps(toy, extractor, ctx):
 def test_the_page_needs_nothing_else(toy, extractor, ctx):
     text = render_page(look(toy, extractor, ctx, num_images=2, max_clusters=4), "runs/</script><b>'\"&\u2028x")
     page = Page(text)
-    assert not re.findall(r"https?:|//[a-z]", page.styles + page.script + page.data["command"])
+    assert not re.findall(r"https?:|//[a-z]", page.styles + page.script + str(page.data["commands"]))
     links = [value for tag, name, value in page.attributes if name in ("src", "href", "srcset", "data", "action")]
     assert links == ["#classes"]
     assert "url(" not in page.styles
@@ -157,7 +157,7 @@ def test_the_page_needs_nothing_else(toy, extractor, ctx):
     assert page.policy.startswith("default-src 'none'")
     assert f"script-src 'sha256-{digest}'" in page.policy
     assert page.script == SCRIPT
-    assert "</script><b>" in page.data["command"], "a hostile name stays data"
+    assert "</script><b>" in page.data["commands"][0], "a hostile name stays data"
     assert len(page.scripts) == 2
     wanted = set(re.findall(r"\bat\(\"([a-z-]+)\"\)", page.script)) | {
         "merge",

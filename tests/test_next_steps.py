@@ -28,7 +28,7 @@ def test_unnamed_clusters_lead_to_naming_then_to_photographs():
 
 def test_names_that_ship_with_the_weights_are_the_last_command():
     found = {**CLUSTERS, **found_record([], True, "", names="blood-cells")}
-    assert next_commands("runs/1", found)[-1] == "gsegkit run --config runs/1/config.json --classes blood-cells"
+    assert next_commands("runs/1", found)[-1] == "gsegkit predict runs/1 PHOTOS --out named --classes blood-cells"
 
 
 @pytest.mark.parametrize(

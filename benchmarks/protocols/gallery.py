@@ -17,7 +17,7 @@ from benchmarks.protocols.common import Lab
 from benchmarks.protocols.photographs import colour_step, our_run
 from gsegkit import api
 from gsegkit.classes.class_map import stored_class_map
-from gsegkit.classes.in_parts import InParts
+from gsegkit.classes.in_parts import in_parts
 from gsegkit.colours import display_palette, overlay
 from gsegkit.images import grid, list_images, read_image, resize_pixels
 from gsegkit.refining import Predictor
@@ -134,7 +134,7 @@ def _predictor(folder: Path) -> tuple[Predictor, Any]:
     """What predicts with a run's names, or with a few parts where it has none; and its colours."""
     segmenter, given = api.load(folder), stored_class_map(folder)
     palette = display_palette(given.colours(segmenter.classes) if given else None)
-    return Predictor(segmenter if given else InParts(segmenter, api.load(folder, "extractor")), "colours"), palette
+    return Predictor(segmenter if given else in_parts(segmenter, api.load(folder, "extractor")), "colours"), palette
 
 
 def _photographs(lab: Lab, source: str) -> list[Path]:

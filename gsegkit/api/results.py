@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from gsegkit.api.arguments import checked
+from gsegkit.api.given import ClassNames, given_names, under_names
 from gsegkit.api.session import Session
 from gsegkit.classes.class_map import stored_class_map
 from gsegkit.classes.colours import run_palette
 from gsegkit.classes.held_out import leave_out, with_note
-from gsegkit.classes.in_parts import InParts, can_be_in_parts
-from gsegkit.classes.named import check_match
+from gsegkit.classes.in_classes import at_present_cut
+from gsegkit.classes.in_parts import can_be_in_parts, in_parts
+from gsegkit.classes.named import Renamed, check_match
 from gsegkit.dataset import LabelledDataset
 from gsegkit.engine import sources
 from gsegkit.engine.devices import pick_device
@@ -22,22 +24,36 @@ from gsegkit.interfaces import DatasetReader, Evaluator, Generator, GeneratorEva
 from gsegkit.parts import COMPONENT_FILE, holds_parts
 from gsegkit.plugins import KIND_ALIASES
 from gsegkit.reading.scaling import AUTO
-from gsegkit.refining import Predictor, Refine, Segments, automatic, in_words
+from gsegkit.refining import Predictor, Refine, automatic, in_words
 from gsegkit.rundir import last_round
 from gsegkit.types import Report
 
 
 @checked
-def load(folder: str | Path, kind: str = "segmenter", *, session: Session | None = None, device: str = "cpu") -> Any:
+def load(
+    folder: str | Path,
+    kind: str = "segmenter",
+    *,
+    classes: ClassNames | None = None,
+    session: Session | None = None,
+    device: str = "cpu",
+) -> Any:
     """A fitted part of a run folder: its "segmenter" (default), "extractor" or "generator", of the last round.
 
-    A folder that holds one part alone, such as `train_generator` makes, is read too.
+    A folder that holds one part alone, such as `train_generator` makes, is read too. `classes` are names for a
+    segmenter of clusters, as `predict` takes them.
 
     Raises:
         ArtifactError: the folder holds no such part, or it is damaged.
+        ConfigError: `classes` of another kind, or that do not fit.
     """
     session = session or Session.default()
-    return sources.open_part(folder, KIND_ALIASES.get(kind, kind), session.registry, pick_device(device))
+    found = sources.open_part(folder, KIND_ALIASES.get(kind, kind), session.registry, pick_device(device))
+    if classes is None:
+        return found
+    if not isinstance(found, Segmenter):
+        raise ConfigError(f"class names were given for the {kind}", "give them for the segmenter")
+    return under_names(found, given_names(classes, folder, session, device), folder, session)
 
 
 @checked
@@ -48,6 +64,7 @@ def evaluate(
     evaluator: str = "masks",
     options: dict[str, Any] | None = None,
     reader_options: dict[str, Any] | None = None,
+    classes: ClassNames | None = None,
     refine: Refine | None = None,
     device: str = "auto",
     session: Session | None = None,
@@ -55,17 +72,18 @@ def evaluate(
     """Score a trained segmenter on an annotated folder.
 
     Images whose labels it learned from, or that helped to name its classes (`labels_used`), are left out, and a note
-    says so.
-    Another note says which refiners acted on the predictions; `refine` is that of `predict`.
+    says so. Another note says which refiners acted on the predictions; `classes` and `refine` are those of `predict`.
     """
     session = session or Session.default()
     if last_round(Path(run_folder), "extractor", COMPONENT_FILE) is not None:  # a segmenter of `train` has none
         match = (options or {}).get("match")
         check_match(match, lambda: str(load(run_folder, "extractor", session=session).fingerprint()))
-    segmenter: Segmenter = load(run_folder, "segmenter", session=session, device=device)
+    given = given_names(classes, run_folder, session, device)
+    loaded: Segmenter = load(run_folder, session=session, device=device)
+    segmenter = under_names(loaded, given, run_folder, session)
     scorer: Evaluator = session.registry.build("evaluator", evaluator, options)
     ctx = session.context(Path(run_folder), device)
-    names = stored_class_map(run_folder)
+    names = given or stored_class_map(run_folder)
     opened = open_labelled(data, session, reader_options, segmenter.scaling)
     for read in opened.notes:
         ctx.info(read)
@@ -125,6 +143,7 @@ def predict(
     formats: str | Sequence[str] = DEFAULT_PREDICTIONS,
     refine: Refine | None = None,
     parts: bool = False,
+    classes: ClassNames | None = None,
     scaling: str | None = None,
     frames: str = "images",
     device: str = "auto",
@@ -140,33 +159,42 @@ def predict(
         refine: refiners that act on the predictions, by name or made with options, in order; () = none, the segmenter
             alone; None = automatic: `colours` where it is installed.
         parts: add clusters without names up to a few parts, as the run's report shows them.
+        classes: add clusters up to named classes: a classes.yaml, its content, or the name of names that ship with the
+            generator's weights. Nothing is trained again.
         scaling: of photographs with more than 8 bits; None = as the segmenter was trained.
         frames: what the frames of a video become: "images", or a "video" of masks.
         device: where to compute.
         session: see `run`.
 
     Raises:
-        ConfigError: `parts` of a run whose classes have names, or that has no extractor with levels.
+        ConfigError: `parts` or `classes` of a run whose classes have names, `parts` of one that has no extractor with
+            levels, `classes` that do not fit, or both.
     """
     from gsegkit.exports.predictions import predict_files
 
     session = session or Session.default()
-    segmenter = load(run_folder, "segmenter", session=session, device=device)
+    if parts and classes is not None:
+        raise ConfigError("parts and class names were given together", "choose one of them")
+    given = given_names(classes, run_folder, session, device)
+    segmenter = load(run_folder, session=session, device=device)
     refiners = automatic(session.registry) if refine is None else refine
     ctx = session.context(Path(out), device)
-    view = _in_parts(run_folder, segmenter, session) if parts else segmenter
+    if parts:
+        view = _in_parts(run_folder, segmenter, session)
+    else:
+        view = under_names(segmenter, given, run_folder, session)
     predictor = Predictor(view, refiners, session.registry)
-    palette = run_palette(run_folder, view.classes)
+    palette = run_palette(run_folder, view.classes, given)
     return predict_files(
         predictor, inputs, Path(out), formats, ctx, palette, scaling=scaling or segmenter.scaling, frames=frames
     )
 
 
-def _in_parts(run_folder: str | Path, segmenter: Segmenter, session: Session) -> Segments:
+def _in_parts(run_folder: str | Path, segmenter: Segmenter, session: Session) -> Segmenter:
     extractor: MaskExtractor = load(run_folder, "extractor", session=session)
     if not can_be_in_parts(segmenter, extractor):
         raise ConfigError(f"the classes of '{run_folder}' cannot be added up to parts", "predict without --parts")
-    return InParts(segmenter, extractor)
+    return in_parts(segmenter, extractor)
 
 
 @checked
@@ -176,6 +204,7 @@ def export(
     format: str,
     *,
     dtype: str = "uint8",
+    classes: ClassNames | None = None,
     update: bool = False,
     session: Session | None = None,
     **options: Any,
@@ -186,6 +215,7 @@ def export(
         run_folder: a finished run, or a folder of `train`.
         out: the file of a segmenter, or a new folder for a data set.
         format: one of those above.
+        classes: names for the clusters of segmenter or pairs, as `predict` takes them.
         dtype: of the photographs that an exported segmenter takes: "uint8" (0 .. 255) or "float32" (0 .. 1).
         update: replace the file that an export of another segmenter, or for another dtype, made.
         session: see `run`.
@@ -195,8 +225,9 @@ def export(
     if format in MODEL_FORMATS:
         from gsegkit.exports.networks import export_model
 
-        segmenter = load(run_folder, "segmenter", session=session)
-        palette = run_palette(run_folder, segmenter.classes)
+        given = given_names(classes, run_folder, session, "cpu")
+        segmenter = under_names(load(run_folder, session=session), given, run_folder, session)
+        palette = run_palette(run_folder, segmenter.classes, given)
         return export_model(segmenter, Path(out), format, palette=palette, dtype=dtype, update=update, **options)
     if format in DATASET_FORMATS:
         if dtype != "uint8" or options:
@@ -204,6 +235,9 @@ def export(
         from gsegkit.exports.datasets import export_dataset
 
         dataset = open_labelled(run_folder, session)
+        if (given := given_names(classes, run_folder, session, "cpu")) is not None:
+            extractor: MaskExtractor = load(run_folder, "extractor", session=session)
+            dataset = Renamed(dataset, at_present_cut(given, dataset.classes, extractor))
         return export_dataset(dataset, Path(out), format, session.context(Path(out), "cpu"))
     raise ConfigError(f"no export format '{format}'", f"formats: {', '.join([*MODEL_FORMATS, *DATASET_FORMATS])}")
 

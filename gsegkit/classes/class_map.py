@@ -251,7 +251,12 @@ def check_target(path: str | Path) -> None:
             raise ConfigError(f"'{path}' exists and is not a file of class names", "choose another file")
 
 
-def next_command(run: str, names: str = FILE_NAME) -> str:
+def use_command(run: str, names: str = FILE_NAME) -> str:
+    """The command that predicts with class names; the segmenter of clusters stays as it is."""
+    return shlex.join(["gsegkit", "predict", run, "PHOTOS", "--out", "masks", "--classes", names])
+
+
+def train_command(run: str, names: str = FILE_NAME) -> str:
     """The command that makes pairs and segmenter of a run anew with class names; its fitted extractor is kept."""
     words = ["gsegkit", "run", "--config", f"{run}/config.json", "--out", run, "--classes", names, "--update"]
     return shlex.join(words)

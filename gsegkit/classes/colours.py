@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import StringConstraints
 
-from gsegkit.classes.class_map import RAW_NAME, stored_class_map
+from gsegkit.classes.class_map import RAW_NAME, ClassMap, stored_class_map
 from gsegkit.classes.targets import coarse_parts
 from gsegkit.colours import BRIGHT, display_palette
 from gsegkit.interfaces import MaskExtractor
@@ -98,7 +98,7 @@ def filled(chosen: Mapping[int, str], count: int) -> dict[int, str]:
     return found
 
 
-def run_palette(folder: str | Path, classes: Sequence[str]) -> Tensor:
+def run_palette(folder: str | Path, classes: Sequence[str], given: ClassMap | None = None) -> Tensor:
     """[256, 3] uint8: what images colour the classes of a run with.
 
     Colours that were chosen with the class names, else those of the clusters, else the usual ones.
@@ -106,12 +106,13 @@ def run_palette(folder: str | Path, classes: Sequence[str]) -> Tensor:
     Args:
         folder: a run, or a folder of `train`.
         classes: names of the mask values.
+        given: the class names in use; None = those of the folder, if any.
 
     Raises:
         ConfigError: the class names of the folder are damaged.
         ArtifactError: its colours are.
     """
-    names, record = stored_class_map(folder), Path(folder) / RUN_FILE
+    names, record = given or stored_class_map(folder), Path(folder) / RUN_FILE
     chosen = names.colours(classes) if names else {}
     if names is None and record.is_file():
         stored = Colours.read(record).colours

@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from gsegkit.classes.class_map import ClassMap
-from gsegkit.classes.match import parents, predicted_clusters
+from gsegkit.classes.in_classes import InClasses
+from gsegkit.classes.match import parents
 from gsegkit.classes.targets import PARTS, automatic_classes, coarse_parts
 from gsegkit.errors import ConfigError
 from gsegkit.interfaces import MaskExtractor, Segmenter
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
+def in_parts(segmenter: Segmenter, extractor: MaskExtractor) -> InClasses:
+    """The segmenter with its clusters added up to those of the cut for showing; the fine ones stay to be named.
 
-class InParts:
-    """Adds a segmenter's clusters up to those of the extractor's cut for showing; the fine ones stay to be named.
+    Its classes are "background", "part 1", "part 2" ...
 
-    Attributes:
-        classes: "background", "part 1", "part 2" ...
+    Raises:
+        ConfigError: the segmenter's classes are not the extractor's clusters, or they are the parts already.
     """
-
-    def __init__(self, segmenter: Segmenter, extractor: MaskExtractor) -> None:
-        """Raises ConfigError when the segmenter's classes are not the extractor's clusters."""
-        cut, parts, small = coarse_parts(extractor)
-        found = predicted_clusters(segmenter.classes, extractor, None, cut)
-        part_of = {cluster: i for i, cluster in enumerate(parts)}
-        part_of |= {cluster: part_of[home] for cluster, home in homes(extractor, cut, parts, small).items()}
-        clusters = [cluster for (cluster,) in found.clusters]
-        self._segmenter, self._part = segmenter, [part_of[clusters[group]] for group in found.group]
-        self.classes = ("background", *(f"part {i}" for i in range(1, len(parts))))
-
-    def probs(self, pixels: Tensor) -> Tensor:
-        """Probabilities of the parts: [N, 3, H, W] uint8 -> [N, K, H, W] float32."""
-        probs = self._segmenter.probs(pixels)
-        parts = probs.new_zeros(len(probs), len(self.classes), *probs.shape[2:])
-        return parts.index_add_(1, probs.new_tensor(self._part).long(), probs)
+    names = parts_to_name(extractor)
+    if names is None:
+        raise ConfigError("the extractor's classes are its parts", "show them as they are")
+    return InClasses(segmenter, extractor, names)
 
 
 def homes(extractor: MaskExtractor, cut: int, parts: Sequence[int], small: Sequence[int]) -> dict[int, int]:
@@ -53,7 +40,7 @@ def homes(extractor: MaskExtractor, cut: int, parts: Sequence[int], small: Seque
 
 
 def parts_to_name(extractor: MaskExtractor) -> ClassMap | None:
-    """The parts as `InParts` shows them, for a person to name: small clusters are in the part that they join.
+    """The parts as `in_parts` shows them, for a person to name: small clusters are in the part that they join.
 
     Returns:
         None where the extractor's classes are the parts.

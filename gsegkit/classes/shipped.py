@@ -59,6 +59,10 @@ class ShippedNames:
                 f"the names '{self.name}' belong to the extractor {record.name} with its default options",
                 "take those, or name your own clusters with gsegkit name RUN",
             )
+        self.check_generator(generator)
+
+    def check_generator(self, generator: str) -> None:
+        """Raise ConfigError unless they belong to the generator with this hash of its state."""
         if generator != self.generator:
             raise ConfigError(
                 f"the names '{self.name}' belong to the generator weights '{self.weights}'",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gsegkit.classes.class_map import names_something_shipped
 from gsegkit.config import build_config
 from gsegkit.engine.choices import PreflightError, choose
 from gsegkit.engine.plan import Plan
@@ -29,6 +30,12 @@ def check_there(path: Path | None, remedy: str = "check the path") -> None:
     """ConfigError unless a file or folder exists; None passes."""
     if path is not None and not path.exists():
         raise ConfigError(f"'{path}' does not exist", remedy)
+
+
+def check_names(classes: Path | None) -> None:
+    """ConfigError unless class names are a file that exists, or a bare word, which may be names that ship."""
+    if not names_something_shipped(classes):
+        check_there(classes)
 
 
 def check_photographs(inputs: Sequence[str]) -> None:

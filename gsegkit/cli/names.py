@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from gsegkit.classes.class_map import ClassMap, next_command
+from gsegkit.classes.class_map import FILE_NAME, ClassMap, train_command, use_command
 from gsegkit.cli import early
 from gsegkit.cli import options as c
 from gsegkit.cli.options import console, print_json
@@ -81,7 +81,12 @@ def name(
         return
     console.print(f"page: {page}", soft_wrap=True)
     console.print("open it in a browser, name the clusters, save classes.yaml; then")
-    console.print(f"next: {next_command(str(run_folder))}", soft_wrap=True)
+    _show_next(run_folder)
+
+
+def _show_next(run_folder: Path, names: str = FILE_NAME) -> None:
+    console.print(f"next: {use_command(str(run_folder), names)}", soft_wrap=True)
+    console.print(f"or train on the names: {train_command(str(run_folder), names)}", soft_wrap=True)
 
 
 def _show_saved(run_folder: Path, save: Path, named: ClassMap, as_json: bool) -> None:
@@ -89,7 +94,7 @@ def _show_saved(run_folder: Path, save: Path, named: ClassMap, as_json: bool) ->
         print_json({"file": str(save), **named.model_dump(mode="json")})
         return
     console.print(f"{save}: {named.summary()}", soft_wrap=True)
-    console.print(f"next: {next_command(str(run_folder), str(save))}", soft_wrap=True)
+    _show_next(run_folder, str(save))
 
 
 def _show_clusters(run_folder: Path, view: View, sheet: Path, as_json: bool) -> None:
@@ -156,5 +161,5 @@ def match(
         console.print(f"class names, with the images that were used: {save}", soft_wrap=True)
         command = f"gsegkit evaluate {run_folder} --data {data} --match {save}"
         if cut is not None:  # the segmenter may know finer clusters than the file names
-            command = next_command(str(run_folder), str(save))
+            command = f"gsegkit evaluate {run_folder} --data {data} --classes {save}"
         console.print(f"next: {command} (scores leave those images out)", soft_wrap=True)

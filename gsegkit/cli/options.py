@@ -79,6 +79,14 @@ ClassesOrName = Annotated[
         help="Names for the extractor's clusters, see gsegkit name; or names that ship with weights: blood-cells.",
     ),
 ]
+NamesOfRun = Annotated[
+    Path | None,
+    typer.Option(
+        "--classes",
+        metavar="FILE",
+        help="Add clusters up to named classes: classes.yaml, or names that ship with weights. Nothing is trained.",
+    ),
+]
 Target = Annotated[
     str | None, typer.Option("--target", help="Classes when nobody named any: clusters, parts (a few), or foreground.")
 ]

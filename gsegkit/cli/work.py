@@ -282,6 +282,7 @@ def evaluate(
         str | None, typer.Option("--match", help="greedy, hungarian, names, index or classes.yaml (of gsegkit match)")
     ] = None,
     evaluator: Annotated[str, typer.Option("--eval", metavar="NAME", help="Evaluator.")] = "masks",
+    classes: c.NamesOfRun = None,
     refine: c.RefinePhotos = None,
     no_refine: c.NoRefine = False,
     device: c.Device = None,
@@ -294,6 +295,7 @@ def evaluate(
     if match is not None:
         options["match"] = match
     early.check_there(run_folder, early.RUN_REMEDY)
+    early.check_names(classes)
     early.check_there(data)
     early.check_part("evaluator", evaluator, options)
     early.check_part("dataset", "folder", reader)
@@ -306,6 +308,7 @@ def evaluate(
         evaluator=evaluator,
         options=options,
         reader_options=reader,
+        classes=classes,
         refine=c.refiners(refine, no_refine, of_refiners),
         device=device or "auto",
         session=c.session(quiet),
@@ -355,6 +358,7 @@ def predict(
     refine: c.RefinePhotos = None,
     no_refine: c.NoRefine = False,
     parts: Annotated[bool, typer.Option("--parts", help="Add clusters without names up to a few parts.")] = False,
+    classes: c.NamesOfRun = None,
     scaling: Annotated[
         str | None, typer.Option("--scaling", help="Of images with more than 8 bits. Default: as in training.")
     ] = None,
@@ -369,6 +373,7 @@ def predict(
     formats = tuple(format or DEFAULT_PREDICTIONS)
     (of_refiners,) = c.only(option, "refine")
     early.check_there(run_folder, early.RUN_REMEDY)
+    early.check_names(classes)
     early.check_formats(formats, PREDICTION_FORMATS)
     early.check_photographs(inputs)
     early.check_refiners(refine)
@@ -377,8 +382,8 @@ def predict(
     refiners = c.refiners(refine, no_refine, of_refiners)
     session = c.session(quiet)
     summary = api.predict(
-        run_folder, inputs, out, formats=formats, refine=refiners, parts=parts, scaling=scaling, frames=frames,
-        device=device or "auto", session=session,
+        run_folder, inputs, out, formats=formats, refine=refiners, parts=parts, classes=classes, scaling=scaling,
+        frames=frames, device=device or "auto", session=session,
     )  # fmt: skip
     console.print(str(summary), soft_wrap=True)
 
@@ -390,18 +395,20 @@ def export(
     dtype: Annotated[
         str, typer.Option("--dtype", help="Photographs of an exported segmenter: uint8 (0 .. 255) or float32 (0 .. 1).")
     ] = "uint8",
+    classes: c.NamesOfRun = None,
     update: c.Update = False,
     quiet: c.Quiet = False,
 ) -> None:
     """Export the segmenter or the pairs of a run for other tools."""
     early.check_there(run_folder, early.RUN_REMEDY)
+    early.check_names(classes)
     early.check_formats([format], [*MODEL_FORMATS, *DATASET_FORMATS])
     early.check_formats([dtype], PHOTO_DTYPES)
     if format in MODEL_FORMATS:
         model_path(out, format)
     from gsegkit import api
 
-    summary = api.export(run_folder, out, format, dtype=dtype, update=update, session=c.session(quiet))
+    summary = api.export(run_folder, out, format, dtype=dtype, classes=classes, update=update, session=c.session(quiet))
     console.print(str(summary), soft_wrap=True)
 
 

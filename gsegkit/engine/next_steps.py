@@ -11,7 +11,6 @@ from pydantic import StrictBool, StrictStr
 from gsegkit.classes.class_map import RAW_NAME
 from gsegkit.errors import plural
 from gsegkit.records.files import Record
-from gsegkit.rundir import CONFIG_FILE
 
 MOST_NAMES = 8  # in the line
 
@@ -58,7 +57,7 @@ def in_a_line(found: Mapping[str, Any]) -> str:
 def next_commands(run: str, found: Mapping[str, Any]) -> list[str]:
     """Predict, on the photographs of the weights where there are some; names for the parts where they have none.
 
-    Names that ship with the weights cost one more run, named by a person before: they come last.
+    Names that ship with the weights, given by a person before, come last.
     """
     samples = str(found.get("samples") or "")
     photos = "photos" if samples else "PHOTOS"
@@ -66,5 +65,5 @@ def next_commands(run: str, found: Mapping[str, Any]) -> list[str]:
     commands += [["gsegkit", "samples", samples, "--out", photos]] if samples else []
     commands.append(["gsegkit", "predict", run, photos, "--out", "masks", *(["--parts"] if found.get("parts") else [])])
     if names := str(found.get("names") or ""):
-        commands.append(["gsegkit", "run", "--config", f"{run}/{CONFIG_FILE}", "--classes", names])
+        commands.append(["gsegkit", "predict", run, photos, "--out", "named", "--classes", names])
     return [shlex.join(words) for words in commands]

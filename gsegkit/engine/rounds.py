@@ -10,7 +10,7 @@ from typing import Any
 
 from gsegkit.classes.class_map import ClassMap
 from gsegkit.classes.colours import class_colours, run_palette
-from gsegkit.classes.in_parts import InParts, can_be_in_parts
+from gsegkit.classes.in_parts import can_be_in_parts, in_parts
 from gsegkit.classes.named import Named
 from gsegkit.classes.shipped import shipped_names
 from gsegkit.classes.targets import automatic_classes
@@ -218,7 +218,7 @@ class Rounds:
         extractor = self.extractor
         if self.classes is not None or extractor is None or not can_be_in_parts(segmenter, extractor):
             return segmenter
-        return InParts(segmenter, extractor)
+        return in_parts(segmenter, extractor)
 
     def _before(
         self,

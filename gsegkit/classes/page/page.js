@@ -253,7 +253,7 @@ function start() {
     make("a", { href: url, download: "classes.yaml" }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10000);
     unsaved = false;
-    say("classes.yaml saved; the next command is at the end of the page");
+    say("classes.yaml saved; the next commands are at the end of the page");
   });
   at("copy").addEventListener("click", async () => {
     at("yaml").select();
@@ -265,7 +265,7 @@ function start() {
     }
     unsaved = false;
   });
-  at("command").textContent = data.command;
+  ["use", "train"].forEach((id, i) => { at(id).textContent = data.commands[i]; });
   window.addEventListener("beforeunload", (event) => { if (unsaved) event.preventDefault(); });
 
   const ready = pictures.map(({ image, box }) => image.decode().catch(() => undefined).then(() => {

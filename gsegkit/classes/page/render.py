@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
 
-from gsegkit.classes.class_map import ClassMap, next_command
+from gsegkit.classes.class_map import ClassMap, train_command, use_command
 from gsegkit.classes.colours import GREY, distinct_colours, filled
 from gsegkit.classes.page.look import Shown, View
 from gsegkit.images import png_bytes, resize_pixels, shrunk_size
@@ -54,7 +54,7 @@ def page_data(shown: Shown, run: str, names: ClassMap | None = None, automatic: 
     start = _start(names, automatic) if known and names else None
     clusters = {cluster for view in shown.levels for cluster in view.ids}
     return {
-        "command": next_command(run),
+        "commands": [use_command(run), train_command(run)],
         "extractor": shown.fingerprint,
         "hasLevels": shown.has_levels,
         "cut": shown.k,
