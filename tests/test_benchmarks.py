@@ -99,3 +99,23 @@ def test_paths():
     assert look_up(values, "rows/*/iou") == [0.5, 0.7]
     with pytest.raises(GsegkitError, match="does not name one entry"):
         look_up(values, "rows/name=d/iou")
+
+
+def test_criteria_are_judged_leave_one_set_out():
+    pytest.importorskip("cv2")
+    from benchmarks.protocols import criteria
+
+    truth = [0.2, 0.4, 0.6, 0.8, 0.9]
+    upside_down, constant = [-value for value in truth], [1.0] * 5
+    good = dict.fromkeys(criteria.ALONE, constant) | {"true": truth, "miou": [float("nan")] * 5}
+    sets = {"a": good | {"consensus": truth, "edges": truth}, "b": good | {"consensus": truth, "edges": upside_down}}
+    sets["c"] = good | {"consensus": [0.3, 0.4, 0.6, 0.9, 0.8], "edges": truth}
+    found = criteria.judged(sets)
+    assert found["single"]["consensus"]["sets"] == {"a": 1.0, "b": 1.0, "c": 0.9}
+    assert found["single"]["edges"]["least"] == -1.0
+    assert found["single"]["separation"]["mean"] == 0.0
+    assert found["single, mIoU"]["consensus"] == {}
+    # on b and c consensus is the better one, on a and c too; without b, edges is the best, and fails on b
+    assert found["left_out"]["single"]["chosen"] == {"a": "consensus", "b": "edges", "c": "consensus"}
+    assert found["left_out"]["single"]["sets"] == {"a": 1.0, "b": -1.0, "c": 0.9}
+    assert found["taken"]["edges"]["sets"]["b"] == {"taken": 0.2, "best": 0.9, "mean": 0.58}
