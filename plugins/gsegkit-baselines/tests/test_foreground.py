@@ -9,7 +9,7 @@ import gsegkit
 from gsegkit.errors import CapabilityError, ConfigError
 from gsegkit.plugins import installed
 
-FOUND_ALONE = ["otsu", "two-means"]
+FOUND_ALONE = ["otsu", "two-means", "grabcut"]
 
 
 @pytest.mark.parametrize("name", FOUND_ALONE)

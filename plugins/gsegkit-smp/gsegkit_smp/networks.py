@@ -11,11 +11,11 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 import torch.nn.functional as F
+from gsegkit_foreign import lite
 from torch import Tensor, nn
 
 from gsegkit.errors import ArtifactError, ConfigError, GsegkitError
 from gsegkit.seeds import isolated_rng
-from gsegkit_smp import lite
 from gsegkit_smp.config import ENCODER_OPTIONS, FIXED_OPTIONS, LITE, LITE_ENCODER, SmpConfig
 
 TIMM = "tu-"
@@ -68,7 +68,7 @@ def build_network(config: SmpConfig, num_classes: int, *, pretrained: bool) -> n
         if weights != LITE:
             return _create(config, num_classes, weights)
         network = _create(config, num_classes, None)
-        lite.load_encoder(network.encoder)  # type: ignore[arg-type]  # a Tensor, for all that mypy knows
+        lite.load_lite(network.encoder, "gsegkit-smp[lite]")  # type: ignore[arg-type]  # a Tensor, for all that mypy knows
         return network
     except GsegkitError:
         raise

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import torch
-from gsegkit_smp import lite
+from gsegkit_foreign import lite
 from gsegkit_smp.config import LITE, LITE_ENCODER, UnetConfig
 from gsegkit_smp.networks import build_network, encoder_weights, normalisation
 
