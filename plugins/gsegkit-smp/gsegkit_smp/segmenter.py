@@ -21,6 +21,7 @@ from gsegkit_smp.config import SmpConfig
 from gsegkit_smp.loader import Loader, Pairs, class_counts, split
 from gsegkit_smp.losses import inverse_sqrt_frequency, segmentation_loss
 from gsegkit_smp.networks import (
+    answer_small,
     build_network,
     check_config,
     crop_logits,
@@ -71,14 +72,14 @@ class SmpSegmenter(Segmenter):
             raise ContractError("training with batch normalisation needs at least 2 images", "or call eval() first")
         size = images.shape[-2:]
         images = enlarge_images(images, self.config.enlarge)
-        height, width = images.shape[-2:]
+        height, width = size if self._small_answer else images.shape[-2:]
         padded = pad_images(images, self._sizes)
         if self.training and self._channels_last:
             padded = padded.contiguous(memory_format=torch.channels_last)
         network = self._compiled or self.network
         logits: Tensor = network((padded - self.mean) / self.std)
         logits = crop_logits(logits, height, width).float()
-        return logits if self.config.enlarge == 1 else shrink_logits(logits, size)
+        return logits if self._small_answer or self.config.enlarge == 1 else shrink_logits(logits, size)
 
     def probs(self, pixels: Tensor, refine: Refine = ()) -> Tensor:
         """See `Segmenter.probs`; the mean over `predict_scales` and, with `predict_flip`, over mirror images."""
@@ -136,6 +137,7 @@ class SmpSegmenter(Segmenter):
         device = self.device
         self.network = build_network(self.config, len(classes), pretrained=pretrained).to(device)
         self._sizes = network_sizes(self.network, self.config.architecture)
+        self._small_answer = answer_small(self.network, self.config.enlarge)
 
     # ---- training ------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from gsegkit_smp import ARCHITECTURES
-from gsegkit_smp.networks import Sizes, pad_images
+from gsegkit_smp.networks import Sizes, answer_small, pad_images
 
 from gsegkit.errors import ArtifactError, ConfigError, ContractError
 from gsegkit.plugins import installed
@@ -98,6 +98,24 @@ def test_prediction_at_several_sizes_and_of_the_mirror_image(rule):
 
 
 # ---- enlarged images -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(32, 32), (37, 51)])
+def test_a_coarse_network_answers_at_the_images_own_size(size):
+    images = torch.nn.functional.avg_pool2d(torch.randn(2, 3, *size), 5, 1, 2).clamp(-1, 1)
+    part = installed().build("segmenter", "deeplabv3")
+    part._build(("a", "b", "c"), size, "squash", pretrained=False)
+    part.eval()
+    assert part._small_answer
+    with torch.no_grad():
+        found = part.logits(images)
+        (head,) = [m for m in part.network.segmentation_head.modules() if isinstance(m, torch.nn.Upsample)]
+        assert head.scale_factor == 4, "8, half of it for images twice as large"
+        head.scale_factor, part._small_answer = 8.0, False
+        fine = part.logits(images)
+    assert found.shape == fine.shape == (2, 3, *size)
+    assert float((found - fine).abs().max()) < 0.05 * float(fine.std())
+    assert not answer_small(part.network, 3.0)
 
 
 def test_an_enlarged_network_sees_larger_images_and_answers_at_their_own_size():
