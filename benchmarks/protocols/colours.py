@@ -95,11 +95,11 @@ def probabilities(
     run = our_run(lab, [f"gen.weights={weights}", *options], seed, extractor=extractor)
     predict, count = Predictor(api.load(run)), len(annotations.classes)
     if extractor in FOREGROUND:
-        return Predictions.make(functools.partial(_with_empty_classes, predict, count), others)
+        return Predictions.make(functools.partial(with_empty_classes, predict, count), others)
     return Predictions.make(matched(predict, few, count), others)
 
 
-def _with_empty_classes(predict: Predict, count: int, pixels: Tensor) -> Tensor:
+def with_empty_classes(predict: Predict, count: int, pixels: Tensor) -> Tensor:
     """Probabilities of background and foreground, and of further classes that never are."""
     return F.pad(predict(pixels), (0, 0, 0, 0, 0, count - 2))
 
