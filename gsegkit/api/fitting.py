@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,15 @@ from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, Subset, UnlabelledImages
 from gsegkit.engine.claim import TRAINED, TRAINING_MARKS, check_own, claim_work
 from gsegkit.engine.identity import contents_identity, labelled_identity
+from gsegkit.engine.next_steps import found_record
+from gsegkit.engine.scoring import show_images
+from gsegkit.engine.stages import Stage
 from gsegkit.engine.work import renewal, work_of
 from gsegkit.errors import CapabilityError, ConfigError, DataError, GsegkitError, plural
 from gsegkit.exports.places import check_apart
 from gsegkit.interfaces import DatasetReader, PhotographSegmenter, Segmenter
 from gsegkit.parts import save_part
+from gsegkit.refining import Predictor, automatic
 from gsegkit.rundir import WORK_FILE, RunFolder
 
 FEW = 20  # annotated images that a segmenter may learn from when nobody says how many
@@ -34,7 +41,7 @@ class Given:
     """What a folder holds for a segmenter.
 
     Attributes:
-        photographs: without labels, at their own sizes; None = it reads none.
+        photographs: without labels, at their own sizes; None = none were given.
         few: annotated photographs whose labels it may use; None = none.
         contents: name -> hash of every file that was read.
     """
@@ -60,7 +67,7 @@ def fit(
 ) -> Segmenter:
     """A segmenter without a generator: from photographs, from a few labels, or from nothing; kept in `out`.
 
-    `out` then serves `predict`, `evaluate`, `load` and `export` like a run.
+    `out` then serves `predict`, `evaluate`, `load`, `export` and `report` like a run.
 
     Args:
         name: a segmenter that does not learn from pairs, such as `otsu`, `colour-kmeans` or `few-labels`.
@@ -93,14 +100,31 @@ def fit(
         given = _open(segmenter, data, labels, reader_options, ctx, session)
         work = work_of("fit", name, segmenter, seed, reader=reader_options or {}, labels=labels)
         claim_work(folder, work, given.contents, update, renewal(segmenter))
-        try:
+        started = time.monotonic()
+        with _claimed(out):
             _learn(segmenter.to(ctx.device), given, ctx)
             save_part(segmenter.eval(), out, "segmenter", name)
-        except GsegkitError:
-            if not any((out / file).exists() for file in TRAINED):  # nothing to continue: other options may follow
-                (out / WORK_FILE).unlink(missing_ok=True)
-            raise
+        _show(segmenter, given.photographs, ctx, session)
+        facts = {
+            "photographs": str(data) if data is not None else None,
+            "found": found_record(segmenter.classes, unnamed=False, samples=""),
+            "labels consumed": segmenter.labels_consumed or "not said",
+            "device": str(ctx.device),
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        folder.write_status("done", **facts)
     return segmenter
+
+
+@contextlib.contextmanager
+def _claimed(out: Path) -> Iterator[None]:
+    """After an error that leaves nothing to continue, the folder is free for other options."""
+    try:
+        yield
+    except GsegkitError:
+        if not any((out / file).exists() for file in TRAINED):
+            (out / WORK_FILE).unlink(missing_ok=True)
+        raise
 
 
 def _allowed_labels(segmenter: Segmenter, name: str, labels: int | None) -> int:
@@ -125,15 +149,14 @@ def _open(
     ctx: RunContext,
     session: Session,
 ) -> Given:
-    if data is None or segmenter.learns_from == "nothing":
-        if data is not None:
-            ctx.info("it learns from nothing: the photographs were not read")
+    if data is None:
         return Given()
     reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
-    photographs = None if segmenter.learns_from == "labels" else reader.images(Path(data))
-    if photographs is not None and not labels:
+    photographs = reader.images(Path(data))
+    if not labels:
         segmenter.scaling = photographs.scaling
-        return Given(photographs, contents=contents_identity(photographs.paths, ctx.folder))
+        read = segmenter.learns_from != "nothing"
+        return Given(photographs, contents=contents_identity(photographs.paths, ctx.folder) if read else {})
     opened = open_labelled(data, session, reader_options)
     for note in opened.notes:
         ctx.info(note)
@@ -153,6 +176,15 @@ def _learn(segmenter: Segmenter, given: Given, ctx: RunContext) -> None:
     segmenter.fit_photographs(given.photographs or UnlabelledImages(()), ctx)
     if given.few is not None:
         name_clusters(segmenter.eval(), given.few, ctx)
+
+
+def _show(segmenter: Segmenter, photographs: UnlabelledImages | None, ctx: RunContext, session: Session) -> None:
+    """Leave predictions on the first photographs for the report, in the place of earlier ones."""
+    stage = Stage(replace(ctx, folder=ctx.folder / "report"), done=False)
+    shutil.rmtree(stage.folder, ignore_errors=True)
+    if photographs is not None:
+        predictor = Predictor(segmenter, automatic(session.registry), session.registry)
+        show_images(stage, predictor, replace(photographs, scaling=segmenter.scaling))
 
 
 def name_clusters(segmenter: PhotographSegmenter, few: LabelledDataset, ctx: RunContext) -> None:

@@ -51,7 +51,7 @@ def score(
     """
     predictor = Predictor(segmenter, refiners)
     if test_set is None:
-        _show_images(stage, Predictor(view or segmenter, refiners), images)
+        show_images(stage, Predictor(view or segmenter, refiners), images)
         return None
     scored, left_out = leave_out(test_set, labels_used)
     report = with_note(with_note(evaluator.evaluate(predictor, scored, stage.ctx), left_out), note)
@@ -106,7 +106,8 @@ def _show_scored(stage: Stage, predictor: Predictor, scored: LabelledDataset, pe
     _show(stage, predictor, [sample.name for sample in shown], [sample.pixels for sample in shown], truths)
 
 
-def _show_images(stage: Stage, predictor: Predictor, images: UnlabelledImages | None) -> None:
+def show_images(stage: Stage, predictor: Predictor, images: UnlabelledImages | None) -> None:
+    """Leave predictions on the first photographs as images; None = on none."""
     count = min(SHOWN_PREDICTIONS, len(images or ()))
     pixels = [images[i] for i in range(count)] if images is not None else []
     names = [images.paths[i].stem for i in range(count)] if images is not None else []

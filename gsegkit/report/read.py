@@ -15,8 +15,18 @@ from gsegkit.context import read_metrics
 from gsegkit.engine.next_steps import Found, in_a_line, next_commands
 from gsegkit.engine.plan import PART_KINDS
 from gsegkit.errors import ArtifactError
+from gsegkit.parts import COMPONENT_FILE
 from gsegkit.progress import duration, number
-from gsegkit.rundir import CONFIG_FILE, METRICS_FILE, RUN_FILE, STAGE_FILE, RunFolder, split_round, stage_folders
+from gsegkit.rundir import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    RUN_FILE,
+    STAGE_FILE,
+    WORK_FILE,
+    RunFolder,
+    split_round,
+    stage_folders,
+)
 from gsegkit.storage import read_json
 
 HEADLINES = ("miou", "miou_greedy", "iou_foreground", "accuracy")  # the first that is there goes to the top
@@ -76,7 +86,7 @@ def show(value: Any) -> str:
 
 def overview(source: Source) -> dict[str, Any]:
     """Title, status, command, parts with their options, environment."""
-    config = RunFolder(source.folder).read_config()
+    config, made = _config(source)
     record = source.json(RUN_FILE)
     command, found = record.get("command", ""), _found(source, record)
     parts = [_part(kind, as_dict(config.get(where))) for where, kind in PART_KINDS.items() if config.get(where)]
@@ -105,7 +115,8 @@ def overview(source: Source) -> dict[str, Any]:
         "error": show(record["error"]) if record.get("error") else "",
         "updated": show(record.get("updated")),
         "command": command if isinstance(command, str) else " ".join(map(str, as_list(command))),
-        "replay": shlex.join(["gsegkit", "run", "--config", f"{source.folder}/{CONFIG_FILE}", "--out", "NEW_FOLDER"]),
+        "replay": shlex.join(made),
+        "generated": made[1] == "run",
         "parts": parts[:at] + refiners + parts[at:],
         "settings": [(name, show(value)) for name, value in config.items() if name not in skipped]
         + (_names(config) or _names(record)),
@@ -124,6 +135,26 @@ def overview(source: Source) -> dict[str, Any]:
         "licences": _licences(record),
         "warnings": [show(warning) for warning in as_list(record.get("warnings"))],
     }
+
+
+def _config(source: Source) -> tuple[dict[str, Any], list[str]]:
+    """The plan of a run, or what made the one part in a folder of `gsegkit fit`; and the command that repeats it."""
+    folder = source.folder
+    if (folder / CONFIG_FILE).exists() or not (folder / COMPONENT_FILE).exists():
+        again = ["gsegkit", "run", "--config", f"{folder}/{CONFIG_FILE}", "--out", "NEW_FOLDER"]
+        return RunFolder(folder).read_config(), again
+    part, work = source.json(COMPONENT_FILE), as_dict(source.json(WORK_FILE).get("work"))
+    own = {name: work[name] for name in ("seed", "labels") if work.get(name)}
+    photographs = source.json(RUN_FILE).get("photographs")
+    own |= {"photos": photographs} if isinstance(photographs, str) else {}
+    data = ["--data", own["photos"]] if "photos" in own else []
+    flags = [word for name in ("labels", "seed") if name in own for word in (f"--{name}", show(own[name]))]
+    again = ["gsegkit", "fit", show(part.get("name")), *data, *flags, "--out", "NEW_FOLDER"]
+    options = as_dict(part.get("config"))
+    again += [
+        word for name, value in options.items() if value is not None for word in ("-o", f"seg.{name}={show(value)}")
+    ]
+    return {"seg": {"name": part.get("name"), "options": options}, **own}, again
 
 
 def _found(source: Source, record: Mapping[str, Any]) -> dict[str, Any]:

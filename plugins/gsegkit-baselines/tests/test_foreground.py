@@ -70,3 +70,20 @@ def test_the_command(call, photographs, tmp_path):
     code, err = call("fit", "unet", "--data", photographs, "--out", tmp_path / "unet")
     assert code == 2
     assert "gsegkit train --seg unet" in err
+
+
+def test_the_report_shows_photographs_and_how_to_repeat_it(call, photographs, tmp_path):
+    out = tmp_path / "fit"
+    code, err = call("fit", "grabcut", "--data", photographs, "--out", out, "-o", "seg.inset=0.1", "--seed", "3")
+    assert code == 0, err
+    code, err = call("report", out)
+    assert code == 0, err
+    page = (out / "report" / "index.html").read_text()
+    assert "Predictions on photographs" in page
+    assert f"gsegkit fit grabcut --data {photographs} --seed 3 --out NEW_FOLDER" in page
+    assert "seg.inset=0.1" in page
+    assert "labels consumed" in page
+    assert "Generated pairs" not in page
+    assert "finished" in page
+    gsegkit.fit("grabcut", None, out, seed=3, options={"inset": 0.1}, update=True)
+    assert not (out / "report").exists(), "predictions of an earlier fit are gone"
