@@ -92,6 +92,7 @@ ROWS = (
 MORE_ROWS = (
     Row("GrabCut, 2 %", baseline("grabcut", inset=0.02)),
     Row("GrabCut, 10 %", baseline("grabcut", inset=0.10)),
+    Row("GrabCut, colour k-means inside", baseline("grabcut-kmeans"), MATCHING, parts=True),
     Row("normalised cut and head", baseline("ncut-head")),
     Row("normalised cut, head and GrabCut", baseline("ncut-head", grabcut=True)),
 )

@@ -44,6 +44,13 @@ _BASELINES = {
         modules=("sklearn", "kornia"),
         kit="CLUSTERS",
     ),
+    "grabcut-kmeans": _Baseline(
+        "colour:GrabCutKMeans",
+        "parts: GrabCut in each photograph, and clusters of the colours inside over all of them",
+        modules=("cv2", "sklearn", "kornia"),
+        extra="[grabcut]",
+        kit="CLUSTERS",
+    ),
     "feature-kmeans": _Baseline(
         "linear:FeatureKMeans",
         "parts: clusters of a frozen network's features over all photographs",

@@ -47,6 +47,14 @@ class ColourKMeansConfig(Config):
     pixels: int = Field(2_000, ge=1, description="of each photograph that it looks at, at most")
 
 
+class GrabCutKMeansConfig(GrabCutConfig):
+    """Options of the segmenter `grabcut-kmeans`."""
+
+    k: int = Field(24, ge=2, le=254, description="number of clusters inside the foreground")
+    num_images: int = Field(500, ge=1, description="photographs that it looks at, at most")
+    pixels: int = Field(2_000, ge=1, description="of each foreground that it looks at, at most")
+
+
 class FeaturesConfig(Config):
     """Options of the frozen network whose features are used."""
 

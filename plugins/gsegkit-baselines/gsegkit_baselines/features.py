@@ -151,7 +151,7 @@ class FeatureSegmenter(Baseline):
     def build(self, num_outputs: int, channels: int, *, stored: bool = False) -> None:
         """Make the backbone, and room for the linear answer; `stored`: their numbers will be loaded."""
         if self.backbone is None:
-            self.backbone = Backbone(self.config.backbone).to(self.device).eval().requires_grad_(False)
+            self.backbone = Backbone(self.config.backbone).eval().requires_grad_(False)
             if not stored:
                 self.backbone.load(self.config.weights)
         self.train_size, self.fit_rule = (self.config.side, self.config.side), "squash"

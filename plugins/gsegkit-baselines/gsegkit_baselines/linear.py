@@ -35,7 +35,8 @@ class FewLabels(FeatureSegmenter):
         Raises:
             DataError: no pixel is labelled, or all of them belong to one class.
         """
-        self.to(ctx.device).build(0, 0)
+        self.build(0, 0)
+        self.to(ctx.device)
         draw = np.random.default_rng(ctx.seed)
         points, truth, names = [], [], []
         for index in ctx.track(range(len(dataset)), "features"):
@@ -58,7 +59,8 @@ class FeatureKMeans(Clusters, FeatureSegmenter):
 
     def fit_photographs(self, images: UnlabelledImages, ctx: RunContext) -> None:
         """See `PhotographSegmenter.fit_photographs`."""
-        self.to(ctx.device).build(0, 0)
+        self.build(0, 0)
+        self.to(ctx.device)
         draw = np.random.default_rng(ctx.seed)
         points = []
         for pixels in varied(images, self.config.num_images, ctx, "features"):

@@ -49,7 +49,8 @@ class NCutHead(FeatureSegmenter, PhotographSegmenter):
         Raises:
             DataError: there is no photograph, or each is of one colour.
         """
-        self.to(ctx.device).build(0, 0)
+        self.build(0, 0)
+        self.to(ctx.device)
         points, truth, weights = [], [], []
         for pixels in varied(images, self.config.num_images, ctx, "normalised cuts"):
             maps = self.maps(pixels)
