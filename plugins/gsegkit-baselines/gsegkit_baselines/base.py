@@ -48,6 +48,8 @@ class Baseline(Segmenter):
     def labels_consumed(self) -> str:
         """See `Segmenter.labels_consumed`."""
         own = [f"{len(self.labels_used)} annotated photographs"] if self.labels_used else []
+        if self.learns_from == "labels" and not own:  # fitted by `run` or `train`, which know what the masks are
+            own = ["those of the masks that it was given"]
         return ", ".join([*own, *([self.pretrained] if self.pretrained else [])]) or "none"
 
     def facts(self) -> dict[str, Any]:

@@ -72,17 +72,18 @@ class Clusters(Baseline, PhotographSegmenter):
 
 
 def chosen(images: UnlabelledImages, most: int, ctx: RunContext) -> list[int]:
-    """Rows of the photographs to look at: all, or `most` of them by the context's seed.
-
-    Raises:
-        DataError: there is none.
-    """
+    """Rows of the photographs to look at; DataError when there is none."""
     if not len(images):
         raise DataError("there is no photograph to learn from", "give a folder of photographs with --data")
-    if len(images) <= most:
-        return list(range(len(images)))
-    order = torch.Generator().manual_seed(child_seed(ctx.seed, "photographs"))
-    return sorted(torch.randperm(len(images), generator=order)[:most].tolist())
+    return drawn_rows(len(images), most, ctx.seed)
+
+
+def drawn_rows(count: int, most: int, seed: int) -> list[int]:
+    """All of `count` rows, or `most` of them by the seed, rising."""
+    if count <= most:
+        return list(range(count))
+    order = torch.Generator().manual_seed(child_seed(seed, "photographs"))
+    return sorted(torch.randperm(count, generator=order)[:most].tolist())
 
 
 def varied(images: UnlabelledImages, most: int, ctx: RunContext, what: str) -> Iterator[Tensor]:

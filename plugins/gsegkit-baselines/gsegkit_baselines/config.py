@@ -81,6 +81,7 @@ class FeatureKMeansConfig(FeaturesConfig):
 class FewLabelsConfig(FeaturesConfig):
     """Options of the segmenter `few-labels`."""
 
+    num_images: int = Field(500, ge=1, description="labelled photographs or pairs that it learns from, at most")
     penalty: float = Field(10.0, gt=0, allow_inf_nan=False, description="of large weights: 1 / C of the regression")
 
 

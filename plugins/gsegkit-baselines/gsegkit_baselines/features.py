@@ -154,10 +154,25 @@ class FeatureSegmenter(Baseline):
             self.backbone = Backbone(self.config.backbone).eval().requires_grad_(False)
             if not stored:
                 self.backbone.load(self.config.weights)
+                self._try()
         self.train_size, self.fit_rule = (self.config.side, self.config.side), "squash"
         if num_outputs:
             self.register_buffer("slopes", torch.zeros(num_outputs, channels))
             self.register_buffer("offsets", torch.zeros(num_outputs))
+
+    def _try(self) -> None:
+        """ConfigError unless the backbone takes photographs of the side that is wanted."""
+        assert self.backbone is not None
+        side = self.config.side
+        try:
+            with torch.no_grad():
+                self.backbone(torch.zeros(1, 3, side, side))
+        except Exception as error:  # timm's models assert, or trip over shapes
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ConfigError(
+                f"backbone '{self.config.backbone}' cannot take photographs of {side} x {side}: {reason}",
+                "give the side that it was made for with -o seg.side=PIXELS",
+            ) from None
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
         """Features of one photograph: [3, H, W] uint8 -> maps [1, C, h, w]."""

@@ -15,7 +15,7 @@ from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, UnlabelledImages
 from gsegkit.errors import DataError
 from gsegkit.types import IGNORE
-from gsegkit_baselines.clusters import NOT_HERE, Clusters, centres, varied
+from gsegkit_baselines.clusters import NOT_HERE, Clusters, centres, drawn_rows, varied
 from gsegkit_baselines.config import FeatureKMeansConfig, FewLabelsConfig
 from gsegkit_baselines.features import FeatureSegmenter, at, drawn
 
@@ -38,17 +38,16 @@ class FewLabels(FeatureSegmenter):
         self.build(0, 0)
         self.to(ctx.device)
         draw = np.random.default_rng(ctx.seed)
-        points, truth, names = [], [], []
-        for index in ctx.track(range(len(dataset)), "features"):
+        points, truth = [], []
+        for index in ctx.track(drawn_rows(len(dataset), self.config.num_images, ctx.seed), "features"):
             sample = dataset[index]
             mask = sample.mask.numpy()
             (rows, columns), places = drawn(mask != IGNORE, self.config.pixels, draw)
             points.append(at(self.maps(sample.pixels), places))
             truth.append(mask[rows, columns])
-            names.append(sample.name)
         labels = np.concatenate(truth)
         slopes, offsets = regression(np.concatenate(points), labels, len(dataset.classes), self.config.penalty)
-        self.classes, self.labels_used = dataset.classes, tuple(names)
+        self.classes = dataset.classes
         self.take(slopes, offsets)
 
 

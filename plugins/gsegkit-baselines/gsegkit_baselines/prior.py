@@ -30,18 +30,10 @@ class CentrePrior(Baseline):
     def fit(self, dataset: LabelledDataset, ctx: RunContext, *, val: LabelledDataset | None = None) -> None:
         """See `Segmenter.fit`; masks may differ in size."""
         prior = Prior()
-        names = []
         for index in ctx.track(range(len(dataset)), "masks"):
-            sample = dataset[index]
-            prior.add(sample.mask)
-            names.append(sample.name)
+            prior.add(dataset[index].mask)
         self.mean.copy_(prior.mean)
-        self.classes, self.train_size, self.fit_rule, self.labels_used = (
-            FOREGROUND,
-            (GRID, GRID),
-            "squash",
-            tuple(names),
-        )
+        self.classes, self.train_size, self.fit_rule = FOREGROUND, (GRID, GRID), "squash"
 
     def logits(self, images: Tensor) -> Tensor:
         """See `Segmenter.logits`; the images' content has no influence."""

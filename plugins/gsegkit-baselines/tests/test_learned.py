@@ -159,3 +159,25 @@ def test_grey_deep_and_transparent_photographs(tmp_path):
         gsegkit.fit(name, folder, tmp_path / name, options=options)
         gsegkit.predict(tmp_path / name, folder, tmp_path / f"{name}-masks")
         assert len(list((tmp_path / f"{name}-masks").rglob("*.png"))) == 6
+
+
+@LITE
+def test_it_learns_from_generated_pairs_too(tmp_path):
+    plan = {"options": ["gen.size=32", "seg.side=64", "seg.pixels=50"], "num_samples": 12, "refine": []}
+    result = gsegkit.run("toy", "native", "few-labels", out=tmp_path / "run", **plan)
+    assert result.report.metrics["iou_foreground"] > 0.3
+    made = gsegkit.load(tmp_path / "run")
+    assert made.labels_consumed == "those of the masks that it was given, ImageNet's labels (EfficientNet-Lite0)"
+
+
+@LITE
+def test_a_backbone_that_wants_another_side_says_so(photographs, monkeypatch, tmp_path):
+    from gsegkit_baselines.features import Backbone
+
+    def strict(self, images):
+        raise AssertionError(f"Input height ({images.shape[2]}) doesn't match model (224).")
+
+    monkeypatch.setattr(Backbone, "forward", strict)
+    with pytest.raises(ConfigError, match=r"cannot take photographs of 256 x 256: Input height") as caught:
+        gsegkit.fit("few-labels", photographs, tmp_path / "fit")
+    assert "seg.side" in caught.value.hint
