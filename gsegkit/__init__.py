@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gsegkit.api import (
         Result,
         Session,
+        compare,
         copy_samples,
         evaluate,
         evaluate_generator,
@@ -56,6 +57,7 @@ __all__ = [
     "Result",
     "Session",
     "__version__",
+    "compare",
     "copy_samples",
     "evaluate",
     "evaluate_generator",

@@ -58,6 +58,10 @@ class DataError(GsegkitError):
     """An image, a mask, or a folder of them cannot be used."""
 
 
+class NoMasksError(DataError):
+    """A folder holds images and no annotation of any of them."""
+
+
 class ArtifactError(GsegkitError):
     """A stored file (weights, dataset shard, component) is damaged, hostile, or of the wrong kind."""
 

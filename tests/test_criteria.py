@@ -76,11 +76,15 @@ def test_plausible_is_neither_nothing_nor_everything() -> None:
 def test_stability_sees_what_depends_on_place_or_colour() -> None:
     mask = disc(at=(22, 16))
     pixels = photograph(mask)
-    assert criteria.stability(lambda p: p[0] > p[1], pixels, mask) == 1.0
     left = torch.zeros_like(mask)
     left[:, :20] = True
-    by_place = criteria.stability(lambda p: torch.arange(p.shape[2]).expand(p.shape[1:]) < 20, pixels, left)
-    assert by_place < 0.9
+
+    def both(p: Tensor) -> dict[str, Tensor]:
+        return {"colour": p[0] > p[1], "place": torch.arange(p.shape[2]).expand(p.shape[1:]) < 20}
+
+    found = criteria.stability(both, pixels, {"colour": mask, "place": left})
+    assert found["colour"] == 1.0
+    assert found["place"] < 0.9
 
 
 def test_lab_of_known_colours() -> None:

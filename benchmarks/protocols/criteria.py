@@ -12,8 +12,10 @@ import functools
 import inspect
 import itertools
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,26 +24,39 @@ from gsegkit_eval.scores import class_ious, mean_defined, two_segments
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor
 
-from benchmarks.protocols import lite, trivial
 from benchmarks.protocols.common import Lab, say
-from benchmarks.protocols.photographs import annotated, colour_step, our_run, split
+from benchmarks.protocols.photographs import annotated, our_run, split
+from benchmarks.protocols.trivial import INSETS
 from gsegkit import api
 from gsegkit.classes.greedy import contingency, greedy_targets
-from gsegkit.comparing import criteria, foreground
+from gsegkit.comparing import criteria, foreground, measure
+from gsegkit.comparing.material import InMemory
+from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset
-from gsegkit.interfaces import Predict
-from gsegkit.refining import Predictor
+from gsegkit.interfaces import PhotographSegmenter, Segmenter
+from gsegkit.plugins import installed
 from gsegkit.rundir import stage_key
+from gsegkit.seeds import isolated_rng
 from gsegkit.storage import atomic_write_json, read_json
 from gsegkit.tensors import load_tree, save_tree
 
 IMAGES = 30  # photographs of a set
 LABELLED = 20  # photographs that match clusters to classes, for the true mIoU alone
-STABLE = 8  # photographs that stability is looked at on
-RUN = "run"  # kind of our own methods
 ALONE = ("consensus", "agreement", "separation", "edges", "stability", "plausibility")
 MOST = 3  # criteria in a combination
 SHARED = 4  # fewest methods over which a rank correlation means anything
+
+
+#: Without us: name of the row, segmenter, its options. Those of one segmenter are one family.
+BASELINES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("Otsu", "otsu", {}),
+    ("two-means", "two-means", {}),
+    *((f"GrabCut, {inset}", "grabcut", {"inset": inset}) for inset in INSETS),
+    ("colour k-means", "colour-kmeans", {}),
+    ("feature k-means", "feature-kmeans", {}),
+    ("normalised cut", "ncut-head", {}),
+    ("normalised cut, GrabCut", "ncut-head", {"grabcut": True}),
+)
 
 
 @dataclass(frozen=True)
@@ -51,15 +66,13 @@ class Entrant:
     Attributes:
         name: of the row.
         family: its variants share it.
-        predict: see `gsegkit.interfaces`.
-        classes: names; clusters are `cluster-ID`.
+        segmenter: fitted.
         ours: a run of this project.
     """
 
     name: str
     family: str
-    predict: Predict
-    classes: tuple[str, ...]
+    segmenter: Segmenter
     ours: bool = False
 
 
@@ -83,24 +96,21 @@ class Row:
 # ---- methods -------------------------------------------------------------------------------------------------------
 
 
-def entrants(lab: Lab, weights: str, runs: Sequence[str], photographs: Sequence[Tensor]) -> Iterator[Entrant]:
-    """What is compared on a set; nothing learns from labels."""
-    seed, two = lab.seeds[0], ("background", "foreground")
-    clusters = tuple(f"cluster-{i}" for i in range(trivial.CLUSTERS))
-    yield Entrant("Otsu", "Otsu", trivial.otsu([], photographs, seed), two)  # type: ignore[arg-type]
-    yield Entrant("two-means", "two-means", trivial.two_means([], photographs, seed), two)  # type: ignore[arg-type]
-    for inset in trivial.INSETS:
-        yield Entrant(f"GrabCut, {inset}", "GrabCut", _grabcut(inset, seed), two)
-    for name, fit in (("colour k-means", trivial.colour_kmeans), ("feature k-means", trivial.feature_kmeans)):
-        yield Entrant(name, name, fit([], photographs, seed), clusters)  # type: ignore[arg-type]
+def entrants(
+    lab: Lab, data: str, weights: str, runs: Sequence[str], photographs: Sequence[Tensor]
+) -> Iterator[Entrant]:
+    """What is compared on a set; nothing learns from its labels."""
+    images = InMemory(tuple(Path(str(i)) for i in range(len(photographs))), pixels=tuple(photographs))
+    for name, family, options in BASELINES:
+        segmenter: PhotographSegmenter = installed().build("segmenter", family, options)
+        ctx = lab.context(stage_key(data, family, options, lab.tiny), "fits", lab.seeds[0])
+        with isolated_rng(lab.seeds[0]):
+            segmenter.fit_photographs(images, ctx)
+        yield Entrant(name, family, segmenter.eval())
     for extractor in runs:
         for number in lab.seeds if extractor == "klish" else lab.seeds[:1]:
-            segmenter = api.load(our_run(lab, [f"gen.weights={weights}"], number, extractor=extractor))
-            yield Entrant(f"{extractor}, seed {number}", extractor, Predictor(segmenter), segmenter.classes, ours=True)
-
-
-def _grabcut(inset: float, seed: int) -> Predict:
-    return trivial.each(lambda pixels: trivial.binary(trivial.grabcut_mask(pixels, inset, seed)))
+            run = our_run(lab, [f"gen.weights={weights}"], number, extractor=extractor)
+            yield Entrant(f"{extractor}, seed {number}", extractor, api.load(run), ours=True)
 
 
 # ---- one set -------------------------------------------------------------------------------------------------------
@@ -116,70 +126,66 @@ class Photographs:
 
     def rows(self, lab: Lab, entrant: Entrant, looked: Sequence[criteria.Looked]) -> list[Row]:
         """The method alone and with colours; kept in the work folder."""
-        inside = foreground.foreground_classes(entrant.classes, self._labels(entrant.predict, self.scored))
+        key = stage_key(self.name, entrant.name, lab.seeds, lab.tiny, len(self.scored), _code())
+        folder = lab.work / "criteria" / key
+        if not (folder / "numbers.json").exists():
+            masks, numbers = self._look(entrant, looked, lab.context(key, "criteria", lab.seeds[0]))
+            save_tree(folder / "masks.safetensors", masks)
+            atomic_write_json(folder / "numbers.json", numbers)
+        stored, kept = load_tree(folder / "masks.safetensors"), read_json(folder / "numbers.json")
         found = []
-        for how in ("alone", "colours"):
-            key = stage_key(self.name, entrant.name, how, lab.seeds, lab.tiny, _code())
-            folder = lab.work / "criteria" / key
-            if not (folder / "numbers.json").exists():
-                predict = entrant.predict if how == "alone" else _refined(entrant.predict)
-                masks, numbers = self._look(predict, entrant, inside, looked)
-                save_tree(folder / "masks.safetensors", {"masks": {str(i): mask for i, mask in enumerate(masks)}})
-                atomic_write_json(folder / "numbers.json", numbers)
-            stored = load_tree(folder / "masks.safetensors")["masks"]
-            kept = read_json(folder / "numbers.json")
-            name = entrant.name if how == "alone" else f"{entrant.name}, colours"
-            say(f"{self.name} / {name}: IoU {numbers['true']:.3f}")
-            masks = [stored[str(i)] for i in range(len(self.scored))]
-            filled = {k: math.nan if v is None else float(v) for k, v in kept.items()}
-            found.append(Row(name, entrant.family, entrant.ours, masks, filled))
+        for step, numbers in kept.items():
+            name = entrant.name if step == measure.ALONE else f"{entrant.name}, {step}"
+            own = [stored[step][str(i)] for i in range(len(self.scored))]
+            filled = {k: math.nan if v is None else float(v) for k, v in numbers.items()}
+            say(f"{self.name} / {name}: IoU {filled['true']:.3f}")
+            found.append(Row(name, entrant.family, entrant.ours, own, filled))
         return found
 
-    def _labels(self, predict: Predict, data: LabelledDataset) -> list[Tensor]:
-        return [predict(sample.pixels[None])[0].argmax(dim=0) for sample in data]
-
     def _look(
-        self, predict: Predict, entrant: Entrant, inside: Tensor, looked: Sequence[criteria.Looked]
-    ) -> tuple[list[Tensor], dict[str, float | None]]:
-        labels = self._labels(predict, self.scored)
-        masks = [inside[one] for one in labels]
-        tables = np.stack([contingency(s.mask, m.long(), len(self.scored.classes), 2)
-                           for s, m in zip(self.scored, masks, strict=True)])  # fmt: skip
-        ious = class_ious(two_segments(tables))[:, 1]
-        each = {
-            "separation": [criteria.separation(p, m) for p, m in zip(looked, masks, strict=True)],
-            "edges": [criteria.edges(p, m) for p, m in zip(looked, masks, strict=True)],
-            "plausibility": [criteria.plausibility(m) for m in masks],
-            "stability": [
-                criteria.stability(lambda pixels: inside[predict(pixels[None])[0].argmax(dim=0)], s.pixels, m)
-                for s, m in itertools.islice(zip(self.scored, masks, strict=True), STABLE)
-            ],
-        }  # fmt: skip
-        miou = self._miou(predict, entrant, labels)
-        numbers = {"true": float(mean_defined(ious)), "miou": None if math.isnan(miou) else miou}
-        return masks, {**numbers, **{name: float(np.mean(values)) for name, values in each.items()}}
+        self, entrant: Entrant, looked: Sequence[criteria.Looked], ctx: RunContext
+    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, float | None]]]:
+        """Foregrounds and numbers by step."""
+        asked = measure.Asked(entrant.segmenter, installed())
+        answers = [asked.answer(sample.pixels)[0] for sample in self.scored]
+        labels = {step: [answer[step] for answer in answers] for step in asked.steps}
+        inside = foreground.foreground_classes(entrant.segmenter.classes, labels[measure.ALONE])
+        stable = measure.stability(asked, labels, [sample.pixels for sample in self.scored], ctx)
+        masks, numbers = {}, {}
+        for step in asked.steps:
+            own = [inside[one.long()] for one in labels[step]]
+            masks[step] = {str(i): mask for i, mask in enumerate(own)}
+            tables = np.stack([contingency(sample.mask, mask.long(), len(self.scored.classes), 2)
+                               for sample, mask in zip(self.scored, own, strict=True)])  # fmt: skip
+            miou = self._miou(asked, step, labels[step])
+            numbers[step] = {
+                "true": float(mean_defined(class_ious(two_segments(tables))[:, 1])),
+                "miou": None if math.isnan(miou) else miou, "stability": stable[step],
+                "separation": float(np.mean([criteria.separation(p, m) for p, m in zip(looked, own, strict=True)])),
+                "edges": float(np.mean([criteria.edges(p, m) for p, m in zip(looked, own, strict=True)])),
+                "plausibility": float(np.mean([criteria.plausibility(m) for m in own])),
+            }  # fmt: skip
+        return masks, numbers
 
-    def _miou(self, predict: Predict, entrant: Entrant, labels: Sequence[Tensor]) -> float:
+    def _miou(self, asked: measure.Asked, step: str, labels: Sequence[Tensor]) -> float:
         """True mIoU of parts, clusters matched on the few; NaN of methods or sets without parts."""
-        count = len(self.scored.classes)
-        if count < 3 or not foreground.are_clusters(entrant.classes):
+        count, classes = len(self.scored.classes), asked.segmenter.classes
+        if count < 3 or not foreground.are_clusters(classes):
             return math.nan
-        few = zip(self.few, self._labels(predict, self.few), strict=True)
-        tables = [contingency(sample.mask, one, count, len(entrant.classes)) for sample, one in few]
+        tables = [contingency(sample.mask, asked.answer(sample.pixels)[0][step], count, len(classes))
+                  for sample in self.few]  # fmt: skip
         targets = torch.tensor(greedy_targets(np.stack(tables)))
-        scored = [contingency(s.mask, targets[one], count, count) for s, one in zip(self.scored, labels, strict=True)]
+        scored = [contingency(s.mask, targets[one.long()], count, count)
+                  for s, one in zip(self.scored, labels, strict=True)]  # fmt: skip
         return float(mean_defined(mean_defined(class_ious(np.stack(scored)), axis=0)))
-
-
-def _refined(predict: Predict) -> Predict:
-    step = colour_step("colours")
-    return lambda pixels: step(pixels, predict(pixels))
 
 
 @functools.cache
 def _code() -> str:
     """What kept rows depend on beside their settings."""
-    return stage_key(*(inspect.getsource(module) for module in (trivial, lite, criteria, foreground)))
+    parts = {installed().find("segmenter", family).target_class().__module__ for _, family, _ in BASELINES}
+    modules = [criteria, foreground, measure, *(sys.modules[name] for name in sorted(parts))]
+    return stage_key(BASELINES, *(inspect.getsource(module) for module in modules))
 
 
 # ---- correlations --------------------------------------------------------------------------------------------------
@@ -279,7 +285,7 @@ def validate(lab: Lab, sets: dict[str, dict[str, Any]], images: int = IMAGES) ->
         looked = [criteria.Looked.at(sample.pixels) for sample in others]
         pixels = [sample.pixels for part in (few, others) for sample in part]
         runs = given.get("runs", [])
-        rows = [row for entrant in entrants(lab, given.get("weights", ""), runs, pixels)
+        rows = [row for entrant in entrants(lab, data, given.get("weights", ""), runs, pixels)
                 for row in here.rows(lab, entrant, looked)]  # fmt: skip
         pools["all"][data] = columns(rows)
         pools["baselines"][data] = columns([row for row in rows if not row.ours])

@@ -1,5 +1,6 @@
 """The Python API: the command line's verbs as functions."""
 
+from gsegkit.api.comparing import compare
 from gsegkit.api.fitting import fit
 from gsegkit.api.importing import import_checkpoint, look_at_checkpoint
 from gsegkit.api.names import list_clusters, match, name, name_page
@@ -11,6 +12,7 @@ from gsegkit.api.session import Session
 __all__ = [
     "Result",
     "Session",
+    "compare",
     "copy_samples",
     "evaluate",
     "evaluate_generator",

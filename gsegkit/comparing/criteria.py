@@ -15,8 +15,8 @@ from torch import Tensor
 
 #: Foregrounds of a method, one for each photograph.
 Foregrounds = Sequence[Tensor]
-#: A photograph [3, H, W] uint8 -> its foreground [H, W] bool.
-Foreground = Callable[[Tensor], Tensor]
+#: A photograph [3, H, W] uint8 -> its foreground [H, W] bool by every variant of a method.
+Foregrounder = Callable[[Tensor], Mapping[str, Tensor]]
 
 AREA = (0.02, 0.9)  # shares of a photograph that an object is expected to cover
 NOISE = 2.0  # Lab units; variance below its square is not told from noise
@@ -157,23 +157,26 @@ def outline(mask: Tensor) -> Tensor:
 # ---- stability -----------------------------------------------------------------------------------------------------
 
 
-def stability(predict: Foreground, pixels: Tensor, mask: Tensor) -> float:
-    """Mean IoU of a foreground with those of the photograph mirrored, in other colours, and cropped.
+def stability(predict: Foregrounder, pixels: Tensor, masks: Mapping[str, Tensor]) -> dict[str, float]:
+    """Mean IoU of foregrounds with those of the photograph mirrored, in other colours, and cropped.
 
     Args:
-        predict: the method.
+        predict: the method, with all its variants.
         pixels: [3, H, W] uint8.
-        mask: its foreground of them.
+        masks: variant -> its foreground of them.
     """
-    height, width = mask.shape
+    height, width = pixels.shape[1:]
     top, left = max(1, height // CROP), max(1, width // CROP)
     window = (slice(top, height - top // 2), slice(left, width - left // 2))
     tinted = (pixels.float() * torch.tensor(GAINS)[:, None, None]).round().clamp(0, 255).to(torch.uint8)
-    return _mean([
-        iou(mask, predict(pixels.flip(2)).flip(1)),
-        iou(mask, predict(tinted)),
-        iou(mask[window], predict(pixels[(slice(None), *window)].contiguous())),
-    ])  # fmt: skip
+    mirrored, cropped = predict(pixels.flip(2)), predict(pixels[(slice(None), *window)].contiguous())
+    in_other_colours = predict(tinted)
+    return {
+        name: _mean([
+            iou(mask, mirrored[name].flip(1)), iou(mask, in_other_colours[name]), iou(mask[window], cropped[name])
+        ])
+        for name, mask in masks.items()
+    }  # fmt: skip
 
 
 # ---- colours -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gsegkit.dataset import LabelledDataset, Sample, UnlabelledImages
-from gsegkit.errors import DataError
+from gsegkit.errors import DataError, NoMasksError
 from gsegkit.images import image_size, list_images, read_image, read_mask
 from gsegkit.interfaces import DatasetReader
 from gsegkit.reading.scaling import resolved
@@ -54,7 +54,7 @@ class FolderReader(DatasetReader):
         path = find_coco(folder, self.config.annotations)
         labels = find_labels(folder, images) if path is None else {}
         if path is None and not labels:
-            raise DataError(f"folder '{folder}' holds {len(images)} images but no mask", LAYOUTS)
+            raise NoMasksError(f"folder '{folder}' holds {len(images)} images but no mask", LAYOUTS)
         if self.config.classes is not None:
             check_class_names(self.config.classes, "option 'classes'")
         found = read_coco(path, images, folder) if path is not None else read_yolo(folder, images, labels)

@@ -1,0 +1,44 @@
+"""Criteria without annotations, in words, and how far each was found to agree with the truth.
+
+The numbers are those of the result file `benchmarks/results/criteria.json` (`python -m benchmarks run criteria`): rank
+correlation (Spearman) with the true foreground IoU over the methods of a set, averaged over the sets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RESULT = "benchmarks/results/criteria.json"
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A criterion.
+
+    Attributes:
+        words: what it looks at.
+        correlation: mean rank correlation with the true foreground IoU, over baselines and runs.
+        least: the same of the worst set.
+        baselines: mean rank correlation over baselines alone.
+    """
+
+    words: str
+    correlation: float
+    least: float
+    baselines: float
+
+    def worth(self, with_runs: bool) -> float:
+        """The rank correlation that holds for a comparison with runs, or for one of baselines alone."""
+        return self.correlation if with_runs else self.baselines
+
+
+SETS = 7
+CRITERIA = {
+    "consensus": Criterion("IoU with what most of the other methods call foreground", 0.92, 0.85, 0.76),
+    "agreement": Criterion("mean IoU with each of the other methods", 0.90, 0.75, 0.77),
+    "separation": Criterion("how well the colours inside and outside alone give the mask back", 0.64, 0.04, 0.63),
+    "edges": Criterion("how strong the photograph's edges are along the outline", 0.47, -0.20, 0.51),
+    "stability": Criterion("IoU of the answers to the photograph mirrored, tinted and cropped", 0.62, -0.34, 0.64),
+    "plausibility": Criterion("share of photographs with a foreground of 2 to 90 % of the area", 0.41, -0.01, 0.38),
+}
+SORTED_BY = "consensus"  # without annotations
