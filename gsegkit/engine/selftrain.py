@@ -7,7 +7,7 @@ own look, and would confirm its own mistakes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -49,45 +49,61 @@ def label_photographs(
     """
     height, width = segmenter.train_size
     large = photographs.fitted((height * OVERSAMPLING, width * OVERSAMPLING), segmenter.batch_rule)
-    count = ctx.limit(len(large), SMOKE_SAMPLES)
-    shards = [range(start, min(start + SHARD_SIZE, count)) for start in range(0, count, SHARD_SIZE)]
-    Manifest(
-        classes=tuple(segmenter.classes), num_shards=len(shards), shard_size=SHARD_SIZE, height=height, width=width,
-        fit_rule=segmenter.fit_rule, scaling=segmenter.scaling,
-    ).write(ctx.folder)  # fmt: skip
-    missing = [number for number in range(len(shards)) if shard_record(ctx.folder, number) is None]
-    groups = {number: torch.arange(len(large))[shards[number].start : shards[number].stop] for number in missing}
-    batches = [(number, rows) for number in missing for rows in groups[number].split(BATCH_SIZE)]
-    made: list[LabelledBatch] = []
-    for number, rows in ctx.track(batches, "labelling photographs"):
-        made.append(_label(segmenter, refiner, large, rows.tolist(), config))
-        if int(rows[-1]) == shards[number][-1]:
-            batch = _joined(made)
-            write_shard(ctx.folder, number, batch, {"photographs": len(shards[number]), "kept": len(batch)})
-            made = []
-    found = ShardDataset(ctx.folder)
+    found = store_pairs(
+        ctx.limit(len(large), SMOKE_SAMPLES),
+        lambda rows: certain_pairs(_label(segmenter, refiner, large, rows), segmenter.train_size, config),
+        Manifest(
+            classes=tuple(segmenter.classes), num_shards=1, shard_size=SHARD_SIZE, height=height, width=width,
+            fit_rule=segmenter.fit_rule, scaling=segmenter.scaling,
+        ),
+        ctx,
+    )  # fmt: skip
     if len(found) < FEWEST_PHOTOGRAPHS:
         raise DataError(
-            f"the segmenter is sure of only {len(found)} of {count} photographs",
+            f"the segmenter is sure of only {len(found)} of {len(large)} photographs",
             "give photographs like those that the generator was trained on, or lower selftrain.min_confidence",
         )
     return found
 
 
+def store_pairs(
+    count: int, make: Callable[[Sequence[int]], LabelledBatch], manifest: Manifest, ctx: RunContext
+) -> ShardDataset:
+    """Store labelled photographs in shards; finished ones are kept, so an interrupted stage continues.
+
+    Args:
+        count: photographs.
+        make: rows -> their pairs, with the score `labelled`; it may leave some out.
+        manifest: of the data set; the number of its shards is filled in.
+        ctx: its folder receives the shards.
+    """
+    shards = [range(start, min(start + SHARD_SIZE, count)) for start in range(0, count, SHARD_SIZE)]
+    manifest.model_copy(update={"num_shards": len(shards)}).write(ctx.folder)
+    missing = [number for number in range(len(shards)) if shard_record(ctx.folder, number) is None]
+    groups = {number: torch.arange(count)[shards[number].start : shards[number].stop] for number in missing}
+    batches = [(number, rows) for number in missing for rows in groups[number].split(BATCH_SIZE)]
+    made: list[LabelledBatch] = []
+    for number, rows in ctx.track(batches, "labelling photographs"):
+        made.append(make(rows.tolist()))
+        if int(rows[-1]) == shards[number][-1]:
+            batch = joined(made)
+            write_shard(ctx.folder, number, batch, {"photographs": len(shards[number]), "kept": len(batch)})
+            made = []
+    return ShardDataset(ctx.folder)
+
+
 def _label(
-    segmenter: Segmenter,
-    refiner: Refiner | None,
-    photographs: UnlabelledImages,
-    rows: Sequence[int],
-    config: SelfTrain,
+    segmenter: Segmenter, refiner: Refiner | None, photographs: UnlabelledImages, rows: Sequence[int]
 ) -> LabelledBatch:
-    """Pairs of some photographs at the training size, those with too few certain pixels left out."""
+    """Some photographs with what the segmenter and then the refiner say."""
     pixels = photographs.batch(rows)
     probs = segmenter.probs(pixels).cpu()
     batch = LabelledBatch(torch.tensor(rows), pixels, probs.argmax(dim=1).to(torch.uint8), probs)
-    if refiner is not None and len(batch):
-        batch = refiner.refine(batch)
-    size = segmenter.train_size
+    return refiner.refine(batch) if refiner is not None and len(batch) else batch
+
+
+def certain_pairs(batch: LabelledBatch, size: tuple[int, int], config: SelfTrain) -> LabelledBatch:
+    """Pairs at the training size: uncertain pixels are 255, and those with too few certain ones are left out."""
     certain = batch.probs * (batch.masks != IGNORE).unsqueeze(1)
     probs = F.interpolate(certain, size=size, mode="area") if len(batch) else certain[..., : size[0], : size[1]]
     confidence, classes = probs.max(dim=1)
@@ -97,7 +113,7 @@ def _label(
     return small.with_scores(labelled=share).keep(share >= config.min_labelled)
 
 
-def _joined(batches: Sequence[LabelledBatch]) -> LabelledBatch:
+def joined(batches: Sequence[LabelledBatch]) -> LabelledBatch:
     return LabelledBatch(
         seeds=torch.cat([batch.seeds for batch in batches]),
         pixels=torch.cat([batch.pixels for batch in batches]),

@@ -1,0 +1,167 @@
+"""A person chooses by looking, and a segmenter learns from the choice."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gsegkit.api.arguments import checked
+from gsegkit.api.comparing import BUDGET, PHOTOGRAPHS
+from gsegkit.api.runs import train
+from gsegkit.api.session import Session
+from gsegkit.choosing.candidates import Candidate, candidates_of
+from gsegkit.choosing.choice import FILE_NAME, read_choice
+from gsegkit.choosing.distil import SIDE, Chosen, label_all, open_candidate, training_size
+from gsegkit.choosing.page import PAGE_FILE, write_page
+from gsegkit.comparing.budget import seconds_of
+from gsegkit.comparing.compare import Wanted, comparison_of
+from gsegkit.comparing.material import Material
+from gsegkit.context import RunContext
+from gsegkit.errors import ConfigError, DataError
+from gsegkit.interfaces import DatasetReader, Refiner, Segmenter
+from gsegkit.parts import save_part
+from gsegkit.records.ours import check_own_file
+from gsegkit.rundir import RunFolder, stage_key
+
+PAGE_MARK = b"Choose by looking \xc2\xb7 gsegkit</title>"
+LOOK_FOLDER, PAIRS_FOLDER, SEGMENTER_FOLDER = "comparison", "pairs", "segmenter"
+FEWEST_PAIRS = 2
+
+
+@checked
+def choose(
+    photographs: str | Path,
+    out: str | Path,
+    *,
+    methods: Sequence[str] | None = None,
+    runs: Sequence[str | Path] = (),
+    budget: str = BUDGET,
+    most: int = PHOTOGRAPHS,
+    reader_options: dict[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    session: Session | None = None,
+) -> Path:
+    """Make the page on which a person chooses between methods by looking; no label is used.
+
+    Args:
+        photographs: folder.
+        out: new folder, or that of an earlier call on the same photographs.
+        methods, runs, budget, reader_options, seed, device, session: see `compare`.
+        most: photographs that the methods are compared on.
+
+    Returns:
+        The page, `out`/index.html. It saves a choice.json, which `train_choice` takes.
+
+    Raises:
+        ConfigError: `out` holds a page that no earlier call wrote.
+    """
+    session, out = session or Session.default(), Path(out)
+    check_own_file(out / PAGE_FILE, PAGE_MARK)
+    wanted = _wanted(methods, runs, budget, most)
+    ctx = session.context(out, device, seed)
+    material, candidates = _candidates(Path(photographs), wanted, reader_options, ctx, session)
+    return write_page(out, material, candidates, choose_command(photographs, out, methods, runs, seed))
+
+
+@checked
+def train_choice(
+    photographs: str | Path,
+    out: str | Path,
+    choice: str | Path | None = None,
+    *,
+    seg: str = "unet",
+    side: int = SIDE,
+    options: dict[str, Any] | None = None,
+    methods: Sequence[str] | None = None,
+    runs: Sequence[str | Path] = (),
+    budget: str = BUDGET,
+    most: int = PHOTOGRAPHS,
+    reader_options: dict[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    session: Session | None = None,
+) -> Path:
+    """Train a segmenter from a choice: the chosen method labels every photograph, and a network learns from that.
+
+    The arguments that `choose` has too are those of the call that made the page. An interrupted call continues.
+
+    Args:
+        photographs: folder; all of it is labelled.
+        out: folder of `choose`.
+        choice: choice.json; None = that in `out`.
+        seg: a segmenter that learns from pairs.
+        side: pixels of the longer side that it learns at.
+        options: of the segmenter.
+        methods, runs, budget, most, reader_options, seed, device, session: see `choose`.
+
+    Returns:
+        Folder of the trained segmenter, for `predict`, `evaluate` and `export`.
+
+    Raises:
+        ConfigError: a choice of another comparison, or names that are none.
+        DataError: the method is sure of next to nothing.
+    """
+    session, out = session or Session.default(), Path(out)
+    if not 16 <= side <= 2048:
+        raise ConfigError(f"side={side}: a network learns at 16 to 2,048 pixels", f"{SIDE} is usual")
+    ctx = session.context(out, device, seed)
+    wanted = _wanted(methods, runs, budget, most)
+    material, candidates = _candidates(Path(photographs), wanted, reader_options, ctx, session)
+    path = Path(choice) if choice is not None else out / FILE_NAME
+    candidate, names = read_choice(path, candidates, material.identity)
+    made = out / f"choice-{stage_key(candidate.id, names, side, material.identity, seed)[:8]}"
+    method = open_candidate(candidate, out / LOOK_FOLDER, session.registry, ctx.device)
+    reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
+    files = replace(reader.images(Path(photographs)), scaling=method.scaling)
+    refiner: Refiner | None = None
+    if candidate.step != "alone":
+        refiner = session.registry.build("refiner", candidate.step)
+    with RunFolder(made / PAIRS_FOLDER).locked():
+        labelling = replace(ctx, folder=made / PAIRS_FOLDER)
+        pairs = label_all(Chosen(method, candidate.targets, names), refiner, files, training_size(files, side), labelling)
+    if len(pairs) < FEWEST_PAIRS:
+        raise DataError(f"'{candidate.title}' is sure of only {len(pairs)} of {len(files)} photographs", "choose another")
+    trained = train(made / PAIRS_FOLDER, seg, made / SEGMENTER_FOLDER, options=options, seed=seed, device=device,
+                    session=session)  # fmt: skip
+    _pass_on_labels(trained, candidate, method, made / SEGMENTER_FOLDER, seg)
+    return made / SEGMENTER_FOLDER
+
+
+def choose_command(
+    photographs: str | Path, out: str | Path, methods: Sequence[str] | None, runs: Sequence[str | Path], seed: int
+) -> str:
+    """The command that trains from the choice.json that the page saves."""
+    words = ["gsegkit", "choose", str(photographs), "--out", str(out), "--choice", FILE_NAME]
+    words += ["--methods", ",".join(methods)] if methods is not None else []
+    words += [word for run in runs for word in ("--runs", str(run))]
+    return shlex.join(words + (["--seed", str(seed)] if seed else []))
+
+
+def _wanted(methods: Sequence[str] | None, runs: Sequence[str | Path], budget: str, most: int) -> Wanted:
+    if most < 1:
+        raise ConfigError(f"most={most}: at least one photograph", f"{PHOTOGRAPHS} is usual")
+    names = None if methods is None else tuple(methods)
+    return Wanted(names, tuple(Path(run) for run in runs), seconds_of(budget), 0, most)
+
+
+def _candidates(
+    data: Path, wanted: Wanted, reader_options: dict[str, Any] | None, ctx: RunContext, session: Session
+) -> tuple[Material, list[Candidate]]:
+    reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
+    own = replace(ctx, folder=ctx.folder / LOOK_FOLDER)
+    found = comparison_of(data, reader, session.registry, own, wanted, masks=False)
+    return found.material, candidates_of(found.outcomes, found.rows, session.registry)
+
+
+def _pass_on_labels(
+    trained: Segmenter, candidate: Candidate, method: Segmenter, folder: Path, name: str
+) -> None:
+    """Photographs whose labels the method used are not to be scored with what learned from it either."""
+    used = tuple(dict.fromkeys((*method.labels_used, *candidate.outcome.method.labels_used)))
+    if used and trained.labels_used != used:
+        trained.labels_used = used
+        save_part(trained, folder, "segmenter", name)

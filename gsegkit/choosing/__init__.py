@@ -1,0 +1,1 @@
+"""Choosing by looking: the answers of several methods to the same photographs, and a segmenter from the chosen one."""
