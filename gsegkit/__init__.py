@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gsegkit.api import (
         Result,
         Session,
+        choose,
         compare,
         copy_samples,
         evaluate,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         run_plan,
         synthesize,
         train,
+        train_choice,
         train_generator,
     )
     from gsegkit.engine.plan import Plan
@@ -57,6 +59,7 @@ __all__ = [
     "Result",
     "Session",
     "__version__",
+    "choose",
     "compare",
     "copy_samples",
     "evaluate",
@@ -79,6 +82,7 @@ __all__ = [
     "run_plan",
     "synthesize",
     "train",
+    "train_choice",
     "train_generator",
 ]
 

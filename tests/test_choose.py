@@ -156,9 +156,9 @@ def test_a_segmenter_learns_from_the_choice(chosen, data, photographs, session, 
              "device": "cpu", "session": session}  # fmt: skip
     folder = api.train_choice(photographs / "images", out, tmp_path / "choice.json", **given)
     assert api.load(folder, session=session).classes == ("ground", "cell")
-    before = (folder / "state.safetensors").stat().st_mtime_ns
+    before = (folder / "checkpoint.safetensors").stat().st_mtime_ns
     assert api.train_choice(photographs / "images", out, tmp_path / "choice.json", **given) == folder
-    assert (folder / "state.safetensors").stat().st_mtime_ns == before, "nothing is done again"
+    assert (folder / "checkpoint.safetensors").stat().st_mtime_ns == before, "nothing is trained again"
     found = api.evaluate(folder, photographs, refine=(), options={"match": "index"}, session=session)
     assert found.metrics["iou_foreground"] > 0.8
     other = {**choice, "names": ["ground", *["cell"] * (len(names) - 1)]}
@@ -216,7 +216,11 @@ def test_a_person_chooses_in_a_browser(chosen, data, tmp_path, width):
         assert f"{COUNT - 1} of {COUNT} photographs" in page.locator("#status").text_content()
         page.locator("#parts input").nth(1).fill("red cell")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        bad = [each for each in axe_core.Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")]
+        bad = [
+            each
+            for each in axe_core.Axe().run(page).response["violations"]
+            if each["impact"] in ("serious", "critical")
+        ]
         assert [(one["id"], one["nodes"][0]["target"]) for one in bad] == []
         with page.expect_download() as download:
             page.locator("#save").click()

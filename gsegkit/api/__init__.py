@@ -1,5 +1,6 @@
 """The Python API: the command line's verbs as functions."""
 
+from gsegkit.api.choosing import choose, train_choice
 from gsegkit.api.comparing import compare
 from gsegkit.api.fitting import fit
 from gsegkit.api.importing import import_checkpoint, look_at_checkpoint
@@ -12,6 +13,7 @@ from gsegkit.api.session import Session
 __all__ = [
     "Result",
     "Session",
+    "choose",
     "compare",
     "copy_samples",
     "evaluate",
@@ -32,5 +34,6 @@ __all__ = [
     "run_plan",
     "synthesize",
     "train",
+    "train_choice",
     "train_generator",
 ]

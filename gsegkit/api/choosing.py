@@ -50,8 +50,14 @@ def choose(
     Args:
         photographs: folder.
         out: new folder, or that of an earlier call on the same photographs.
-        methods, runs, budget, reader_options, seed, device, session: see `compare`.
-        most: photographs that the methods are compared on.
+        methods: segmenters that need no pairs, by name; None = all that are installed.
+        runs: folders of finished runs, or made by `train` or `fit`.
+        budget: time for the methods, such as "90s", "10m" or "1h".
+        most: photographs that the methods are compared on; of more, as many are drawn by `seed`.
+        reader_options: options of the folder's reader.
+        seed: of every random number.
+        device: where to compute.
+        session: see `run`.
 
     Returns:
         The page, `out`/index.html. It saves a choice.json, which `train_choice` takes.
@@ -96,7 +102,14 @@ def train_choice(
         seg: a segmenter that learns from pairs.
         side: pixels of the longer side that it learns at.
         options: of the segmenter.
-        methods, runs, budget, most, reader_options, seed, device, session: see `choose`.
+        methods: segmenters that need no pairs, by name; None = all that are installed.
+        runs: folders of finished runs, or made by `train` or `fit`.
+        budget: time for the methods, such as "90s", "10m" or "1h".
+        most: photographs that the methods are compared on; of more, as many are drawn by `seed`.
+        reader_options: options of the folder's reader.
+        seed: of every random number.
+        device: where to compute.
+        session: see `run`.
 
     Returns:
         Folder of the trained segmenter, for `predict`, `evaluate` and `export`.
@@ -113,7 +126,8 @@ def train_choice(
     material, candidates = _candidates(Path(photographs), wanted, reader_options, ctx, session)
     path = Path(choice) if choice is not None else out / FILE_NAME
     candidate, names = read_choice(path, candidates, material.identity)
-    made = out / f"choice-{stage_key(candidate.id, names, side, material.identity, seed)[:8]}"
+    key = stage_key(candidate.id, names, side, material.identity, seed, seg, options or {})
+    made = out / f"choice-{key[:8]}"
     method = open_candidate(candidate, out / LOOK_FOLDER, session.registry, ctx.device)
     reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
     files = replace(reader.images(Path(photographs)), scaling=method.scaling)
@@ -122,9 +136,11 @@ def train_choice(
         refiner = session.registry.build("refiner", candidate.step)
     with RunFolder(made / PAIRS_FOLDER).locked():
         labelling = replace(ctx, folder=made / PAIRS_FOLDER)
-        pairs = label_all(Chosen(method, candidate.targets, names), refiner, files, training_size(files, side), labelling)
+        chosen = Chosen(method, candidate.targets, names)
+        pairs = label_all(chosen, refiner, files, training_size(files, side), labelling)
     if len(pairs) < FEWEST_PAIRS:
-        raise DataError(f"'{candidate.title}' is sure of only {len(pairs)} of {len(files)} photographs", "choose another")
+        sure = f"'{candidate.title}' is sure of only {len(pairs)} of {len(files)} photographs"
+        raise DataError(sure, "choose another")
     trained = train(made / PAIRS_FOLDER, seg, made / SEGMENTER_FOLDER, options=options, seed=seed, device=device,
                     session=session)  # fmt: skip
     _pass_on_labels(trained, candidate, method, made / SEGMENTER_FOLDER, seg)
@@ -157,9 +173,7 @@ def _candidates(
     return found.material, candidates_of(found.outcomes, found.rows, session.registry)
 
 
-def _pass_on_labels(
-    trained: Segmenter, candidate: Candidate, method: Segmenter, folder: Path, name: str
-) -> None:
+def _pass_on_labels(trained: Segmenter, candidate: Candidate, method: Segmenter, folder: Path, name: str) -> None:
     """Photographs whose labels the method used are not to be scored with what learned from it either."""
     used = tuple(dict.fromkeys((*method.labels_used, *candidate.outcome.method.labels_used)))
     if used and trained.labels_used != used:

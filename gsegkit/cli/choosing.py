@@ -29,7 +29,9 @@ def choose(
     ] = None,
     budget: Annotated[str, typer.Option("--budget", help="Time for the methods: 90s, 10m, 1h.")] = "10m",
     seg: Annotated[str, typer.Option("--seg", metavar="NAME", help="Segmenter that learns from the choice.")] = "unet",
-    side: Annotated[int, typer.Option("--side", min=16, max=2048, help="Longer side in pixels that it learns at.")] = 128,
+    side: Annotated[
+        int, typer.Option("--side", min=16, max=2048, help="Longer side in pixels that it learns at.")
+    ] = 128,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     device: c.Device = None,
     option: c.Options = None,
@@ -50,6 +52,7 @@ def choose(
     if options and choice is None:
         raise ConfigError("options of the segmenter were given without --choice", "choose first")
     from gsegkit import api
+    from gsegkit.api.choosing import choose_command
 
     session, where = c.session(quiet), device or "auto"
     if choice is None:
@@ -62,7 +65,7 @@ def choose(
             return
         console.print(f"page: {page}", soft_wrap=True)
         console.print("open it in a browser, click the best answers, save choice.json; then")
-        command = api.choose_command(photographs, out, names, runs or (), seed)
+        command = choose_command(photographs, out, names, runs or (), seed)
         console.print(f"next: {command}", soft_wrap=True)
         return
     folder = api.train_choice(

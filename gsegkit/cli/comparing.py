@@ -46,7 +46,7 @@ def compare(
 ) -> None:
     """Say which method to take on your photographs. Repeat the command to continue."""
     (reader,) = c.only(option, "data_reader")
-    names = _names(methods)
+    names = method_names(methods)
     early.check_there(data)
     for run in runs or ():
         early.check_there(run, early.RUN_REMEDY)
@@ -65,7 +65,8 @@ def compare(
         _print(found)
 
 
-def _names(methods: str | None) -> list[str] | None:
+def method_names(methods: str | None) -> list[str] | None:
+    """The names in --methods; None = none given. ConfigError for an empty one."""
     if methods is None:
         return None
     names = [name.strip() for name in methods.split(",")]

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from gsegkit.cli import comparing, fitting, importing, look, names, plugins, work
+from gsegkit.cli import choosing, comparing, fitting, importing, look, names, plugins, work
 from gsegkit.cli.extensions import add_commands
 from gsegkit.cli.options import console
 from gsegkit.cli.terminal import show_error
@@ -42,6 +42,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": work.evaluate,
     "evaluate-generator": work.evaluate_generator,
     "compare": comparing.compare,
+    "choose": choosing.choose,
     "predict": work.predict,
     "export": work.export,
     "import": importing.import_file,

@@ -91,6 +91,23 @@ class Comparison:
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What was measured.
+
+    Attributes:
+        material: the photographs.
+        outcomes: every method's answers.
+        rows: methods, alone and refined, the best first.
+        left_out: what was not compared, and why.
+    """
+
+    material: Material
+    outcomes: tuple[Outcome, ...]
+    rows: tuple[Row, ...]
+    left_out: tuple[LeftOut, ...]
+
+
 def compare(data: Path, reader: DatasetReader, registry: Registry, ctx: RunContext, wanted: Wanted) -> Comparison:
     """Compare methods on a folder; the context's folder keeps every method that was finished.
 
@@ -98,19 +115,32 @@ def compare(data: Path, reader: DatasetReader, registry: Registry, ctx: RunConte
         GsegkitError: of folder, runs, methods or budget: nothing is left half done.
         InterruptedRunError: stopped; the same command continues.
     """
+    found = comparison_of(data, reader, registry, ctx, wanted)
+    return _told(found.rows, found.material, found.outcomes, found.left_out, ctx)
+
+
+def comparison_of(
+    data: Path, reader: DatasetReader, registry: Registry, ctx: RunContext, wanted: Wanted, *, masks: bool = True
+) -> Compared:
+    """Measure methods on a folder, as `compare` does; `masks`: look at the folder's masks, if it has any."""
     deadline = Deadline(ctx.stop, wanted.budget)
     ours = runs(wanted.runs)
     baselines(registry, wanted.methods, wanted.labelled)  # unknown names, before anything is read
     check_apart(ctx.folder, data, "folder of photographs")
     check_own(ctx.folder, (WORK_FILE,), "a comparison")
-    found = folders.read(data, reader, ctx, labelled=wanted.labelled, most=wanted.most)
+    found = folders.read(data, reader, ctx, labelled=wanted.labelled, most=wanted.most, masks=masks)
     others, left_out = baselines(registry, wanted.methods, len(found.few))
     with RunFolder(ctx.folder).locked():
         count = _claim(ctx.folder, found, wanted.update)
         work = _Work(registry, ctx, deadline, list(left_out))
         outcomes, used = work.all([*ours, *others], found, count)
-        rows = rows_of(outcomes, used)
-        return _told(rows, used, outcomes, work.left_out, ctx)
+        return Compared(used, tuple(outcomes), tuple(rows_of(outcomes, used)), tuple(work.left_out))
+
+
+def folder_of(method: Method, folder: Path) -> Path:
+    """Where the comparison in `folder` keeps what it measured of a method."""
+    plain = method.name.replace(" ", "-")
+    return folder / METHODS / (plain if PLAIN.fullmatch(plain) else stage_key(method.name))
 
 
 def _claim(folder: Path, found: Material, update: bool) -> int | None:
@@ -229,9 +259,7 @@ class _Work:
         return stage_key(used.identity, method.identity, automatic(self.registry), self.ctx.seed)
 
     def _context(self, method: Method) -> RunContext:
-        plain = method.name.replace(" ", "-")
-        name = plain if PLAIN.fullmatch(plain) else stage_key(method.name)
-        return replace(self.ctx, folder=self.ctx.folder / METHODS / name)
+        return replace(self.ctx, folder=folder_of(method, self.ctx.folder))
 
 
 def _told(

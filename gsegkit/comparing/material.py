@@ -118,7 +118,9 @@ class Material:
         )  # fmt: skip
 
 
-def read(folder: Path, reader: DatasetReader, ctx: RunContext, *, labelled: int, most: int) -> Material:
+def read(
+    folder: Path, reader: DatasetReader, ctx: RunContext, *, labelled: int, most: int, masks: bool = True
+) -> Material:
     """Read a folder of photographs, with their masks where it has some.
 
     Args:
@@ -127,6 +129,7 @@ def read(folder: Path, reader: DatasetReader, ctx: RunContext, *, labelled: int,
         ctx: progress, stop, and the seed of what is drawn.
         labelled: photographs whose labels may be used, at most half of them.
         most: photographs; of more, as many are drawn.
+        masks: read them, where there are some.
 
     Raises:
         DataError: too few photographs, some that cannot be read, or masks that do not fit them.
@@ -138,7 +141,7 @@ def read(folder: Path, reader: DatasetReader, ctx: RunContext, *, labelled: int,
             f"give at least {FEWEST}",
         )
     try:
-        pairs: LabelledDataset | None = reader.labelled(folder)
+        pairs: LabelledDataset | None = reader.labelled(folder) if masks else None
     except NoMasksError:
         pairs = None
     total = len(files) if pairs is None else len(pairs)

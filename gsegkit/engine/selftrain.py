@@ -114,6 +114,7 @@ def certain_pairs(batch: LabelledBatch, size: tuple[int, int], config: SelfTrain
 
 
 def joined(batches: Sequence[LabelledBatch]) -> LabelledBatch:
+    """Batches with the score `labelled` as one."""
     return LabelledBatch(
         seeds=torch.cat([batch.seeds for batch in batches]),
         pixels=torch.cat([batch.pixels for batch in batches]),
