@@ -16,7 +16,7 @@ from gsegkit.interfaces import Predict, Segmenter
 from gsegkit.refining import Predictor
 
 
-def at_once(lab: Lab, data: str, names: str, truth: dict[str, int], scored: int = 100) -> dict[str, Any]:
+def at_once(lab: Lab, data: str, weights: str, names: str, truth: dict[str, int], scored: int = 100) -> dict[str, Any]:
     """Foreground and mIoU of a default run whose clusters get names that ship with the weights; no label is used.
 
     "at once": the run's clusters are added up. "trained": pairs and segmenter of the names' own fit.
@@ -24,20 +24,21 @@ def at_once(lab: Lab, data: str, names: str, truth: dict[str, int], scored: int 
     Args:
         lab: see `Lab`.
         data: annotated set, see `photographs.annotated`.
-        names: that ship with the default weights.
+        weights: of the zoo.
+        names: that ship with them.
         truth: name -> true class.
         scored: the first images are scored.
     """
-    found = annotated(lab, data)
+    found, options = annotated(lab, data), [f"gen.weights={weights}"]
     photographs = Subset(found, range(min(len(found), 3 if lab.tiny else scored)))
     each: dict[str, list[dict[str, dict[str, Any]]]] = {"at once": [], "trained": []}
     seconds = []
     for seed in lab.seeds:
-        plain = our_run(lab, [], seed)
+        plain = our_run(lab, options, seed)
         began = time.process_time()
         named: Segmenter = api.load(plain, classes=names)
         seconds.append(time.process_time() - began)
-        trained: Segmenter = api.load(our_run(lab, [], seed, classes=names))
+        trained: Segmenter = api.load(our_run(lab, options, seed, classes=names))
         for how, segmenter in (("at once", named), ("trained", trained)):
             each[how].append(_numbers(segmenter, truth, photographs))
             say(f"{data} / {how} / seed {seed}: {each[how][-1]}")
