@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from kit_defects import Defects
 
 from gsegkit.config import Config
-from gsegkit.interfaces import Segmenter
+from gsegkit.errors import CapabilityError, DataError
+from gsegkit.interfaces import PhotographSegmenter, Segmenter
 from gsegkit.seeds import child_seed, isolated_rng
 from gsegkit.testing import check_segmenter
 
@@ -134,6 +135,47 @@ class ChangesThreads(Tiny):
         torch.set_num_threads(torch.get_num_threads() + 1)
 
 
+class Brighter(PhotographSegmenter):
+    """A good one without pairs: what is brighter than the mean of all photographs."""
+
+    exportable = False
+
+    def __init__(self, config) -> None:
+        super().__init__(config)
+        self.register_buffer("mean", torch.zeros(1))
+
+    def fit_photographs(self, images, ctx):
+        self.mean.fill_(torch.stack([images[i].float().mean() for i in range(len(images))]).mean())
+        self.restore({})
+
+    def restore(self, facts):
+        self.classes, self.train_size, self.fit_rule = ("background", "foreground"), (32, 32), "native"
+
+    def probs(self, pixels, refine=()):
+        inside = (pixels.float().mean(dim=1) > self.mean).float()
+        return torch.stack([1 - inside, inside], dim=1)
+
+    def logits(self, images):
+        raise CapabilityError("it has no logits", "use probs")
+
+
+@defects("facts-after-fit", "learns_from", "'pairs', but PhotographSegmenter is True")
+class SaysPairs(Brighter):
+    learns_from = "pairs"
+
+
+@defects("logits-of-any-size", "logits", "what is not exportable must raise CapabilityError")
+class QuietLogits(Brighter):
+    def logits(self, images):
+        return images
+
+
+@defects("same-seed", "fit_photographs", "it cannot be read")
+class WantsNoPhotographs(Brighter):
+    def fit_photographs(self, images, ctx):
+        raise DataError("it cannot be read")
+
+
 @pytest.mark.parametrize("defect", defects.found, ids=str)
 def test_a_defect_is_caught_and_named(defect) -> None:
     defects.verify(defect)
@@ -146,3 +188,10 @@ def test_every_check_catches_something() -> None:
 def test_a_good_one_passes_every_check() -> None:
     results = check_segmenter(lambda: Tiny(Config()))
     assert sum(result.status == "passed" for result in results) >= 15
+
+
+def test_a_good_one_without_pairs_passes_every_check_that_applies() -> None:
+    results = check_segmenter(lambda: Brighter(Config()))
+    assert not [result for result in results if result.status not in ("passed", "skipped")]
+    skipped = {result.check for result in results if result.status == "skipped"}
+    assert skipped == {"record", "light-import", "logits-of-any-size", "logits-are-differentiable", "ignored-pixels"}
