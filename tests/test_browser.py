@@ -18,6 +18,11 @@ from gsegkit.classes.in_parts import parts_to_name
 from gsegkit.classes.page import look, render_page
 from gsegkit.clustering.config import ClusterConfig
 from gsegkit.clustering.extractor import ClusterExtractor, Clustering, Partition
+from gsegkit.comparing.material import Material
+from gsegkit.comparing.methods import LeftOut
+from gsegkit.comparing.page import write_page
+from gsegkit.comparing.scores import Row
+from gsegkit.comparing.validated import CRITERIA
 from gsegkit.context import RunContext
 from gsegkit.engine.next_steps import found_record
 from gsegkit.engine.shards import Manifest, write_shard
@@ -33,7 +38,7 @@ axe_core = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 WIDTHS = {360: 740, 768: 1024, 1280: 800, 1920: 1080}
-PAGES = ("report", "naming")
+PAGES = ("report", "naming", "compare")
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium; .ci/run installs Debian's")
 
@@ -119,7 +124,22 @@ def folder(toy, extractor, tmp_path_factory):
     shown = look(toy, extractor, RunContext(where / "look", seed=5, batch_size=4), num_images=12, max_clusters=30)
     page = render_page(shown, str(run.path), parts_to_name(extractor), automatic=True)
     (where / "naming.html").write_text(page, encoding="utf-8")
+    _comparison(where / "comparison", names, pixels, truth).replace(where / "compare.html")
     return where
+
+
+def _comparison(where, names, pixels, masks):
+    """The page of `gsegkit compare` with more methods than a window is wide."""
+    where.mkdir()
+    classes = ("background", "body", "spot", "rim")
+    material = Material(tuple(names), tuple(pixels), tuple(masks), classes, (0, 1))
+    rows = [
+        Row(f"method with a long name {i}", f"method {i}", "alone", i == 1, "20 to match parts", 20, 0.1, 1.0, 0.9 - i / 20,
+            0.1, 0.5, criteria=dict.fromkeys(CRITERIA, 0.5), places=[mask.roll(i, 1) for mask in masks])
+        for i in range(14)
+    ]  # fmt: skip
+    left_out = [LeftOut("slow", "a reason with /a/path/without/a/single/space/" + "deeper/" * 20)]
+    return write_page(where, material, rows, left_out, ["On your photographs take otsu."], ["a note"])
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +229,7 @@ def test_pointing_at_things_moves_nothing(show, name):
     wanted = {
         "naming": (".picture", ".cluster", ".row", "nav button"),
         "report": (".stack", ".plain", ".tile", "nav a"),
+        "compare": (".stack", "nav a"),
     }
     for kind in wanted[name]:
         one = page.locator(kind).nth(1)

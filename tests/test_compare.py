@@ -239,7 +239,7 @@ def test_bad_folders(tmp_path):
         ({"methods": ["otsu", "otsu"]}, "given twice"),
         ({"methods": []}, "no method could be compared"),
         ({"budget": "soon"}, "'soon' is not a budget"),
-        ({"budget": "0.001s"}, "budget"),
+        ({"budget": "0.001s"}, "the budget is too small"),
         ({"labelled": -1}, "labelled=-1"),
         ({"runs": ["unfinished"]}, "holds no trained segmenter"),
         ({"runs": ["missing"]}, "does not exist"),
@@ -267,6 +267,12 @@ def test_nothing_of_others_is_overwritten(tmp_path):
     with pytest.raises(DataError, match="lies in"):
         gsegkit.compare(data, data / "out", methods=METHODS)
     assert (tmp_path / "mine" / "index.html").read_text() == "mine"
+
+
+def test_a_folder_of_a_comparison_that_got_nowhere_is_free(tmp_path):
+    with pytest.raises(ConfigError, match="the budget is too small"):
+        gsegkit.compare(drawn(tmp_path / "in"), tmp_path / "out", methods=METHODS, budget="0.001s")
+    assert gsegkit.compare(drawn(tmp_path / "in 2", count=6), tmp_path / "out", methods=METHODS).rows
 
 
 def test_on_the_command_line(tmp_path, call):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gsegkit.comparing import material as folders
 from gsegkit.comparing.budget import Cost, Deadline, fitting
 from gsegkit.comparing.material import Material
-from gsegkit.comparing.measure import Outcome, cost_of, kept_outcome, measured
+from gsegkit.comparing.measure import OUTCOME_FILE, Outcome, cost_of, kept_outcome, measured
 from gsegkit.comparing.methods import LeftOut, Method, baselines, runs
 from gsegkit.comparing.page import write_page
 from gsegkit.comparing.scores import Row, rows_of
@@ -150,7 +150,8 @@ def _claim(folder: Path, found: Material, update: bool) -> int | None:
         stored = read_json(folder / WORK_FILE)
         if not isinstance(stored, dict) or stored.get("verb") != VERB:
             raise DataError(f"folder '{folder}' is not empty and not a comparison", "choose another --out")
-        if stored.get("photographs") != found.identity and not update:
+        anything = (folder / JSON_FILE).exists() or any((folder / METHODS).glob(f"*/{OUTCOME_FILE}"))
+        if stored.get("photographs") != found.identity and anything and not update:
             raise ConfigError(
                 f"'{folder}' holds a comparison of other photographs, or of other labels",
                 "choose another --out, or add --update to replace it",
@@ -175,6 +176,7 @@ class _Work:
     ctx: RunContext
     deadline: Deadline
     left_out: list[LeftOut]
+    late: list[str] = field(default_factory=list)  # methods that the budget was over for
 
     def all(self, methods: Sequence[Method], found: Material, count: int | None) -> tuple[list[Outcome], Material]:
         """Every method that fits into the budget, on as many photographs as fit."""
@@ -208,6 +210,11 @@ class _Work:
         return [done[method.name] for method in methods if method.name in done], used
 
     def _nothing(self) -> None:
+        if self.late:
+            raise ConfigError(
+                f"the budget is too small: no method was finished before it was over ({and_more(self.late, 3)})",
+                "give more with --budget",
+            )
         raise DataError(
             f"no method could be compared: {and_more([f'{one.name}: {one.why}' for one in self.left_out], 3)}",
             "pip install gsegkit-baselines, give runs with --runs, or a larger --budget",
@@ -244,6 +251,7 @@ class _Work:
     def _unless_stopped(self, method: Method, why: str) -> None:
         """The time was over: the method is left out. The user stopped: everything ends."""
         self.ctx.check_stop()
+        self.late.append(method.name)
         self.left_out.append(LeftOut(method.name, why))
 
     def _failed(self, method: Method, error: Exception) -> None:

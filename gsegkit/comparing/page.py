@@ -16,7 +16,6 @@ from gsegkit.comparing.methods import LeftOut
 from gsegkit.comparing.scores import Row
 from gsegkit.comparing.validated import CRITERIA, RESULT, SETS, SORTED_BY
 from gsegkit.comparing.verdict import taken
-from gsegkit.progress import duration
 from gsegkit.report.pictures import image_uri, legend, pair_of
 from gsegkit.storage import atomic_write
 
@@ -61,7 +60,7 @@ def _line(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
     """A row of the table of numbers, as texts."""
     return {
         "name": row.name, "taken": row is taken(rows), "ours": row.ours, "labels": row.labels,
-        "seconds": duration(row.seconds),
+        "seconds": f"{row.seconds:.3f}",
         "foreground": _text(row.foreground), "below_half": _percent(row.below_half), "miou": _text(row.miou),
         "criteria": {name: _text(row.criteria.get(name)) for name in CRITERIA},
     }  # fmt: skip
