@@ -229,7 +229,7 @@ def test_pointing_at_things_moves_nothing(show, name):
     wanted = {
         "naming": (".picture", ".cluster", ".row", "nav button"),
         "report": (".stack", ".plain", ".tile", "nav a"),
-        "compare": (".stack", "nav a"),
+        "compare": (".stack", ".scores th"),
     }
     for kind in wanted[name]:
         one = page.locator(kind).nth(1)
