@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ class Clusters(Baseline, PhotographSegmenter):
 
     targets: tuple[int, ...] = ()
 
+    @property
+    @abstractmethod
+    def num_clusters(self) -> int:
+        """As its options say."""
+
     def name_clusters(self, targets: Sequence[int], classes: Sequence[str]) -> None:
         """See `PhotographSegmenter.name_clusters`."""
         if self.targets:
@@ -68,6 +74,8 @@ class Clusters(Baseline, PhotographSegmenter):
         targets = Targets.parse({"targets": facts.get("targets", ())}, Path("component.json")).targets
         if any(not 0 <= target < len(self.classes) for target in targets):
             raise ValueError(f"a cluster is part of none of {plural(len(self.classes), 'class')}")
+        if facts and len(targets or self.classes) != self.num_clusters:
+            raise ValueError(f"{plural(len(targets or self.classes), 'cluster')} in the place of {self.num_clusters}")
         self.targets = targets
 
 

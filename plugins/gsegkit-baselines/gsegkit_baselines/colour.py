@@ -29,6 +29,11 @@ class ColourKMeans(Clusters):
         super().__init__(config)
         self.register_buffer("centres", torch.zeros(config.k, 3))
 
+    @property
+    def num_clusters(self) -> int:
+        """See `Clusters.num_clusters`."""
+        return self.config.k
+
     def fit_photographs(self, images: UnlabelledImages, ctx: RunContext) -> None:
         """See `PhotographSegmenter.fit_photographs`."""
         draw = np.random.default_rng(ctx.seed)
@@ -36,7 +41,7 @@ class ColourKMeans(Clusters):
         for index in ctx.track(chosen(images, self.config.num_images, ctx), "colours"):
             points.append(_some(lab(images[index]).flatten(1).T.numpy(), self.config.pixels, draw))
         self.centres.copy_(torch.from_numpy(centres(np.concatenate(points), self.config.k, ctx.seed, "colour")))
-        self.classes = tuple(f"cluster-{i}" for i in range(self.config.k))
+        self.classes = tuple(f"cluster-{i}" for i in range(self.num_clusters))
         self.train_size, self.fit_rule = ANY_SIZE, "native"
 
     def logits(self, images: Tensor) -> Tensor:
@@ -60,6 +65,11 @@ class GrabCutKMeans(Clusters):
         super().__init__(config)
         self.register_buffer("centres", torch.zeros(config.k, 3))
 
+    @property
+    def num_clusters(self) -> int:
+        """See `Clusters.num_clusters`; one more for what is outside."""
+        return self.config.k + 1
+
     def fit_photographs(self, images: UnlabelledImages, ctx: RunContext) -> None:
         """See `PhotographSegmenter.fit_photographs`.
 
@@ -74,7 +84,7 @@ class GrabCutKMeans(Clusters):
             inside = lab(pixels).flatten(1).T.numpy()[from_rectangle(pixels, self.config).flatten()]
             points.append(_some(inside, self.config.pixels, draw))
         self.centres.copy_(torch.from_numpy(centres(np.concatenate(points), self.config.k, ctx.seed, "colour")))
-        self.classes = tuple(f"cluster-{i}" for i in range(self.config.k + 1))
+        self.classes = tuple(f"cluster-{i}" for i in range(self.num_clusters))
         self.train_size, self.fit_rule = ANY_SIZE, "native"
 
     def probs(self, pixels: Tensor, refine: Refine = ()) -> Tensor:

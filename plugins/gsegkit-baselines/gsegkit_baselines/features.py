@@ -148,6 +148,11 @@ class FeatureSegmenter(Baseline):
             else (f"whatever {self.config.backbone} of '{Path(str(self.config.weights)).name}' learned from")
         )
 
+    @property
+    def num_outputs(self) -> int:
+        """Of the linear answer: one for each class."""
+        return len(self.classes)
+
     def build(self, num_outputs: int, channels: int, *, stored: bool = False) -> None:
         """Make the backbone, and room for the linear answer; `stored`: their numbers will be loaded."""
         if self.backbone is None:
@@ -214,6 +219,8 @@ class FeatureSegmenter(Baseline):
         super().restore(facts)
         if facts:
             num_outputs, channels = (int(number) for number in facts["slopes"])
+            if num_outputs != self.num_outputs:
+                raise ValueError(f"{num_outputs} outputs in the place of {self.num_outputs}")
             self.build(num_outputs, channels, stored=True)
 
 

@@ -56,6 +56,16 @@ class FeatureKMeans(Clusters, FeatureSegmenter):
 
     config: FeatureKMeansConfig
 
+    @property
+    def num_clusters(self) -> int:
+        """See `Clusters.num_clusters`."""
+        return self.config.k
+
+    @property
+    def num_outputs(self) -> int:
+        """See `FeatureSegmenter.num_outputs`."""
+        return self.config.k
+
     def fit_photographs(self, images: UnlabelledImages, ctx: RunContext) -> None:
         """See `PhotographSegmenter.fit_photographs`."""
         self.build(0, 0)
