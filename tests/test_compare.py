@@ -96,6 +96,16 @@ def test_a_kept_baseline_predicts(tmp_path):
     assert list((tmp_path / "masks").rglob("*.png"))
 
 
+def test_a_folder_of_fit_is_no_run_of_ours(tmp_path):
+    data = drawn(tmp_path / "in", parts=True)
+    gsegkit.fit("colour-kmeans", data, tmp_path / "fitted", labels=2, options={"k": 4})
+    found = gsegkit.compare(data, tmp_path / "out", methods=["otsu"], runs=[tmp_path / "fitted"], labelled=2)
+    run = next(row for row in found.rows if row.method == "run fitted" and row.step == "alone")
+    assert not run.ours
+    assert run.labels_used == 2
+    assert run.miou > 0.5
+
+
 def test_without_masks_criteria_sort(tmp_path):
     found = gsegkit.compare(drawn(tmp_path / "in", masks=False), tmp_path / "out", methods=METHODS)
     assert not found.annotated

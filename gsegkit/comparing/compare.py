@@ -124,7 +124,7 @@ def comparison_of(
 ) -> Compared:
     """Measure methods on a folder, as `compare` does; `masks`: look at the folder's masks, if it has any."""
     deadline = Deadline(ctx.stop, wanted.budget)
-    ours = runs(wanted.runs)
+    ours = runs(wanted.runs, registry)
     baselines(registry, wanted.methods, wanted.labelled)  # unknown names, before anything is read
     check_apart(ctx.folder, data, "folder of photographs")
     check_own(ctx.folder, (WORK_FILE,), "a comparison")

@@ -203,7 +203,7 @@ def cost_of(method: Method, material: Material, registry: Registry, ctx: RunCont
     """
     points = []
     segmenter = None
-    learns = method.learns_from in ("photographs", "labels")
+    learns = method.run is None and method.learns_from in ("photographs", "labels")
     for count in SAMPLE if learns else SAMPLE[:1]:
         part = material.drawn(count, seed)
         began = time.perf_counter()
@@ -213,7 +213,7 @@ def cost_of(method: Method, material: Material, registry: Registry, ctx: RunCont
         ctx.check_stop()
     assert segmenter is not None
     fit = line(points[0], points[-1]) if learns else Cost(points[0][1], 0.0)
-    if method.learns_from == "labels":
+    if learns and method.learns_from == "labels":
         fit = Cost(fit.of(len(material.few)), 0.0)
     asked, seconds = Asked(segmenter, registry), []
     for pixels in material.drawn(ASKED, seed).pixels:

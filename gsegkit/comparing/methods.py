@@ -13,7 +13,7 @@ from gsegkit.context import RunContext
 from gsegkit.engine.sources import open_part
 from gsegkit.errors import ArtifactError, ConfigError, GsegkitError, and_more
 from gsegkit.interfaces import PhotographSegmenter, Segmenter
-from gsegkit.parts import find_part
+from gsegkit.parts import PartRecord, find_part
 from gsegkit.plugins import Entry, Registry
 from gsegkit.records.text import printable
 from gsegkit.seeds import isolated_rng
@@ -41,7 +41,7 @@ class Method:
     Attributes:
         name: unlike that of any other method.
         family: its variants share it, see `criteria.consensus`.
-        learns_from: see `Segmenter`; "pairs" of runs.
+        learns_from: see `Segmenter`.
         run: folder of a run; None = a baseline.
         identity: hash of a run's segmenter, or options of a baseline.
         labels_used: names of photographs whose labels it used before.
@@ -122,11 +122,12 @@ def _baseline(entry: Entry, name: str, learns_from: str) -> Method:
     return Method(name, entry.component.name, learns_from, None, identity)
 
 
-def runs(folders: Sequence[Path]) -> list[Method]:
+def runs(folders: Sequence[Path], registry: Registry) -> list[Method]:
     """The segmenters of finished runs, or of folders made by train or fit.
 
     Raises:
         ArtifactError: no such folder, or one without a finished segmenter.
+        UnknownPluginError: its segmenter is not installed.
         ConfigError: the same folder twice.
     """
     resolved = [folder.resolve() for folder in folders]
@@ -137,13 +138,18 @@ def runs(folders: Sequence[Path]) -> list[Method]:
         segmenter = find_part(folder, "segmenter")
         same_name = sum(other.name == place.name for other in resolved) > 1
         name = f"{place.parent.name}/{place.name}" if same_name else place.name
-        learns_from, family = PAIRS, _extractor(folder)
-        if not family:  # of `train` or `fit`
-            family = segmenter.name
-        names = stored_class_map(folder)
-        used = names.labels_used if names is not None else ()
-        found.append(Method(f"run {printable(name)}", family, learns_from, folder, segmenter.sha256, tuple(used)))
+        learns_from = getattr(registry.find("segmenter", segmenter.name).target_class(), "learns_from", PAIRS)
+        family = _extractor(folder) or segmenter.name  # of `train` or `fit` there is no extractor
+        used = _labels_used(folder, segmenter)
+        found.append(Method(f"run {printable(name)}", family, learns_from, folder, segmenter.sha256, used))
     return found
+
+
+def _labels_used(folder: Path, segmenter: PartRecord) -> tuple[str, ...]:
+    """Names of photographs whose labels named its classes, or that it learned from."""
+    names, stored = stored_class_map(folder), segmenter.facts.get("labels_used", ())
+    learned = [name for name in stored if isinstance(name, str)] if isinstance(stored, list) else []
+    return tuple(dict.fromkeys([*(names.labels_used if names is not None else ()), *learned]))
 
 
 def _extractor(folder: Path) -> str:
