@@ -24,6 +24,7 @@ from gsegkit.errors import ConfigError
 from gsegkit.images import read_mask, write_png
 from gsegkit.plugins import installed
 from gsegkit.progress import Progress
+from gsegkit.testing import Listener
 
 for needed in ("gsegkit_baselines", "gsegkit_datasets", "gsegkit_smp"):
     pytest.importorskip(needed)
@@ -79,6 +80,7 @@ def test_the_page_needs_nothing_and_hides_nothing(chosen, data):
     assert f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in text
     assert not re.findall(r"https?://", text)
     assert "<script>alert" not in text
+    assert "Left out" not in text
     assert len(data["photographs"]) == COUNT
     assert any("alert" in one["name"] for one in data["photographs"]), "as data"
     assert data["command"].startswith("gsegkit choose ")
@@ -182,6 +184,16 @@ def test_what_cannot_be_chosen(chosen, photographs, session, tmp_path, call):
     ):
         code, _, err = call(*args, "-q")
         assert (code, message in " ".join(err.split())) == (2, True), (args, err)
+
+
+def test_what_is_left_out_is_said(photographs, tmp_path):
+    talk = Listener()
+    session = api.Session(installed(), talk, threading.Event())
+    page = api.choose(
+        photographs / "images", tmp_path / "o", methods=("otsu", "few-labels"), device="cpu", session=session
+    )
+    assert "few-labels: it learns from labels" in page.read_text()
+    assert any(line.startswith("left out: few-labels") for line in talk.infos)
 
 
 def test_the_size_that_it_learns_at(tmp_path):

@@ -17,8 +17,7 @@ from gsegkit.choosing.choice import FILE_NAME, read_choice
 from gsegkit.choosing.distil import SIDE, Chosen, label_all, open_candidate, training_size
 from gsegkit.choosing.page import PAGE_FILE, write_page
 from gsegkit.comparing.budget import seconds_of
-from gsegkit.comparing.compare import Wanted, comparison_of
-from gsegkit.comparing.material import Material
+from gsegkit.comparing.compare import Compared, Wanted, comparison_of
 from gsegkit.context import RunContext
 from gsegkit.errors import ConfigError, DataError
 from gsegkit.interfaces import DatasetReader, Refiner, Segmenter
@@ -69,8 +68,12 @@ def choose(
     check_own_file(out / PAGE_FILE, PAGE_MARK)
     wanted = _wanted(methods, runs, budget, most)
     ctx = session.context(out, device, seed)
-    material, candidates = _candidates(Path(photographs), wanted, reader_options, ctx, session)
-    return write_page(out, material, candidates, choose_command(photographs, out, methods, runs, seed))
+    found = _compared(Path(photographs), wanted, reader_options, ctx, session)
+    for one in found.left_out:
+        ctx.info(f"left out: {one.name} ({one.why})")
+    command = choose_command(photographs, out, methods, runs, seed)
+    candidates = candidates_of(found.outcomes, found.rows, session.registry)
+    return write_page(out, found.material, candidates, found.left_out, command)
 
 
 @checked
@@ -123,7 +126,8 @@ def train_choice(
         raise ConfigError(f"side={side}: a network learns at 16 to 2,048 pixels", f"{SIDE} is usual")
     ctx = session.context(out, device, seed)
     wanted = _wanted(methods, runs, budget, most)
-    material, candidates = _candidates(Path(photographs), wanted, reader_options, ctx, session)
+    found = _compared(Path(photographs), wanted, reader_options, ctx, session)
+    candidates, material = candidates_of(found.outcomes, found.rows, session.registry), found.material
     path = Path(choice) if choice is not None else out / FILE_NAME
     candidate, names = read_choice(path, candidates, material.identity)
     key = stage_key(candidate.id, names, side, material.identity, seed, seg, options or {})
@@ -164,13 +168,12 @@ def _wanted(methods: Sequence[str] | None, runs: Sequence[str | Path], budget: s
     return Wanted(names, tuple(Path(run) for run in runs), seconds_of(budget), 0, most)
 
 
-def _candidates(
+def _compared(
     data: Path, wanted: Wanted, reader_options: dict[str, Any] | None, ctx: RunContext, session: Session
-) -> tuple[Material, list[Candidate]]:
+) -> Compared:
     reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
     own = replace(ctx, folder=ctx.folder / LOOK_FOLDER)
-    found = comparison_of(data, reader, session.registry, own, wanted, masks=False)
-    return found.material, candidates_of(found.outcomes, found.rows, session.registry)
+    return comparison_of(data, reader, session.registry, own, wanted, masks=False)
 
 
 def _pass_on_labels(trained: Segmenter, candidate: Candidate, method: Segmenter, folder: Path, name: str) -> None:

@@ -20,6 +20,7 @@ from gsegkit.choosing.candidates import Candidate
 from gsegkit.choosing.choice import FORMAT
 from gsegkit.colours import display_palette
 from gsegkit.comparing.material import Material
+from gsegkit.comparing.methods import LeftOut
 from gsegkit.images import shrunk_size
 from gsegkit.report.pictures import image_uri, mask_uri
 from gsegkit.storage import atomic_write
@@ -29,13 +30,16 @@ SHOWN = 12  # photographs
 SIDE = 160  # pixels of the longer side
 
 
-def write_page(folder: Path, material: Material, candidates: Sequence[Candidate], command: str) -> Path:
+def write_page(
+    folder: Path, material: Material, candidates: Sequence[Candidate], left_out: Sequence[LeftOut], command: str
+) -> Path:
     """Draw every candidate's answer to the same twelve photographs.
 
     Args:
         folder: where the page goes.
         material: the photographs.
         candidates: the best method first.
+        left_out: methods that are not shown, and why.
         command: what to type when choice.json is saved.
 
     Returns:
@@ -47,7 +51,7 @@ def write_page(folder: Path, material: Material, candidates: Sequence[Candidate]
     data = json.dumps(page_data(material, candidates, command), ensure_ascii=False).replace("<", "\\u003c")
     text = environment.from_string(_asset("page.html.j2")).render(
         style=Markup(style), script=Markup(script), data=Markup(data), version=version("gsegkit"),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        left_out=left_out, script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )  # fmt: skip
     atomic_write(folder / PAGE_FILE, text.encode())
     return folder / PAGE_FILE

@@ -52,6 +52,7 @@ _DIRECTIONS = {
 ENCODER = "tu-resnet10t"
 #: Half of ResNet-10-T's widths: for small images, twice the steps in the same time are worth more than width.
 HALF: dict[str, Any] = {"channels": [32, 64, 128, 256]}
+WIDTHS = frozenset(("channels", "stem_width"))  # of the default encoder; others have their own
 #: The architecture as smp defines it, trained for long: wants a GPU.
 _STANDARD = {
     "encoder": "resnet34",
@@ -93,7 +94,7 @@ def _enlarge(default: float) -> Any:
 def _model_options(**default: Any) -> Any:
     help = (
         "further arguments of smp's class and, for 'tu-' encoders, of the timm model (its shape and drop rates); "
-        "replaces all of these; channels only with the default encoder"
+        "replaces all of these; channels and stem_width only with the default encoder"
     )
     return Field(default, description=help)
 
@@ -189,7 +190,7 @@ class SmpConfig(Config):
         if "model_options" in given or given.get("encoder", ENCODER) == ENCODER:
             return values
         default = cls.model_fields["model_options"].default
-        return {**values, "model_options": {name: value for name, value in default.items() if name not in HALF}}
+        return {**values, "model_options": {name: value for name, value in default.items() if name not in WIDTHS}}
 
     @field_validator("dtype", mode="before")
     @classmethod
@@ -262,8 +263,9 @@ class DeepLabV3Config(SmpConfig):
 
     architecture = "deeplabv3"
     model_options: dict[str, Any] = _model_options(
-        decoder_channels=64, encoder_output_stride=8, decoder_atrous_rates=[2, 4, 6], channels=[32, 64, 96, 128]
-    )
+        decoder_channels=64, encoder_output_stride=8, decoder_atrous_rates=[2, 4, 6],
+        channels=[32, 64, 96, 128], stem_width=16,  # the stem sees the enlarged image: a quarter of a step's time
+    )  # fmt: skip
     enlarge: float = _enlarge(2.0)
     steps: int = Field(600, ge=1, description="optimiser steps")
 
