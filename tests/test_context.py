@@ -133,3 +133,21 @@ def test_a_figure_lies_where_the_report_looks_with_its_caption(tmp_path):
     assert read_image(rows).shape == (3, 10, 46)  # 2 rows of 8, 2 pixels between
     single = torch.full((3, 5, 7), 9, dtype=torch.uint8)
     assert torch.equal(read_image(ctx.figure("one", single)), single)
+
+
+def test_a_loop_ends_when_its_time_is_over_and_goes_on_with_more(tmp_path):
+    whole = train(RunContext(tmp_path / "whole"))
+    seen: list[int] = []
+
+    def timed(seconds, began=0.0):
+        ctx = RunContext(tmp_path / "parts", checkpoint_seconds=3600, time_limit=seconds)
+        ctx.began -= began
+        seen.clear()
+        return train(ctx, loss_of=lambda step: seen.append(step) or 1.0)
+
+    timed(60.0, began=100.0)  # over before it began: the first step is taken nevertheless
+    assert seen == [0]
+    timed(60.0)
+    assert seen == [], "the time of the first call counts"
+    assert torch.equal(timed(1000.0), whole) and seen == list(range(1, 23))
+    assert torch.equal(train(RunContext(tmp_path / "parts")), whole), "without a limit the checkpoint is read as ever"

@@ -89,6 +89,23 @@ def test_train_generator_continues_the_same_work_only(tmp_path):
     assert weights(out) != first
 
 
+def test_a_training_whose_time_is_over_leaves_weights_and_goes_on_with_more(tmp_path):
+    pytest.importorskip("gsegkit_dcgan")
+    images, out = pairs(tmp_path / "a", 1, 8) / "images", tmp_path / "out"
+    options = {"resolution": 8, "channels": 4, "steps": 40, "batch_size": 4}
+    api.train_generator("dcgan", images, out, options=options, hours=1e-9)
+    first = weights(out)
+    api.train_generator("dcgan", images, out, options=options, hours=1e-9)
+    assert weights(out) == first
+    api.train_generator("dcgan", images, out, options=options, hours=1)
+    api.train_generator("dcgan", images, tmp_path / "whole", options=options)
+    assert weights(out) == weights(tmp_path / "whole") != first
+    for hours in (0, -1, float("nan"), 1e9):
+        with pytest.raises(ConfigError, match="is not a time"):
+            api.train_generator("dcgan", images, tmp_path / "none", options=options, hours=hours)
+    assert not (tmp_path / "none").exists()
+
+
 def _options(kind, name):
     return installed().find(kind, name).config_class().model_fields
 

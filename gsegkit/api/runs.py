@@ -35,6 +35,8 @@ from gsegkit.rundir import RunFolder
 from gsegkit.storage import atomic_write
 from gsegkit.tensors import state_hash
 
+MAX_HOURS = 10_000
+
 
 @dataclass(frozen=True)
 class Result(pipeline.Result):
@@ -212,14 +214,21 @@ def train_generator(
     *,
     options: dict[str, Any] | None = None,
     reader_options: dict[str, Any] | None = None,
+    hours: float | None = None,
     seed: int = 0,
     update: bool = False,
     device: str = "auto",
     session: Session | None = None,
 ) -> Generator:
-    """Train a generator on an image folder and store its weights in `out`. Resumes when interrupted; see `train`."""
+    """Train a generator on an image folder and store its weights in `out`. Resumes when interrupted; see `train`.
+
+    `hours` ends the training in time, with weights as good as they are then; those of interrupted calls count. The same
+    call with more, or without it, continues.
+    """
     session = session or Session.default()
     out = Path(out)
+    if hours is not None and not 0 < hours <= MAX_HOURS:
+        raise ConfigError(f"hours={hours} is not a time", f"more than 0 and at most {MAX_HOURS:,}")
     entry = session.registry.find("generator", name)
     check_trainable(entry)
     reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
@@ -232,7 +241,7 @@ def train_generator(
     generator.scaling = photographs.scaling
     with (folder := RunFolder(out)).locked():
         work = work_of("train-generator", name, generator, seed, start=state_hash(generator))
-        ctx = session.context(out, device, seed)
+        ctx = session.context(out, device, seed, time_limit=None if hours is None else hours * 3600)
         if warning := claim_work(folder, work, contents_identity(photographs.paths, out), update, renewal(generator)):
             ctx.warn(f"{warning}: it is continued with those of now")
         fitted = photographs.fitted((generator.info.height, generator.info.width), generator.info.fit_rule)

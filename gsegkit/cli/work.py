@@ -255,6 +255,9 @@ def train_generator(
     name: Annotated[str, typer.Argument(help="A trainable generator.")],
     data: Annotated[Path, typer.Option("--data", metavar="FOLDER", help="Photographs.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the weights go.")],
+    hours: Annotated[
+        float | None, typer.Option("--hours", help="End the training after this time; with more it continues.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     update: c.Update = False,
     device: c.Device = None,
@@ -269,8 +272,8 @@ def train_generator(
     from gsegkit import api
 
     api.train_generator(
-        name, data, out, options=options, reader_options=reader, seed=seed, update=update, device=device or "auto",
-        session=c.session(quiet),
+        name, data, out, options=options, reader_options=reader, hours=hours, seed=seed, update=update,
+        device=device or "auto", session=c.session(quiet),
     )  # fmt: skip
     console.print(f"generator in {out}; use it with -o gen.weights={out}", soft_wrap=True)
 

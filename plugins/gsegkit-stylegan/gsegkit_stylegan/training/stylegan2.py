@@ -97,6 +97,8 @@ class StyleGAN2Trainer:
                     self.ctx.warn(warning)
                 if (step + 1) % every == 0 or step + 1 == self.total:
                     self.snapshot(step + 1)
+        if first is not None and loop.step + 1 < self.total:  # the time was over
+            self.snapshot(loop.step + 1)
         self.target.load_state_dict(self.G_ema.state_dict())
 
     def step(self, step: int) -> dict[str, float | Tensor]:
