@@ -37,11 +37,9 @@ class Stateful(Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """The state."""
-        ...
 
     def load_state_dict(self, state: dict[str, Any], /) -> Any:
         """Take a state back."""
-        ...
 
 
 @dataclass
@@ -70,7 +68,7 @@ class RunContext:
     progress: Progress = field(default_factory=Progress)
     stop: threading.Event = field(default_factory=threading.Event)
     run_seed: int | None = None
-    time_limit: float | None = None
+    time_limit: float = math.inf
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -162,7 +160,6 @@ class Steps:
         step: number of the current step, from 0.
         total: number of steps that will be done.
         planned: the same without the smoke limit; schedules use this one.
-        spent: seconds of the calls before this one, where the time is limited.
     """
 
     def __init__(self, ctx: RunContext, total: int, state: dict[str, Stateful], name: str) -> None:
@@ -171,7 +168,7 @@ class Steps:
         self.planned = total
         self.state = state
         self.name = name
-        self.step, self.spent = 0, 0.0
+        self.step, self._spent = 0, 0.0
         self._pending: dict[str, Any] = {}
         self._shown: dict[str, float] = {}
         self._path = ctx.folder / CHECKPOINT_FILE
@@ -185,8 +182,10 @@ class Steps:
         try:
             with isolated_rng(ctx.seed):
                 for step in range(start, self.total):
-                    if step and self.out_of_time:  # the first step is always taken: no part is as it was born
-                        self._end_early(step, saved=step == start)
+                    if step and self._seconds() >= ctx.time_limit:  # the first step is always taken
+                        if step > start:
+                            self.save(step)
+                        ctx.info(f"{self.name}: the time is over after step {step} of {self.total}")
                         break
                     self.step = step
                     torch.manual_seed(child_seed(ctx.seed, "step", step))
@@ -202,12 +201,6 @@ class Steps:
                         ctx.check_stop()
         finally:
             ctx.progress.finish()
-
-    @property
-    def out_of_time(self) -> bool:
-        """Whether the context's time limit is over."""
-        limit = self.ctx.time_limit
-        return limit is not None and self._seconds() >= limit
 
     def log(self, **values: float | Tensor) -> None:
         """Note the step's numbers; tensors are read only when a line is written.
@@ -230,23 +223,18 @@ class Steps:
         bad = _first_non_finite(tree)
         if bad:
             raise self._diverged(f"{bad} became non-finite")
-        own = {} if self.ctx.time_limit is None else {"seconds": self._seconds()}
+        own = {} if self.ctx.time_limit == math.inf else {"seconds": self._seconds()}
         save_tree(self._path, {"done": done, "state": tree, **own})
 
     def _seconds(self) -> float:
-        return self.spent + time.monotonic() - self.ctx.began
-
-    def _end_early(self, done: int, saved: bool) -> None:
-        if not saved:
-            self.save(done)
-        self.ctx.info(f"{self.name}: the time is over after step {done} of {self.total}")
+        return self._spent + time.monotonic() - self.ctx.began
 
     def _resume(self) -> int:
         done = 0
         if self.state and self._path.exists():
             with damaged_file(self._path, "delete it and run the same command again: this training then begins anew"):
                 saved = load_tree(self._path)
-                done, self.spent = int(saved["done"]), float(saved.get("seconds", 0.0))
+                done, self._spent = int(saved["done"]), float(saved.get("seconds", 0.0))
                 for name, part in self.state.items():
                     part.load_state_dict(saved["state"][name])
             self.ctx.info(f"{self.name}: resumed after step {done} of {self.total}")

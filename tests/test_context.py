@@ -149,5 +149,6 @@ def test_a_loop_ends_when_its_time_is_over_and_goes_on_with_more(tmp_path):
     assert seen == [0]
     timed(60.0)
     assert seen == [], "the time of the first call counts"
-    assert torch.equal(timed(1000.0), whole) and seen == list(range(1, 23))
+    assert torch.equal(timed(1000.0), whole)
+    assert seen == list(range(1, 23))
     assert torch.equal(train(RunContext(tmp_path / "parts")), whole), "without a limit the checkpoint is read as ever"

@@ -9,6 +9,7 @@ from gsegkit.api.results import evaluate, evaluate_generator, export, load, open
 from gsegkit.api.runs import Result, run, run_plan, synthesize, train, train_generator
 from gsegkit.api.samples import copy_samples
 from gsegkit.api.session import Session
+from gsegkit.api.starting import look, start
 
 __all__ = [
     "Result",
@@ -23,6 +24,7 @@ __all__ = [
     "import_checkpoint",
     "list_clusters",
     "load",
+    "look",
     "look_at_checkpoint",
     "match",
     "name",
@@ -32,6 +34,7 @@ __all__ = [
     "predict",
     "run",
     "run_plan",
+    "start",
     "synthesize",
     "train",
     "train_choice",

@@ -24,6 +24,7 @@ from gsegkit.engine.plan import PartSpec, Plan
 from gsegkit.engine.preflight import check_learns_from_pairs, check_trainable
 from gsegkit.engine.shards import ShardDataset
 from gsegkit.engine.synthesis import synthesize as make_pairs
+from gsegkit.engine.time_left import TimeLeft
 from gsegkit.engine.work import renewal, work_of
 from gsegkit.errors import ConfigError
 from gsegkit.exports.places import check_apart
@@ -241,7 +242,9 @@ def train_generator(
     generator.scaling = photographs.scaling
     with (folder := RunFolder(out)).locked():
         work = work_of("train-generator", name, generator, seed, start=state_hash(generator))
-        ctx = session.context(out, device, seed, time_limit=None if hours is None else hours * 3600)
+        ctx = session.context(out, device, seed)
+        if hours is not None:
+            ctx.time_limit, ctx.progress = hours * 3600, TimeLeft(ctx.progress, hours * 3600)
         if warning := claim_work(folder, work, contents_identity(photographs.paths, out), update, renewal(generator)):
             ctx.warn(f"{warning}: it is continued with those of now")
         fitted = photographs.fitted((generator.info.height, generator.info.width), generator.info.fit_rule)

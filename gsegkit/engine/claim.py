@@ -119,7 +119,7 @@ def claim_images(folder: RunFolder, contents: Mapping[str, str], update: bool) -
     record = _earlier(path, update, {"files": {}, "revision": ""})
     old, revision = (record.get("files"), record.get("revision")) if isinstance(record, dict) else (None, None)
     if isinstance(old, dict) and isinstance(revision, str):
-        changed = _check_contents(f"run '{folder.path}'", "images", old, contents, update)
+        changed = check_contents(f"run '{folder.path}'", "images", old, contents, update)
         revision = new if changed else revision
     else:
         revision = "" if stage_folders(folder.path) else new
@@ -160,11 +160,11 @@ def claim_photographs(folder: RunFolder, contents: Mapping[str, str], update: bo
     path = folder.path / PHOTOGRAPHS_FILE
     old = _Photographs.parse({"hashes": _earlier(path, update, {})}, path).hashes
     if old:
-        _check_contents(f"run '{folder.path}'", "photographs", old, contents, update)
+        check_contents(f"run '{folder.path}'", "photographs", old, contents, update)
     atomic_write_json(path, dict(contents))
 
 
-def _check_contents(
+def check_contents(
     whose: str, what: str, old: Mapping[str, str], contents: Mapping[str, str], update: bool
 ) -> list[str]:
     """How contents differ from those of before, in words; ConfigError unless they are the same or `update` is true."""
@@ -212,7 +212,7 @@ def claim_work(
                 f"'{folder.path}' was trained with other options ({and_more(changed, MAX_DIFFERENCES)})",
                 "choose another --out, or add --update to train anew",
             )
-        changed += _check_contents(f"'{folder.path}'", "data", files, contents, update)
+        changed += check_contents(f"'{folder.path}'", "data", files, contents, update)
     else:
         changed = ["unknown"] if finished or (begun and update) else []
         if begun and not finished and not update:  # perhaps days of work, and nothing says that it is another's

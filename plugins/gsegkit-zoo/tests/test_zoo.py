@@ -93,3 +93,12 @@ def test_weights_name_samples_that_are_there():
     named = {name: installed().build("weights", name).samples for name in NAMES}
     assert named["blood-cells-64"] == "blood-cells"
     assert {samples for samples in named.values() if samples} == set(SAMPLES)
+
+
+def test_what_start_says_of_our_generators_is_what_their_cards_say():
+    from gsegkit.starting.experience import ZOO
+
+    for name, photographs, images_shown in ZOO:
+        card = json.loads((DATA / name / "card.json").read_text())
+        assert card["data"].startswith(f"{photographs:,} ")
+        assert card["images_shown"] == images_shown

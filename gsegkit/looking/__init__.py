@@ -1,0 +1,1 @@
+"""A folder of photographs, looked at: what they are, how alike, and what may be learned from them."""
