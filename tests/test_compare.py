@@ -19,7 +19,7 @@ from gsegkit.comparing import scores, validated
 from gsegkit.comparing.budget import Cost, Deadline, fitting, line, seconds_of
 from gsegkit.comparing.material import Material
 from gsegkit.comparing.measure import Kept, Outcome
-from gsegkit.comparing.methods import LeftOut, Method
+from gsegkit.comparing.methods import LeftOut, Method, family
 from gsegkit.comparing.verdict import parts_sentence, sentence, taken
 from gsegkit.errors import ConfigError, DataError, GsegkitError, InterruptedRunError
 from gsegkit.images import write_png
@@ -104,6 +104,11 @@ def test_a_folder_of_fit_is_no_run_of_ours(tmp_path):
     assert not run.ours
     assert run.labels_used == 2
     assert run.miou > 0.5
+
+
+def test_a_variant_is_no_second_witness():
+    assert family("grabcut-kmeans", installed()) == "grabcut"
+    assert family("colour-kmeans", installed()) == "colour-kmeans"
 
 
 def test_without_masks_criteria_sort(tmp_path):

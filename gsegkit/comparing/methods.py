@@ -99,7 +99,7 @@ def baselines(registry: Registry, names: Sequence[str] | None, labelled: int) ->
             raise ConfigError(f"method '{name}' is given twice", "name each method once")
         try:
             learns_from = getattr(entry.target_class(), "learns_from", PAIRS)
-            method = None if learns_from == PAIRS else _baseline(entry, name, learns_from)
+            method = None if learns_from == PAIRS else _baseline(entry, name, learns_from, registry)
         except GsegkitError as error:
             if names is not None or "without-pairs" in entry.component.provides:
                 left_out.append(LeftOut(name, error.message))
@@ -116,10 +116,16 @@ def baselines(registry: Registry, names: Sequence[str] | None, labelled: int) ->
     return found, left_out
 
 
-def _baseline(entry: Entry, name: str, learns_from: str) -> Method:
+def _baseline(entry: Entry, name: str, learns_from: str, registry: Registry) -> Method:
     part: Segmenter = entry.build()
     identity = [entry.full_name, part.config.model_dump(mode="json")]
-    return Method(name, entry.component.name, learns_from, None, identity)
+    return Method(name, family(entry.component.name, registry), learns_from, None, identity)
+
+
+def family(name: str, registry: Registry) -> str:
+    """The segmenter that one is a variant of by its name: `grabcut-kmeans` is one of `grabcut`, with its faults."""
+    names = sorted((entry.component.name for entry in registry.of_kind("segmenter")), key=len)
+    return next((other for other in names if name == other or name.startswith(f"{other}-")), name)
 
 
 def runs(folders: Sequence[Path], registry: Registry) -> list[Method]:
@@ -139,9 +145,9 @@ def runs(folders: Sequence[Path], registry: Registry) -> list[Method]:
         same_name = sum(other.name == place.name for other in resolved) > 1
         name = f"{place.parent.name}/{place.name}" if same_name else place.name
         learns_from = getattr(registry.find("segmenter", segmenter.name).target_class(), "learns_from", PAIRS)
-        family = _extractor(folder) or segmenter.name  # of `train` or `fit` there is no extractor
+        kind = _extractor(folder) or family(segmenter.name, registry)  # of `train` or `fit` there is no extractor
         used = _labels_used(folder, segmenter)
-        found.append(Method(f"run {printable(name)}", family, learns_from, folder, segmenter.sha256, used))
+        found.append(Method(f"run {printable(name)}", kind, learns_from, folder, segmenter.sha256, used))
     return found
 
 
