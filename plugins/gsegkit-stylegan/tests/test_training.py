@@ -445,3 +445,16 @@ def test_it_learns_the_mean_colour(tmp_path):
     colour = generator.sample(torch.arange(16)).images.mean(dim=(0, 2, 3))
     assert colour[0] > 0.2
     assert colour[1:].max() < -0.2
+
+
+def test_a_training_whose_time_is_over_leaves_its_average_and_a_grid(images, tmp_path):
+    first = fit(images, RunContext(tmp_path / "work", time_limit=1e-6))
+    kept = load_tree(tmp_path / "work" / "checkpoint.safetensors")
+    assert kept["done"] == 1
+    fresh = StyleGAN2(StyleGAN2Config(**{**SMALL, **TRAIN}))
+    assert not same(first, fresh)
+    assert [path.name for path in (tmp_path / "work" / "samples").iterdir()] == ["kimg-00000.004.png"]
+    again = fit(images, RunContext(tmp_path / "work", time_limit=1e-6))
+    assert same(again, first)
+    assert load_tree(tmp_path / "work" / "checkpoint.safetensors")["done"] == 1
+    assert same(fit(images, RunContext(tmp_path / "work")), fit(images, RunContext(tmp_path / "whole")))
