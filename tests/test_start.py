@@ -15,7 +15,7 @@ import torch
 from gsegkit import api
 from gsegkit.api.session import Session
 from gsegkit.errors import ConfigError, DataError, InterruptedRunError
-from gsegkit.images import write_png
+from gsegkit.images import read_image, write_png
 from gsegkit.looking.look import Look, Spread
 from gsegkit.plugins import installed
 from gsegkit.progress import Progress
@@ -108,6 +108,26 @@ def test_too_few_photographs_leave_out_the_generator(tmp_path, quick):
     assert made.photographs == tmp_path / "photos", "nothing is left out, so nothing is copied"
 
 
+def test_masks_beside_the_photographs_are_used_to_compare_also_where_duplicates_are_left_out(
+    tmp_path, quick, monkeypatch
+):
+    from gsegkit.api import starting
+
+    photos = tmp_path / "photos"
+    draw(photos / "images", 12)
+    (photos / "images" / "copy.png").write_bytes((photos / "images" / "p000.png").read_bytes())
+    (photos / "masks").mkdir()
+    for path in (photos / "images").iterdir():
+        bright = read_image(path).float().mean(0) > 100
+        write_png(photos / "masks" / path.name, bright.to(torch.uint8))
+    monkeypatch.setattr(starting, "_baselines", lambda session: {"otsu": False})
+    made, _ = started(photos, tmp_path / "out", fewest=100)
+    assert made.photographs == tmp_path / "out" / "photographs"
+    found = json.loads((tmp_path / "out" / "compare" / "comparison.json").read_text())
+    assert found["annotated"]
+    assert found["rows"][0]["foreground"] > 0.9
+
+
 def test_a_step_that_fails_is_told_and_the_others_go_on(tmp_path, quick, monkeypatch):
     from gsegkit.api import starting
 
@@ -146,6 +166,11 @@ def test_a_stopped_start_keeps_everything_and_goes_on(tmp_path, quick, monkeypat
     assert (out / "generator" / "checkpoint.safetensors").exists()
     with pytest.raises(ConfigError, match="other options"):
         started(photos, out, seed=3)
+    limits = []
+    train = starting.train_generator
+    monkeypatch.setattr(
+        starting, "train_generator", lambda *a, hours, **k: limits.append(hours) or train(*a, hours=hours, **k)
+    )
     for verb in ("run_plan", "compare"):
         monkeypatch.setattr(starting, verb, lambda *args, **kwargs: None)
     made, heard = started(photos, out)
@@ -153,6 +178,8 @@ def test_a_stopped_start_keeps_everything_and_goes_on(tmp_path, quick, monkeypat
     assert made.record.done["generator"].seconds > 0
     assert "otsu" not in "".join(text for text in heard.infos if text.startswith("step")), "done before"
     assert any("resumed after step" in text for text in heard.infos)
+    planned = {step.folder: step.seconds for step in made.record.plan.steps}["generator"] / 3600
+    assert limits == [pytest.approx(planned, rel=0.1)], "the time before the stop counts"
     assert (out / "generator" / "state.safetensors").exists()
 
 

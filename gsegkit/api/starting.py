@@ -149,7 +149,8 @@ def start(
         else:
             session.progress.message(f"continuing '{out}': {duration(known.spent)} of {duration(wanted.seconds)} spent")
         used = _usable(photos, images, known.found, out)
-        return _Work(wanted, used, out, session, update, began - known.spent).all(known)
+        compared = _folder_compared(photos, known.found, out)
+        return _Work(wanted, used, compared, out, session, update, began - known.spent).all(known)
 
 
 # ---- look and plan -------------------------------------------------------------------------------------------------
@@ -214,7 +215,7 @@ def _planned(
         speed, stages = _measured(wanted, training, photos, good, session)
     spent = time.monotonic() - began
     plan = make_plan(wanted, found, session.registry, _baselines(session), training, speed, stages, spent)
-    _say(plan, wanted, _folder_used(photos, found, out), out, spent, session)
+    _say(plan, wanted, photos, found, out, spent, session)
     return Start(work=work, contents=contents, found=found, plan=plan)
 
 
@@ -241,7 +242,7 @@ def _measured(
     return speed, stages
 
 
-def _say(plan: Planned, wanted: Wanted, photos: Path, out: Path, spent: float, session: Session) -> None:
+def _say(plan: Planned, wanted: Wanted, photos: Path, found: Look, out: Path, spent: float, session: Session) -> None:
     tell = session.progress.message
     for sentence in plan.sentences:
         tell(sentence)
@@ -252,7 +253,8 @@ def _say(plan: Planned, wanted: Wanted, photos: Path, out: Path, spent: float, s
     for place, step in enumerate(plan.steps, 1):
         share = step.seconds / wanted.seconds
         tell(f"{place}. {step.folder}: at most {duration(step.seconds)} ({share:.0%})")
-        tell(f"     {command(step, wanted, photos, out, step.seconds)}")
+        folder = (_folder_compared if step.folder == COMPARE else _folder_used)(photos, found, out)
+        tell(f"     {command(step, wanted, folder, out, step.seconds)}")
 
 
 def _clock(seconds: float) -> str:
@@ -269,6 +271,11 @@ def _good(images: UnlabelledImages, photos: Path, found: Look) -> list[Path]:
 
 def _folder_used(photos: Path, found: Look, out: Path) -> Path:
     return out / PHOTOGRAPHS if found.left_out else photos
+
+
+def _folder_compared(photos: Path, found: Look, out: Path) -> Path:
+    """For `compare`: the user's own folder, which may have masks beside the photographs, unless a file is damaged."""
+    return out / PHOTOGRAPHS if found.unreadable else photos
 
 
 def _usable(photos: Path, images: UnlabelledImages, found: Look, out: Path) -> Path:
@@ -298,17 +305,17 @@ class _Work:
 
     wanted: Wanted
     photos: Path
+    compared: Path
     out: Path
     session: Session
     update: bool
     began: float  # as if all calls had followed each other
 
     def all(self, record: Start) -> Started:
-        """Every step that is not done."""
-        steps = record.plan.steps
-        for place, step in enumerate(steps):
-            before = record.done.get(step.folder)
-            if before is not None and before.status == "done":
+        """Every step that is not done; methods that are new are compared again."""
+        new = False
+        for place, step in enumerate(record.plan.steps):
+            if record.is_done(step.folder) and not (step.folder == COMPARE and new):
                 continue
             missing = step.folder == RUN and not record.is_done(GENERATOR)
             if missing:
@@ -317,27 +324,30 @@ class _Work:
                 outcome = self._step(step, record, place)
             record = record.with_done(step.folder, outcome, time.monotonic() - self.began)
             record.write(self.out)
+            new |= outcome.status == "done"
             if outcome.note and outcome.status != "done":
                 self._tell(f"{step.folder}: {outcome.status}: {outcome.note}", "warning")
         return Started(self.out, record, self.photos)
 
     def _step(self, step: Step, record: Start, place: int) -> Done:
-        later = sum(one.seconds for one in record.plan.steps[place + 1 :])
+        before = record.done[step.folder].seconds if step.folder in record.done else 0.0
+        later = sum(one.seconds for one in record.plan.steps[place + 1 :] if not record.is_done(one.folder))
         left = self.wanted.seconds - (time.monotonic() - self.began)
-        seconds = max(left - later, step.seconds)
+        # at least what was planned; where that was too little before, twice what it had, so that it ends some day
+        seconds = max(left - later, step.seconds - before if before < 0.9 * step.seconds else 2 * before)
+        limit = seconds + (before if step.verb == "train-generator" else 0.0)  # which counts all its calls
         self._tell(
             f"step {place + 1} of {len(record.plan.steps)}, {step.folder}: at most {duration(seconds)}; "
             f"all ends by about {_clock(max(left, seconds + later))}"
         )
-        self._tell(f"     {command(step, self.wanted, self.photos, self.out, seconds)}")
-        earlier_seconds = record.done[step.folder].seconds if step.folder in record.done else 0.0
+        self._tell(f"     {self._words(step, limit)}")
         began = time.monotonic()
 
         def outcome(status: Any, note: str = "", best: str = "") -> Done:
-            return Done(status=status, seconds=earlier_seconds + time.monotonic() - began, note=note, best=best)
+            return Done(status=status, seconds=before + time.monotonic() - began, note=note, best=best)
 
         try:
-            made = self._verb(step, record, seconds)()
+            made = self._verb(step, record, limit)()
         except InterruptedRunError:
             if self.session.stop.is_set():
                 record.with_done(step.folder, outcome("stopped"), time.monotonic() - self.began).write(self.out)
@@ -350,6 +360,9 @@ class _Work:
         except Exception as error:  # a part's fault is told, and the others go on
             return outcome("failed", f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
         return outcome("done", *(_said(made, record) if isinstance(made, Comparison) else ()))
+
+    def _words(self, step: Step, seconds: float) -> str:
+        return command(step, self.wanted, self.compared if step.folder == COMPARE else self.photos, self.out, seconds)
 
     def _verb(self, step: Step, record: Start, seconds: float) -> Callable[[], object]:
         """The call that carries a step out, in `seconds`."""
@@ -365,7 +378,7 @@ class _Work:
         if step.verb == "fit":
             return partial(fit, step.part, self.photos, folder, session=limited, **common)
         if step.verb == "run":
-            return partial(self._run, step, command(step, wanted, self.photos, self.out, seconds), limited)
+            return partial(self._run, step, self._words(step, seconds), limited)
         return partial(self._compare, folder, record, seconds)
 
     def _run(self, step: Step, words: str, session: Session) -> None:
@@ -384,7 +397,7 @@ class _Work:
         if not runs and not names:
             raise DataError("no step before left a segmenter, so there is nothing to compare")
         return compare(
-            self.photos, folder, methods=names, runs=runs, budget=budget(seconds), seed=self.wanted.seed,
+            self.compared, folder, methods=names, runs=runs, budget=budget(seconds), seed=self.wanted.seed,
             device=self.wanted.device, update=self.update, session=self.session,
         )  # fmt: skip
 

@@ -20,7 +20,7 @@ def sentences(found: Look) -> list[str]:
     if found.ratio.most > UNLIKE_RATIOS * found.ratio.least:
         said.append(
             f"Aspect ratios (width / height) differ: {_range(found.ratio)}. A generator is square, so the "
-            "photographs are distorted unlike each other; crops of one shape would be better."
+            "photographs are distorted unlike each other; crops of one shape, or -o gen.fit=crop, would be better."
         )
     if found.unreadable:
         said.append(
