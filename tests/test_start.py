@@ -14,7 +14,7 @@ import torch
 
 from gsegkit import api
 from gsegkit.api.session import Session
-from gsegkit.errors import ConfigError, DataError, InterruptedRunError
+from gsegkit.errors import ArtifactError, ConfigError, DataError, InterruptedRunError
 from gsegkit.images import read_image, write_png
 from gsegkit.looking.look import Look, Spread
 from gsegkit.plugins import installed
@@ -226,6 +226,32 @@ def test_a_run_that_cannot_self_train_goes_on_without(tmp_path, quick, monkeypat
     assert seen == [photos, None]
     assert made.record.done["run"].status == "done"
     assert "run: the segmenter is sure of no photograph; it goes on without self-training" in heard.warnings
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda record: record["plan"]["steps"][0].update(folder="../outside"),
+        lambda record: record["plan"]["steps"][0].update(folder="/tmp/outside"),
+        lambda record: record["plan"]["steps"][0].update(verb="rm"),
+        lambda record: record.pop("found"),
+        lambda record: record.update(done=[]),
+    ],
+)
+def test_a_record_that_was_changed_is_refused(tmp_path, quick, monkeypatch, damage):
+    from gsegkit.api import starting
+
+    for verb in ("fit", "compare"):
+        monkeypatch.setattr(starting, verb, lambda *args, **kwargs: None)
+    photos, out = draw(tmp_path / "photos", 12), tmp_path / "out"
+    started(photos, out, fewest=100)
+    record = json.loads((out / "start.json").read_text())
+    damage(record)
+    (out / "start.json").write_text(json.dumps(record))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ArtifactError, match="is not the record it should be"):
+        started(photos, out, fewest=100)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("hours", ["0", "-1", "1e9", "nan"])

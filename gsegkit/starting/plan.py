@@ -9,6 +9,7 @@ from typing import Any
 
 from gsegkit.config import Config, build_config
 from gsegkit.errors import ConfigError
+from gsegkit.exports.places import safe_part
 from gsegkit.looking.look import Look
 from gsegkit.plugins import Registry
 from gsegkit.starting.experience import ENOUGH, SETTINGS, enough_photographs, expectation, growth
@@ -71,7 +72,7 @@ def make_plan(
     """
     _, said = enough_photographs(found.usable, wanted.fewest)
     fits = [
-        Step(verb="fit", part=name, folder=name, seconds=_fit_seconds(wanted) if learns else FIT_LEAST)
+        Step(verb="fit", part=name, folder=safe_part(name), seconds=_fit_seconds(wanted) if learns else FIT_LEAST)
         for name, learns in baselines.items()
     ]
     compare = Step(verb="compare", part="", folder=COMPARE, seconds=min(COMPARE_SHARE * wanted.seconds, COMPARE_MOST))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictInt, StrictStr
 
@@ -17,6 +17,7 @@ from gsegkit.records.files import Record
 from gsegkit.storage import atomic_write_json
 
 START_FILE = "start.json"
+FolderName = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]  # no path
 Verb = Literal["train-generator", "run", "fit", "compare"]
 
 
@@ -33,7 +34,7 @@ class Step(Record):
 
     verb: Verb
     part: StrictStr
-    folder: StrictStr
+    folder: FolderName
     seconds: float
     options: tuple[StrictStr, ...] = ()
 
