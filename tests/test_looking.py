@@ -44,6 +44,16 @@ def test_near_duplicates_are_groups_and_others_are_not(tmp_path):
     assert near_duplicates([measure(one)[0] for one in images[:1]]) == []
 
 
+def test_a_slow_film_is_thinned_not_collapsed():
+    first, last = noise(1, (64, 64)).float(), noise(2, (64, 64)).float()
+    film = [torch.lerp(first, last, i / 99).to(torch.uint8) for i in range(100)]
+    groups = near_duplicates([measure(one)[0] for one in film])
+    assert 3 < len(groups) < 50
+    assert sum(len(group) for group in groups) <= 100
+    same = [measure(film[0])[0]] * 3000
+    assert near_duplicates(same) == [list(range(3000))]
+
+
 def test_framing_colours_sizes_and_what_cannot_be_read(tmp_path):
     grey = {
         f"g{i}.png": framed(i, (32, 48)).float().mean(0, keepdim=True).repeat(3, 1, 1).to(torch.uint8)
