@@ -130,7 +130,7 @@ def modules() -> str:
     """The tree of the core: one line a module, from its docstring."""
     root = Path(gsegkit.__file__).parent
     text = HEADER + "# Modules of the core\n"
-    open_wings = ("annotation", "clustering", "reading", "records", "scaffold", "testing", "training")
+    open_wings = ("annotation", "clustering", "painting", "reading", "records", "scaffold", "testing", "training")
     wings = sorted(path.parent for path in root.rglob("__init__.py") if "templates" not in path.parts)
     for folder in wings:
         name = ".".join(("gsegkit", *folder.relative_to(root).parts))

@@ -41,6 +41,7 @@ KINDS: dict[str, str] = {
     "segmenter": "learns from the pairs, then segments real photographs",
     "evaluator": "scores a segmenter against ground truth",
     "generator-evaluator": "compares a generator's images with photographs",
+    "painter": "paints pictures from masks; learns from the pairs",
     "kmeans": "k-means backend",
     "dataset": "reads a folder of images or of images and masks",
     "weights": "generator weights that ship with a plugin",

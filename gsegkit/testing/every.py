@@ -13,6 +13,7 @@ import sys
 from gsegkit import interfaces
 from gsegkit.config import Config, build_config
 from gsegkit.errors import ConfigError, UnknownPluginError
+from gsegkit.painting import Painter
 from gsegkit.testing.subject import CheckFailedError, CheckSkippedError, Subject
 
 BASES: dict[str, type] = {
@@ -22,6 +23,7 @@ BASES: dict[str, type] = {
     "segmenter": interfaces.Segmenter,
     "evaluator": interfaces.Evaluator,
     "generator-evaluator": interfaces.GeneratorEvaluator,
+    "painter": Painter,
     "kmeans": interfaces.KMeans,
     "dataset": interfaces.DatasetReader,
     "weights": interfaces.Weights,
@@ -44,7 +46,7 @@ def check_record(subject: Subject) -> None:
     subject.expect(
         inspect.isclass(cls) and issubclass(cls, base),
         "gsegkit_components",
-        f"target {component.target} is not a subclass of gsegkit.interfaces.{base.__name__}",
+        f"target {component.target} is not a subclass of {base.__module__}.{base.__name__}",
     )
     trainable = issubclass(cls, interfaces.TrainableGenerator)
     declared = "trainable" in component.provides

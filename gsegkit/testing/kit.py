@@ -16,6 +16,7 @@ from gsegkit.testing.generator_evaluators import GENERATOR_EVALUATOR_CHECKS
 from gsegkit.testing.generators import GENERATOR_CHECKS
 from gsegkit.testing.loading import CHECKPOINT_READER_CHECKS
 from gsegkit.testing.minor import DATASET_CHECKS, KMEANS_CHECKS, SAMPLES_CHECKS, WEIGHTS_CHECKS
+from gsegkit.testing.painters import PAINTER_CHECKS
 from gsegkit.testing.refiners import REFINER_CHECKS
 from gsegkit.testing.segmenters import SEGMENTER_CHECKS
 from gsegkit.testing.settings import KitSettings
@@ -28,6 +29,7 @@ _KIND_CHECKS: Mapping[str, tuple[Check, ...]] = {
     "segmenter": SEGMENTER_CHECKS,
     "evaluator": EVALUATOR_CHECKS,
     "generator-evaluator": GENERATOR_EVALUATOR_CHECKS,
+    "painter": PAINTER_CHECKS,
     "kmeans": KMEANS_CHECKS,
     "dataset": DATASET_CHECKS,
     "weights": WEIGHTS_CHECKS,
@@ -256,6 +258,11 @@ def check_evaluator(make: Entry | Callable[[], Any]) -> list[CheckResult]:
 def check_generator_evaluator(make: Entry | Callable[[], Any]) -> list[CheckResult]:
     """Check a generator evaluator against the toy; see `check_component`."""
     return check_component("generator-evaluator", make)
+
+
+def check_painter(make: Entry | Callable[[], Any]) -> list[CheckResult]:
+    """Check a painter; see `check_component`."""
+    return check_component("painter", make)
 
 
 def check_kmeans(make: Entry | Callable[[], Any]) -> list[CheckResult]:

@@ -1,0 +1,77 @@
+"""The interface of painters: a mask and a latent in, a picture out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gsegkit.errors import ContractError
+from gsegkit.interfaces import ModulePart, Segmenter
+from gsegkit.seeds import normals
+from gsegkit.types import IGNORE, check_tensor
+
+if TYPE_CHECKING:
+    from gsegkit.context import RunContext
+    from gsegkit.dataset import LabelledDataset
+
+
+class Painter(ModulePart):
+    """Paints pictures from masks. The mask says what is where, the latent how it looks.
+
+    Attributes:
+        classes: names of the K classes, known after fit().
+        train_size: (height, width) of masks and pictures, known after fit().
+        latent_dim: numbers in one latent, known after fit().
+    """
+
+    classes: tuple[str, ...]
+    train_size: tuple[int, int]
+    latent_dim: int
+
+    @abstractmethod
+    def fit(self, dataset: LabelledDataset, ctx: RunContext, *, segmenter: Segmenter | None = None) -> None:
+        """Train on pairs of one size; 255 in a mask is unknown, and never a class.
+
+        `segmenter` is a trained network of the same pictures that the training may look through. It is not changed.
+        """
+
+    @abstractmethod
+    def paint(self, masks: Tensor, z: Tensor) -> Tensor:
+        """Pictures, a function of mask and latent alone; no gradients.
+
+        Args:
+            masks: [N, H, W] uint8 of `train_size`, classes 0 .. K - 1, 255 = unknown.
+            z: [N, latent_dim] float32, see `latents`.
+
+        Returns:
+            [N, 3, H, W] float32 in [-1, 1] on `self.device`.
+
+        Raises:
+            ContractError: see `check_canvas`.
+        """
+
+    def latents(self, seeds: Tensor) -> Tensor:
+        """[N] int64 -> [N, latent_dim] float32 on `self.device`; row i depends on `seeds[i]` alone."""
+        return normals(seeds, (self.latent_dim,)).to(self.device)
+
+
+def check_canvas(painter: Painter, masks: Tensor, z: Tensor) -> None:
+    """Check what `Painter.paint` is given.
+
+    Raises:
+        ContractError: another dtype or size than the painter's, a class that it does not know, or latents that are
+            not finite.
+    """
+    check_tensor(masks, "masks", torch.uint8, (None, *painter.train_size), "paint ")
+    check_tensor(z, "z", torch.float32, (len(masks), painter.latent_dim), "paint ")
+    wrong = masks[(masks >= len(painter.classes)) & (masks != IGNORE)]
+    if len(wrong):
+        raise ContractError(
+            f"a mask has the class {int(wrong[0])}, but there are {len(painter.classes)} classes",
+            f"0 .. {len(painter.classes) - 1}, and {IGNORE} for unknown",
+        )
+    if not bool(torch.isfinite(z).all()):
+        raise ContractError("a latent holds NaN or infinity", "draw latents with painter.latents(seeds)")
