@@ -279,8 +279,7 @@ class Registry:
     def of_kind(self, kind: str) -> list[Entry]:
         """Entries of one kind, sorted by name."""
         kind = KIND_ALIASES.get(kind, kind)
-        found = [entry for entry in self.entries if entry.component.kind == kind]
-        return sorted(found, key=lambda entry: (entry.component.name, entry.dist))
+        return sorted((e for e in self.entries if e.component.kind == kind), key=lambda e: (e.component.name, e.dist))
 
     def available(self, kind: str) -> frozenset[str]:
         """Names of the components of one kind whose packages are all installed."""
@@ -411,6 +410,7 @@ _FIRST_PARTY: dict[str, dict[str, str]] = {
     "gsegkit-smp": {
         "segmenter": "unet unetplusplus manet linknet fpn pspnet deeplabv3 deeplabv3plus pan upernet segformer dpt"
     },
+    "gsegkit-spade": {"painter": "class-adaptive"},
     "gsegkit-stylegan": dict.fromkeys(("generator", "checkpoint-reader"), "pggan stylegan stylegan2"),
     "gsegkit-zoo": {
         "weights": "blood-cells-64 blood-cells-128 coffee-leaf-64 lpc-64 portraits-64 portraits-128",
