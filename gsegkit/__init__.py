@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         train,
         train_choice,
         train_generator,
+        train_painter,
     )
     from gsegkit.engine.plan import Plan
     from gsegkit.errors import GsegkitError
@@ -88,6 +89,7 @@ __all__ = [
     "train",
     "train_choice",
     "train_generator",
+    "train_painter",
 ]
 
 

@@ -313,12 +313,10 @@ class Registry:
             if broken:
                 return f"{dist} brings it but failed to load ({broken.reason}); see gsegkit doctor"
             return f"pip install {dist}"
-        other = [e.component.kind for e in self.entries if e.component.name == name]
-        if other:
+        if other := [e.component.kind for e in self.entries if e.component.name == name]:
             return f"'{name}' is of the kind {other[0]}, not {kind}"
         names = sorted({entry.component.name for entry in self.of_kind(kind)})
-        near = difflib.get_close_matches(name, names, n=1)
-        if near:
+        if near := difflib.get_close_matches(name, names, n=1):
             return f"did you mean '{near[0]}'?"
         return f"installed: {', '.join(names) or 'none'}"
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from gsegkit.api.session import Session
 from gsegkit.classes.class_map import ClassMap, as_class_map, names_something_shipped, stored_class_map
-from gsegkit.classes.in_classes import InClasses
-from gsegkit.classes.named import Named
+from gsegkit.classes.in_classes import InClasses, at_present_cut
+from gsegkit.classes.named import Named, Renamed
 from gsegkit.classes.shipped import shipped_names
 from gsegkit.classes.transfer import transferred
+from gsegkit.dataset import LabelledDataset
 from gsegkit.engine import sources
 from gsegkit.engine.devices import pick_device
 from gsegkit.errors import ConfigError
@@ -49,14 +50,33 @@ def under_names(segmenter: Segmenter, names: ClassMap | None, run_folder: str | 
     Raises:
         ConfigError: the run has other names, or the names do not fit its clusters.
     """
-    if names is None:
+    if names is None or _has_them(run_folder, names):
         return segmenter
-    if (own := stored_class_map(run_folder)) is not None:
-        if own.identity == names.identity:
-            return segmenter
-        raise ConfigError(
-            f"the classes of '{run_folder}' have names already ({', '.join(own.names[:4])} ...)",
-            "omit the class names, or give them to a run of its own with gsegkit run --classes",
-        )
     extractor: MaskExtractor = sources.open_part(run_folder, "extractor", session.registry, pick_device("cpu"))
     return InClasses(segmenter, extractor, names).to(segmenter.device).eval()
+
+
+def pairs_under_names(
+    pairs: LabelledDataset, names: ClassMap | None, run_folder: str | Path, session: Session
+) -> LabelledDataset:
+    """The pairs of a run under names; as they are for none, and where they were made with these very names.
+
+    Raises:
+        ConfigError: see `under_names`.
+    """
+    if names is None or _has_them(run_folder, names):
+        return pairs
+    extractor: MaskExtractor = sources.open_part(run_folder, "extractor", session.registry, pick_device("cpu"))
+    return Renamed(pairs, at_present_cut(names, pairs.classes, extractor))
+
+
+def _has_them(run_folder: str | Path, names: ClassMap) -> bool:
+    """Whether a run was made with these names; ConfigError when it has others."""
+    if (own := stored_class_map(run_folder)) is None:
+        return False
+    if own.identity == names.identity:
+        return True
+    raise ConfigError(
+        f"the classes of '{run_folder}' have names already ({', '.join(own.names[:4])} ...)",
+        "omit the class names, or give them to a run of its own with gsegkit run --classes",
+    )

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from gsegkit.cli import choosing, comparing, fitting, importing, look, names, plugins, starting, work
+from gsegkit.cli import choosing, comparing, fitting, importing, look, names, painting, plugins, starting, work
 from gsegkit.cli.extensions import add_commands
 from gsegkit.cli.options import console
 from gsegkit.cli.terminal import show_error
@@ -38,6 +38,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "synthesize": work.synthesize,
     "train": work.train,
     "train-generator": work.train_generator,
+    "train-painter": painting.train_painter,
     "start": starting.start,
     "fit": fitting.fit,
     "evaluate": work.evaluate,
