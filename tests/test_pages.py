@@ -34,6 +34,7 @@ PARTS = {
     "eval": ("--eval", ("evaluator", "generator-evaluator")),
     "data_reader": ("", ("dataset",)),
     "kmeans": ("", ("kmeans",)),
+    "painter": ("--painter", ("painter",)),
 }
 TAKES_COMPONENT = {"train-generator": "generator", "show": "", "test-plugin": "", "directions score": "generator"}
 PLACEHOLDERS = {"my-method", "my-format"}  # what `new-plugin` makes

@@ -89,7 +89,7 @@ class MisspeltHook:
         Raises(RecursionError()),
         MisspeltHook(),
         Plugin(component(api=99)),
-        Plugin(component(kind="painter")),
+        Plugin(component(kind="oracle")),
         Plugin(component(provides=("wings",))),
         Plugin("not a component"),
     ],
@@ -185,7 +185,7 @@ class WrongSignature:
         return [component("first")]
 
 
-@pytest.mark.parametrize("plugin", [HalfWay(), WrongSignature(), Plugin(component("first"), component(kind="painter"))])
+@pytest.mark.parametrize("plugin", [HalfWay(), WrongSignature(), Plugin(component("first"), component(kind="oracle"))])
 def test_a_plugin_that_fails_half_way_leaves_nothing(plugin):
     registry = Registry()
     registry.add(plugin, "bad")
