@@ -177,18 +177,20 @@ def test_a_stop_keeps_what_is_done(tmp_path):
 
 
 def test_what_does_not_end_in_time_is_left_out(tmp_path, monkeypatch):
-    real = comparing.measured
+    real, begun = comparing.measured, []
 
     def slow(method, material, registry, ctx, key):
-        if method.name == "two-means":
+        begun.append(method.name)
+        if len(begun) == 2:
             ctx.stop.until = time.monotonic()  # the time is over
         return real(method, material, registry, ctx, key)
 
     monkeypatch.setattr(comparing, "measured", slow)
     found = gsegkit.compare(drawn(tmp_path / "in"), tmp_path / "out", methods=METHODS)
-    assert {row.method for row in found.rows} == {"otsu"}
-    assert found.left_out == (LeftOut("two-means", "the budget was over before it ended; the same command continues"),)
-    assert "left out: two-means" in found.page.read_text()
+    first, second = begun  # the quicker one first: that differs from machine to machine
+    assert {row.method for row in found.rows} == {first}
+    assert found.left_out == (LeftOut(second, "the budget was over before it ended; the same command continues"),)
+    assert f"left out: {second}" in found.page.read_text()
 
 
 def test_a_method_that_fails_is_left_out(tmp_path):
