@@ -73,6 +73,7 @@ def test_a_run_replays_from_its_own_config(plan, registry, tmp_path):
     assert (tmp_path / "a" / shard).read_bytes() == (tmp_path / "b" / shard).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_at_any_write_loses_nothing(plan, registry, tmp_path, monkeypatch):
     """The n-th flush to disk fails; the run says so, and the same run again finishes with the same files."""
     import errno

@@ -407,6 +407,7 @@ def test_grids_metrics_and_facts(images, tmp_path):
     assert generator.network.mapping.w_avg.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_divergence_stops_the_training_and_keeps_the_checkpoint(images, tmp_path):
     ctx = RunContext(folder=tmp_path, checkpoint_seconds=0)
     with pytest.raises(DivergedError):
