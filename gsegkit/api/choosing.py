@@ -28,6 +28,7 @@ from gsegkit.rundir import RunFolder, stage_key
 PAGE_MARK = b"Choose by looking \xc2\xb7 gsegkit</title>"
 LOOK_FOLDER, PAIRS_FOLDER, SEGMENTER_FOLDER = "comparison", "pairs", "segmenter"
 FEWEST_PAIRS = 2
+NO_TIME = "1s"
 
 
 @checked
@@ -87,7 +88,6 @@ def train_choice(
     options: dict[str, Any] | None = None,
     methods: Sequence[str] | None = None,
     runs: Sequence[str | Path] = (),
-    budget: str = BUDGET,
     most: int = PHOTOGRAPHS,
     reader_options: dict[str, Any] | None = None,
     seed: int = 0,
@@ -107,7 +107,6 @@ def train_choice(
         options: of the segmenter.
         methods: segmenters that need no pairs, by name; None = all that are installed.
         runs: folders of finished runs, or made by `train` or `fit`.
-        budget: time for the methods, such as "90s", "10m" or "1h".
         most: photographs that the methods are compared on; of more, as many are drawn by `seed`.
         reader_options: options of the folder's reader.
         seed: of every random number.
@@ -125,7 +124,7 @@ def train_choice(
     if not 16 <= side <= 2048:
         raise ConfigError(f"side={side}: a network learns at 16 to 2,048 pixels", f"{SIDE} is usual")
     ctx = session.context(out, device, seed)
-    wanted = _wanted(methods, runs, budget, most)
+    wanted = _wanted(methods, runs, NO_TIME, most)  # what the page showed is kept; nothing else is measured
     found = _compared(Path(photographs), wanted, reader_options, ctx, session)
     candidates, material = candidates_of(found.outcomes, found.rows, session.registry), found.material
     path = Path(choice) if choice is not None else out / FILE_NAME

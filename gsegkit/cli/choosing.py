@@ -69,7 +69,7 @@ def choose(
         console.print(f"next: {command}", soft_wrap=True)
         return
     folder = api.train_choice(
-        photographs, out, choice, seg=seg, side=side, options=options, methods=names, runs=runs or (), budget=budget,
+        photographs, out, choice, seg=seg, side=side, options=options, methods=names, runs=runs or (),
         reader_options=reader, seed=seed, device=where, session=session,
     )  # fmt: skip
     if as_json:
