@@ -1,0 +1,104 @@
+"""How good a painter is: whether another segmenter finds what was to be painted, and what the latent does."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gsegkit.context import RunContext
+from gsegkit.dataset import LabelledDataset
+from gsegkit.errors import ConfigError, DataError
+from gsegkit.images import to_pixels
+from gsegkit.interfaces import Segmenter
+from gsegkit.painting.painter import Painter
+from gsegkit.types import IGNORE, Report
+
+STYLES = 4  # latents that each mask is painted with, for diversity and faithfulness
+LEAST_PIXELS = 8  # of a class in a mask, for its mean colour to count
+
+DEFINITIONS = {
+    "miou": "mean IoU over the classes that occur: the scoring segmenter on painted pictures, against the given masks",
+    "accuracy": "share of the known pixels in which the scoring segmenter finds the given class on painted pictures",
+    "miou_true": "the same mean IoU on the true pictures of these masks: the ceiling",
+    "accuracy_true": "the same share on the true pictures of these masks: the ceiling",
+    "diversity": "mean absolute difference of two pictures of one mask, of 255; 0 = the latent is ignored",
+    "faithfulness": "share of the variance of a class's mean colour, over masks and latents, that the latent explains",
+}
+
+
+def score(painter: Painter, dataset: LabelledDataset, scorer: Segmenter, ctx: RunContext) -> Report:
+    """Score a painter on masks that it did not learn from.
+
+    Args:
+        painter: fitted.
+        dataset: held-out pairs under the painter's classes, of its size.
+        scorer: a segmenter of the same classes that took no part in the painter's training: one that did flatters it.
+        ctx: seeds, micro-batches, progress.
+
+    Raises:
+        ConfigError: the three do not have the same classes.
+        DataError: fewer than two pairs.
+    """
+    for what, classes in (("data set", dataset.classes), ("scoring segmenter", scorer.classes)):
+        if classes != painter.classes:
+            raise ConfigError(
+                f"the {what} has the classes {', '.join(classes)}, the painter {', '.join(painter.classes)}",
+                "give both the same class names",
+            )
+    if len(dataset) < 2:
+        raise DataError("fewer than two pairs are no test", "give some hundred that the painter did not learn from")
+    count = len(painter.classes)
+    painted_table, true_table = torch.zeros(2, count, count, dtype=torch.int64)
+    start = 0
+    for seeds in ctx.track(list(ctx.batches("test", len(dataset))), "painting"):
+        pixels, masks = dataset.batch(range(start, start + len(seeds)))
+        start += len(seeds)
+        painted = to_pixels(painter.paint(masks, painter.latents(seeds))).cpu()
+        painted_table += confusion(masks, scorer.predict(painted).cpu(), count)
+        true_table += confusion(masks, scorer.predict(pixels).cpu(), count)
+    (miou, accuracy), (miou_true, accuracy_true) = agreement(painted_table), agreement(true_table)
+    diversity, faithfulness = latent_scores(painter, dataset, ctx)
+    metrics = {
+        "miou": miou, "accuracy": accuracy, "miou_true": miou_true, "accuracy_true": accuracy_true,
+        "diversity": diversity, "faithfulness": faithfulness,
+    }  # fmt: skip
+    return Report(metrics, definitions=DEFINITIONS)
+
+
+def confusion(masks: Tensor, found: Tensor, count: int) -> Tensor:
+    """Pixels by true (row) and found (column) class, 255 in `masks` left out: [K, K] int64."""
+    known = (masks != IGNORE) & (found != IGNORE)
+    return torch.bincount(masks[known].long() * count + found[known].long(), minlength=count * count).view(count, count)
+
+
+def agreement(table: Tensor) -> tuple[float | None, float | None]:
+    """Mean IoU over the classes that occur in the masks, and accuracy; None where there is no known pixel."""
+    total = int(table.sum())
+    if not total:
+        return None, None
+    hits, true = table.diagonal().double(), table.sum(dim=1)
+    ious = hits / (true + table.sum(dim=0) - hits).clamp_min(1)
+    return float(ious[true > 0].mean()), float(hits.sum()) / total
+
+
+def latent_scores(painter: Painter, dataset: LabelledDataset, ctx: RunContext) -> tuple[float, float | None]:
+    """Diversity and faithfulness on up to a micro-batch of masks; see `DEFINITIONS`."""
+    rows = torch.linspace(0, len(dataset) - 1, min(ctx.batch_size, len(dataset))).round().long().tolist()
+    _, masks = dataset.batch(rows)
+    styles = painter.latents(ctx.seeds("preview", STYLES))
+    pictures = torch.stack([painter.paint(masks, z.expand(len(masks), -1).contiguous()).cpu() for z in styles])
+    diversity = float((pictures[1:] - pictures[:-1]).abs().mean()) * 127.5
+    shares = [share for value in range(len(painter.classes)) if (share := _explained(pictures, masks == value)) >= 0]
+    return diversity, sum(shares) / len(shares) if shares else None
+
+
+def _explained(pictures: Tensor, region: Tensor) -> float:
+    """Share of the variance of the region's mean colour, [S, M, 3], that lies between the S styles; -1 = undefined."""
+    keep = region.flatten(1).sum(dim=1) >= LEAST_PIXELS
+    if int(keep.sum()) < 2:
+        return -1.0
+    inside = region[keep][None, :, None].float()
+    colours = (pictures[:, keep] * inside).sum(dim=(3, 4)) / inside.sum(dim=(3, 4))
+    total = (colours - colours.mean(dim=(0, 1))).square().sum()
+    between = (colours.mean(dim=1) - colours.mean(dim=(0, 1))).square().sum() * colours.shape[1]
+    return float(between / total) if float(total) > 0 else -1.0

@@ -1,0 +1,96 @@
+"""Scores of painters: known painters have known scores."""
+
+import pytest
+import torch
+
+from gsegkit.config import Config
+from gsegkit.context import RunContext
+from gsegkit.dataset import MemoryDataset
+from gsegkit.errors import ConfigError, DataError
+from gsegkit.interfaces import Segmenter
+from gsegkit.painting import Painter, check_canvas, score
+from gsegkit.painting.scores import DEFINITIONS, agreement, confusion
+
+CLASSES = ("dark", "bright")
+
+
+class Flat(Painter):
+    """Class 1 is bright, class 0 dark; `style` is how far the latent shifts a picture."""
+
+    def __init__(self, style=0.0, wrong=False):
+        super().__init__(Config())
+        self.classes, self.train_size, self.latent_dim = CLASSES, (12, 12), 2
+        self.style, self.wrong = style, wrong
+
+    def fit(self, dataset, ctx, *, segmenter=None):
+        """Nothing to learn."""
+
+    def paint(self, masks, z):
+        check_canvas(self, masks, z)
+        level = (masks == (0 if self.wrong else 1)).float()[:, None] - 0.5
+        return (level + self.style * z[:, :1, None, None].tanh() * 0.3).expand(-1, 3, -1, -1).clone()
+
+
+class Threshold(Segmenter):
+    """Bright is what lies above the picture's own mean."""
+
+    def __init__(self, classes=CLASSES):
+        super().__init__(Config())
+        self.classes, self.train_size = classes, (12, 12)
+
+    def fit(self, dataset, ctx, *, val=None):
+        """Nothing to learn."""
+
+    def logits(self, images):
+        grey = images.mean(1, keepdim=True)
+        grey = (grey - grey.mean((2, 3), keepdim=True)) * 50
+        return torch.cat([-grey, grey], dim=1)
+
+
+def pairs(count=6):
+    masks = torch.zeros(count, 12, 12, dtype=torch.uint8)
+    for index in range(count):
+        masks[index, 2 : 7 + index % 3, 3:9] = 1
+    masks[:, 0] = 255
+    pixels = torch.where(masks == 1, 200, 50)[:, None].expand(-1, 3, -1, -1).to(torch.uint8)
+    return MemoryDataset(pixels, masks, CLASSES)
+
+
+def scores(painter, folder, dataset=None):
+    return score(painter, dataset or pairs(), Threshold(), RunContext(folder, batch_size=4)).metrics
+
+
+def test_a_perfect_painter_reaches_the_ceiling(tmp_path):
+    found = scores(Flat(style=1.0), tmp_path)
+    assert found["miou"] == found["miou_true"] == 1
+    assert found["accuracy"] == found["accuracy_true"] == 1
+    assert found["diversity"] > 1
+    assert found["faithfulness"] > 0.99
+    assert found.keys() == DEFINITIONS.keys()
+
+
+def test_an_ignored_latent_and_exchanged_classes_show(tmp_path):
+    found = scores(Flat(wrong=True), tmp_path)
+    assert found["miou"] < 0.05
+    assert found["accuracy"] < 0.05
+    assert found["miou_true"] == 1
+    assert found["diversity"] == 0
+    assert found["faithfulness"] is None
+
+
+def test_agreement_by_hand():
+    masks = torch.tensor([[0, 0, 0, 1, 255]], dtype=torch.uint8)
+    table = confusion(masks, torch.tensor([[0, 0, 1, 1, 1]], dtype=torch.uint8), 3)
+    assert table.tolist() == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
+    miou, accuracy = agreement(table)
+    assert miou == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert accuracy == pytest.approx(3 / 4)
+    assert agreement(torch.zeros(2, 2, dtype=torch.int64)) == (None, None)
+
+
+def test_other_classes_and_too_few_pairs_are_refused(tmp_path):
+    ctx = RunContext(tmp_path)
+    with pytest.raises(ConfigError, match="the scoring segmenter has the classes a, b"):
+        score(Flat(), pairs(), Threshold(("a", "b")), ctx)
+    with pytest.raises(DataError, match="no test"):
+        score(Flat(), pairs(1), Threshold(), ctx)
