@@ -25,11 +25,13 @@ class Painter(ModulePart):
         classes: names of the K classes, known after fit().
         train_size: (height, width) of masks and pictures, known after fit().
         latent_dim: numbers in one latent, known after fit().
+        region_styles: whether `paint` also takes a latent for each class.
     """
 
     classes: tuple[str, ...]
     train_size: tuple[int, int]
     latent_dim: int
+    region_styles: bool = False
 
     @abstractmethod
     def fit(self, dataset: LabelledDataset, ctx: RunContext, *, segmenter: Segmenter | None = None) -> None:
@@ -44,7 +46,8 @@ class Painter(ModulePart):
 
         Args:
             masks: [N, H, W] uint8 of `train_size`, classes 0 .. K - 1, 255 = unknown.
-            z: [N, latent_dim] float32, see `latents`.
+            z: [N, latent_dim] float32, see `latents`; with `region_styles` also [N, 1 + K, latent_dim]: the picture's
+                own latent, which unknown pixels have too, then one for each class.
 
         Returns:
             [N, 3, H, W] float32 in [-1, 1] on `self.device`.
@@ -66,7 +69,8 @@ def check_canvas(painter: Painter, masks: Tensor, z: Tensor) -> None:
             not finite.
     """
     check_tensor(masks, "masks", torch.uint8, (None, *painter.train_size), "paint ")
-    check_tensor(z, "z", torch.float32, (len(masks), painter.latent_dim), "paint ")
+    regions = (1 + len(painter.classes),) if painter.region_styles and z.ndim == 3 else ()
+    check_tensor(z, "z", torch.float32, (len(masks), *regions, painter.latent_dim), "paint ")
     wrong = masks[(masks >= len(painter.classes)) & (masks != IGNORE)]
     if len(wrong):
         raise ContractError(

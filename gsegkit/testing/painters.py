@@ -119,6 +119,27 @@ def check_mask_and_latent_count(subject: Subject) -> None:
     )
 
 
+def check_region_styles(subject: Subject) -> None:
+    """With `region_styles`, a latent of a class changes that class most, and equal latents are as one."""
+    part, masks = _fitted(subject), torch.zeros(1, fixtures.HEIGHT, fixtures.WIDTH, dtype=torch.uint8)
+    masks[:, 8:24, 16:32] = 1
+    own, other = part.latents(fixtures.seeds(2))
+    each = own.repeat(1, 1 + len(part.classes), 1)
+    if not part.region_styles:
+        subject.refuses("paint", ContractError, "a latent for each class", functools.partial(part.paint, masks, each))
+        return
+    first = _paint(subject, part, masks, each)
+    same = fixtures.close(first, _paint(subject, part, masks, own[None]))
+    subject.expect(same, "paint", "the same latent for every class paints another picture than the latent alone")
+    each[:, 2] = other
+    change = (_paint(subject, part, masks, each) - first).abs().mean(dim=1)
+    inside = masks == 1
+    subject.expect(change.max() > 0, "paint", "the latent of a class has no effect")
+    subject.expect(
+        change[inside].mean() > change[~inside].mean(), "paint", "the latent of a class shows more outside of it"
+    )
+
+
 def check_refused_masks(subject: Subject) -> None:
     """paint() refuses unknown classes, other sizes, other dtypes, and latents of another length."""
     part, masks = _fitted(subject), _masks(2)
@@ -207,6 +228,7 @@ PAINTER_CHECKS = (
     check_pictures,
     check_rows_are_independent,
     check_mask_and_latent_count,
+    check_region_styles,
     check_refused_masks,
     check_save_and_load,
     check_same_seed,

@@ -31,6 +31,7 @@ class ClassAdaptivePainter(Painter):
     """
 
     config: ClassAdaptiveConfig
+    region_styles = True
 
     def __init__(self, config: ClassAdaptiveConfig) -> None:
         super().__init__(config)

@@ -22,8 +22,10 @@ class ClassAdaptive(nn.Module):
         self.style = nn.Linear(latent_dim, 2 * channels)
 
     def forward(self, x: Tensor, labels: Tensor, z: Tensor) -> Tensor:
-        """[N, C, h, w], labels [N, K + 1, h, w], z [N, latent_dim] -> [N, C, h, w]."""
-        scale, shift = (self.table(labels) + self.style(z)[:, :, None, None]).chunk(2, dim=1)
+        """[N, C, h, w], labels [N, K + 1, h, w], z [N, latent_dim] or [N, K + 1, latent_dim] -> [N, C, h, w]."""
+        style = self.style(z)
+        spread = style[:, :, None, None] if z.ndim == 2 else torch.einsum("nkc,nkhw->nchw", style, labels)
+        scale, shift = (self.table(labels) + spread).chunk(2, dim=1)
         return self.norm(x) * (1 + scale) + shift
 
 
@@ -76,11 +78,17 @@ class PaintingNetwork(nn.Module):
         self.last = nn.Conv2d(channels[-1], 3, 3, padding=1)
 
     def forward(self, labels: Tensor, z: Tensor) -> Tensor:
-        """Labels [N, K + 1, H, W] float32 as `as_channels` makes them, z [N, latent_dim] -> [N, 3, H, W] in (-1, 1)."""
+        """Labels [N, K + 1, H, W] float32 as `as_channels` makes them -> [N, 3, H, W] in (-1, 1).
+
+        `z` is [N, latent_dim], or [N, 1 + K, latent_dim] as `Painter.paint` takes it.
+        """
+        own = z if z.ndim == 2 else z[:, 0]
+        if z.ndim == 3:
+            z = z.roll(-1, dims=1)  # in the order of the labels, where unknown pixels come last
         height, width = (side * 2**self.levels for side in self.coarsest)
         labels = F.pad(labels, (0, width - self.size[1], 0, height - self.size[0]), mode="replicate")
         coarse = _every(labels, 2**self.levels)
-        x = self.start(z).unflatten(1, (-1, *self.coarsest)) + self.first(coarse)
+        x = self.start(own).unflatten(1, (-1, *self.coarsest)) + self.first(coarse)
         for index, block in enumerate(self.blocks):
             if index:
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
