@@ -126,7 +126,9 @@ def check_region_styles(subject: Subject) -> None:
     own, other = part.latents(fixtures.seeds(2))
     each = own.repeat(1, 1 + len(part.classes), 1)
     if not part.region_styles:
-        subject.refuses("paint", ContractError, "a latent for each class", functools.partial(part.paint, masks, each))
+        subject.refuses(
+            "paint", (ContractError, DataError), "a latent for each class", functools.partial(part.paint, masks, each)
+        )
         return
     first = _paint(subject, part, masks, each)
     same = fixtures.close(first, _paint(subject, part, masks, own[None]))

@@ -18,6 +18,8 @@ defects = Defects("painter")
 class Tiny(Painter):
     """A good one: a colour for each class and latent."""
 
+    region_styles = True
+
     def __init__(self, config) -> None:
         super().__init__(config)
         self.net: torch.nn.Module = torch.nn.Identity()
@@ -53,7 +55,8 @@ class Tiny(Painter):
 
     def pictures(self, masks, z):
         channels = F.one_hot(masks.long().clamp(max=len(self.classes)), len(self.classes) + 1).permute(0, 3, 1, 2)
-        styles = z[:, :, None, None].expand(-1, -1, *masks.shape[1:])
+        each = z if z.ndim == 3 else z[:, None].expand(-1, channels.shape[1], -1)
+        styles = torch.einsum("nkd,nkhw->ndhw", each.roll(-1, dims=1), channels.float())
         return self.net(torch.cat([channels.float(), styles], dim=1)).tanh()
 
     def paint(self, masks, z):
@@ -92,6 +95,12 @@ class BatchStatistics(Tiny):
 class OneStyle(Tiny):
     def pictures(self, masks, z):
         return super().pictures(masks, z * 0)
+
+
+@defects("region-styles", "paint", "the latent of a class has no effect")
+class OneStyleForAll(Tiny):
+    def pictures(self, masks, z):
+        return super().pictures(masks, z[:, 0] if z.ndim == 3 else z)
 
 
 @defects("refused-masks", "paint", "an unknown class must raise ContractError or DataError")
