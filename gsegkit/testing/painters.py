@@ -12,11 +12,11 @@ from gsegkit.dataset import LabelledDataset, MemoryDataset
 from gsegkit.errors import ContractError, DataError
 from gsegkit.interfaces import Segmenter
 from gsegkit.painting import Painter
-from gsegkit.parts import load_part, save_part
 from gsegkit.records.parts import check_restored
 from gsegkit.seeds import isolated_rng
 from gsegkit.testing import fixtures
 from gsegkit.testing.subject import Subject
+from gsegkit.testing.trained import expect_same_state, stored_and_loaded
 from gsegkit.types import IGNORE, check_tensor
 
 
@@ -162,14 +162,7 @@ def check_refused_masks(subject: Subject) -> None:
 def check_save_and_load(subject: Subject) -> None:
     """A painter that was stored and loaded paints the same."""
     part, masks = _fitted(subject), _masks(2)
-    with fixtures.context() as ctx:
-        subject.call("facts", save_part, part, ctx.folder, "painter", subject.name)
-        other = subject.make()
-        subject.call("restore", load_part, other, ctx.folder)
-    other.eval()
-    for name in ("classes", "train_size", "latent_dim"):
-        same = getattr(other, name, None) == getattr(part, name)
-        subject.expect(same, "restore", f"{name} is {getattr(other, name, None)!r} after loading")
+    other = stored_and_loaded(subject, part, ("classes", "train_size", "latent_dim"))
     z = part.latents(fixtures.seeds(2))
     same = torch.equal(_paint(subject, part, masks, z), _paint(subject, other, masks, z))
     subject.expect(same, "restore", "paints something else after save and load")
@@ -177,17 +170,14 @@ def check_save_and_load(subject: Subject) -> None:
 
 def check_same_seed(subject: Subject) -> None:
     """Two trainings with the same seed end with the same numbers."""
-    one, two = fixtures.state_of(_fitted(subject)), fixtures.state_of(_fit(subject, fixtures.pairs()))
-    changed = fixtures.first_difference(one, two)
-    subject.expect(not changed, "fit", f"two trainings with the same seed differ in {changed}")
+    again = _fit(subject, fixtures.pairs())
+    expect_same_state(subject, _fitted(subject), again, "two trainings with the same seed differ")
 
 
 def check_resume(subject: Subject) -> None:
     """A training that was stopped and run again ends as the uninterrupted one."""
-    one = fixtures.state_of(_fitted(subject))
-    two = fixtures.state_of(_fit(subject, fixtures.pairs(), stop=True))
-    changed = fixtures.first_difference(one, two)
-    subject.expect(not changed, "fit", f"a stopped and resumed training differs in {changed}")
+    resumed = _fit(subject, fixtures.pairs(), stop=True)
+    expect_same_state(subject, _fitted(subject), resumed, "a stopped and resumed training differs")
 
 
 def check_unknown_pixels(subject: Subject) -> None:

@@ -10,11 +10,11 @@ from torch import Tensor
 from gsegkit.dataset import LabelledDataset, MemoryDataset
 from gsegkit.errors import CapabilityError
 from gsegkit.interfaces import PhotographSegmenter, Segmenter
-from gsegkit.parts import load_part, save_part
 from gsegkit.records.parts import FIT_RULES, check_restored
 from gsegkit.testing import fixtures
 from gsegkit.testing.generators import check_probs
 from gsegkit.testing.subject import CheckSkippedError, Subject
+from gsegkit.testing.trained import expect_same_state, stored_and_loaded
 from gsegkit.types import IGNORE, check_tensor
 
 LEARNS_FROM = ("pairs", "labels", "photographs", "nothing")
@@ -131,31 +131,21 @@ def check_save_and_load(subject: Subject) -> None:
     """A segmenter that was stored and loaded predicts the same."""
     part = _fitted(subject)
     pixels = _photographs(50, 81)
-    with fixtures.context() as ctx:
-        subject.call("facts", save_part, part, ctx.folder, "segmenter", subject.name)
-        other = subject.make()
-        subject.call("restore", load_part, other, ctx.folder)
-    other.eval()
-    for name in ("classes", "train_size", "fit_rule"):
-        same = getattr(other, name, None) == getattr(part, name)
-        subject.expect(same, "restore", f"{name} is {getattr(other, name, None)!r} after loading")
+    other = stored_and_loaded(subject, part, ("classes", "train_size", "fit_rule"))
     same = torch.equal(subject.call("probs", part.probs, pixels), subject.call("probs", other.probs, pixels))
     subject.expect(same, "restore", "predicts something else after save and load")
 
 
 def check_same_seed(subject: Subject) -> None:
     """Two trainings with the same seed end with the same numbers."""
-    one, two = fixtures.state_of(_fitted(subject)), fixtures.state_of(_fit(subject, fixtures.pairs()))
-    changed = fixtures.first_difference(one, two)
-    subject.expect(not changed, "fit", f"two trainings with the same seed differ in {changed}")
+    again = _fit(subject, fixtures.pairs())
+    expect_same_state(subject, _fitted(subject), again, "two trainings with the same seed differ")
 
 
 def check_resume(subject: Subject) -> None:
     """A training that was stopped and run again ends as the uninterrupted one."""
-    one = fixtures.state_of(_fitted(subject))
-    two = fixtures.state_of(_fit(subject, fixtures.pairs(), stop=True))
-    changed = fixtures.first_difference(one, two)
-    subject.expect(not changed, "fit", f"a stopped and resumed training differs in {changed}")
+    resumed = _fit(subject, fixtures.pairs(), stop=True)
+    expect_same_state(subject, _fitted(subject), resumed, "a stopped and resumed training differs")
 
 
 def check_ignored_pixels(subject: Subject) -> None:
