@@ -8,7 +8,7 @@ from gsegkit.context import RunContext
 from gsegkit.dataset import MemoryDataset
 from gsegkit.errors import ConfigError, DataError
 from gsegkit.interfaces import Segmenter
-from gsegkit.painting import Painter, check_canvas, score
+from gsegkit.painting import Painter, Style, check_canvas, latents_of, score
 from gsegkit.painting.scores import DEFINITIONS, agreement, confusion
 
 CLASSES = ("dark", "bright")
@@ -94,3 +94,29 @@ def test_other_classes_and_too_few_pairs_are_refused(tmp_path):
         score(Flat(), pairs(), Threshold(("a", "b")), ctx)
     with pytest.raises(DataError, match="no test"):
         score(Flat(), pairs(1), Threshold(), ctx)
+
+
+def test_a_style_is_packed_and_unpacked():
+    style = Style(7, 0xFFFFFFFE, 0.25, (None, 3))
+    assert style.pack(2).hex() == "07000000feffffff0000803effffffff03000000"
+    assert Style.unpack(style.pack(2), 2) == style
+    assert Style.unpack(Style(1).pack(3), 3) == Style(1)
+    with pytest.raises(DataError, match="20 bytes, but 24"):
+        Style.unpack(style.pack(2), 3)
+    for wrong in ((-1,), (0xFFFFFFFF,), (0, 0, 1.5), (0, 0, float("nan")), (0, 0, 0.0, (None, -1))):
+        with pytest.raises(ConfigError):
+            Style(*wrong)
+
+
+def test_latents_of_a_style():
+    painter = Flat()
+    first, second, third = painter.latents(torch.tensor([4, 5, 6]))
+    assert torch.equal(latents_of(painter, Style(4, 5)), first[None])
+    assert torch.allclose(latents_of(painter, Style(4, 5, 1.0)), second[None], atol=1e-6)
+    assert torch.allclose(latents_of(painter, Style(4, 5, 0.5)), (first + second)[None] / 2**0.5)
+    with pytest.raises(ConfigError, match="one style for the whole picture"):
+        latents_of(painter, Style(4, regions=(6, None)))
+    painter.region_styles = True
+    assert torch.equal(latents_of(painter, Style(4, regions=(None, 6))), torch.stack([first, first, third])[None])
+    with pytest.raises(ConfigError, match="3 regions have a style, but the painter has 2"):
+        latents_of(painter, Style(4, regions=(None, 6, None)))

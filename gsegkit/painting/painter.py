@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +18,23 @@ from gsegkit.types import IGNORE, check_tensor
 if TYPE_CHECKING:
     from gsegkit.context import RunContext
     from gsegkit.dataset import LabelledDataset
+
+
+@dataclass(frozen=True)
+class PageNetwork:
+    """A painter as a page runs it, without torch.
+
+    Attributes:
+        script: JavaScript that defines `makeNetwork(tensors, facts)`. It returns `(mask, latents) => pixels`: a
+            Uint8Array of H * W classes (255 = unknown) and a Float32Array of [1 + K, latent_dim] latents (the picture's
+            own, then one for each class) in, a Float32Array [3, H, W] in [-1, 1] out. A tensor is there a Float32Array.
+        tensors: float32, finite; the page gets each as float16 with a scale of its own.
+        facts: JSON-ready numbers and texts that the script needs beside them.
+    """
+
+    script: str
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
 
 
 class Painter(ModulePart):
@@ -59,6 +78,10 @@ class Painter(ModulePart):
     def latents(self, seeds: Tensor) -> Tensor:
         """[N] int64 -> [N, latent_dim] float32 on `self.device`; row i depends on `seeds[i]` alone."""
         return normals(seeds, (self.latent_dim,)).to(self.device)
+
+    def in_page(self) -> PageNetwork | None:
+        """The trained network as a page runs it; None = this painter needs Python. The page draws `latents` itself."""
+        return None
 
 
 def check_canvas(painter: Painter, masks: Tensor, z: Tensor) -> None:
