@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         name_page,
         open_generator,
         open_labelled,
+        open_painter,
         predict,
         run,
         run_plan,
@@ -45,9 +46,7 @@ if TYPE_CHECKING:
     from gsegkit.plugins import Component, hookimpl, installed
 
 __version__ = version("gsegkit")  # of the installed distribution; the number itself is in the file VERSION
-
-#: Where the names are that are not verbs.
-_ELSEWHERE = {
+_ELSEWHERE = {  # names that are not verbs
     "Component": "gsegkit.plugins",
     "GsegkitError": "gsegkit.errors",
     "Plan": "gsegkit.engine.plan",
@@ -81,6 +80,7 @@ __all__ = [
     "name_page",
     "open_generator",
     "open_labelled",
+    "open_painter",
     "predict",
     "run",
     "run_plan",

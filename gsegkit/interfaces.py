@@ -181,7 +181,7 @@ class MaskExtractor(ModulePart):
 
     @abstractmethod
     def extract(self, batch: GeneratedBatch, generator: Generator) -> MaskBatch:
-        """Probabilities at generator resolution, and scores per sample. No gradients."""
+        """Probabilities at generator resolution, and scores per sample; gradients only where the batch has them."""
 
     def masks(self, batch: GeneratedBatch, generator: Generator, size: tuple[int, int]) -> Tensor:
         """Most probable classes at another size, for looking at: [N, *size] int64, by nearest neighbour.

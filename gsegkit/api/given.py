@@ -70,6 +70,15 @@ def pairs_under_names(
     return Renamed(pairs, at_present_cut(names, pairs.classes, extractor))
 
 
+def names_of_run(run_folder: str | Path, names: ClassMap | None) -> ClassMap | None:
+    """The names that a run's extractor gets: those given, else the run's own; None where there are neither.
+
+    Raises:
+        ConfigError: the run has other names.
+    """
+    return stored_class_map(run_folder) if names is None or _has_them(run_folder, names) else names
+
+
 def _has_them(run_folder: str | Path, names: ClassMap) -> bool:
     """Whether a run was made with these names; ConfigError when it has others."""
     if (own := stored_class_map(run_folder)) is None:

@@ -9,21 +9,25 @@ import torch
 from torch import Tensor
 
 from gsegkit.api.arguments import checked
-from gsegkit.api.given import ClassNames, given_names, pairs_under_names
+from gsegkit.api.given import ClassNames, given_names, names_of_run, pairs_under_names
 from gsegkit.api.results import load, open_labelled
 from gsegkit.api.session import Session
 from gsegkit.classes.class_map import FILE_NAME as CLASSES_FILE
 from gsegkit.classes.class_map import class_map_yaml, stored_class_map
 from gsegkit.classes.colours import run_palette
+from gsegkit.classes.named import Named
+from gsegkit.config import build_config
 from gsegkit.dataset import LabelledDataset
 from gsegkit.engine.claim import TRAINING_MARKS, check_own, claim_work
 from gsegkit.engine.identity import labelled_identity
 from gsegkit.engine.work import renewal, work_of
+from gsegkit.errors import ConfigError
 from gsegkit.exports.places import check_apart
 from gsegkit.images import to_pixels
-from gsegkit.interfaces import Segmenter
+from gsegkit.interfaces import Generator, MaskExtractor, Segmenter
 from gsegkit.painting import Painter
-from gsegkit.parts import save_part
+from gsegkit.painting.sampling import MaskSampling, MaskSamplingConfig
+from gsegkit.parts import COMPONENT_FILE, save_part
 from gsegkit.rundir import RunFolder
 from gsegkit.seeds import sample_seeds
 from gsegkit.storage import atomic_write
@@ -91,6 +95,49 @@ def train_painter(
         sheet = contact_sheet(part, pairs, run_palette(run_folder, pairs.classes, names))
         ctx.figure("painted", sheet, CAPTION, columns=2 + STYLES)
     return part
+
+
+@checked
+def open_painter(
+    folder: str | Path,
+    *,
+    classes: ClassNames | None = None,
+    options: dict[str, Any] | None = None,
+    device: str = "cpu",
+    session: Session | None = None,
+) -> Painter:
+    """A painter, ready to paint: that of a folder of `train_painter`, or mask-sampling with the parts of a run.
+
+    Mask-sampling needs no training and takes seconds a picture, see `gsegkit.painting.sampling`.
+
+    Args:
+        folder: of `train_painter`, or a finished run.
+        classes: names for a run's clusters, as `predict` takes them; None = the run's own.
+        options: of mask-sampling.
+        device: where to compute.
+        session: see `run`.
+
+    Raises:
+        ArtifactError: the folder holds no painter and no extractor, or it is damaged.
+        CapabilityError: mask-sampling cannot work with the run's generator and extractor.
+        ConfigError: names or options for a trained painter, or some that do not fit.
+    """
+    session = session or Session.default()
+    if (Path(folder) / COMPONENT_FILE).exists():
+        if classes is not None or options:
+            raise ConfigError(
+                f"'{folder}' holds a painter with class names and options of its own",
+                "omit them, or give the run folder to paint by mask-sampling",
+            )
+        painter: Painter = load(folder, "painter", session=session, device=device)
+        return painter
+    config = build_config(MaskSamplingConfig, options or {}, "painter")
+    extractor: MaskExtractor = load(folder, "extractor", session=session, device=device)
+    generator: Generator = load(folder, "generator", session=session, device=device)
+    names = given_names(classes, folder, session, device)
+    if own := names_of_run(folder, names):
+        extractor = Named(extractor, own)
+    return MaskSampling(generator, extractor, config).eval()
 
 
 def contact_sheet(painter: Painter, pairs: LabelledDataset, palette: Tensor) -> Tensor:

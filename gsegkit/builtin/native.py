@@ -38,8 +38,7 @@ class Native(MaskExtractor):
         """The batch's own probabilities; score `coverage` is the share of the image that is not class 0."""
         if batch.probs is None:
             raise _no_masks(type(generator).__name__)
-        probs = batch.probs.detach()
-        return MaskBatch(probs, {"coverage": 1 - probs[:, 0].mean(dim=(1, 2))})
+        return MaskBatch(batch.probs, {"coverage": 1 - batch.probs[:, 0].mean(dim=(1, 2))})
 
 
 def _no_masks(name: str) -> CapabilityError:
