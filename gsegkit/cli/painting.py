@@ -1,4 +1,4 @@
-"""The command train-painter: pictures from masks, learned from the pairs of a run."""
+"""The commands of painters: pictures from masks, learned from the pairs of a run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import typer
 from gsegkit.cli import early
 from gsegkit.cli import options as c
 from gsegkit.cli.options import console
+from gsegkit.cli.terminal import print_metrics
+from gsegkit.engine.preflight import check_learns_from_pairs
+from gsegkit.plugins import installed
 
 
 def train_painter(
@@ -35,3 +38,46 @@ def train_painter(
         device=device or "auto", session=c.session(quiet),
     )  # fmt: skip
     console.print(f"painter in {out}; what it paints: {out / 'figures' / 'painted.png'}", soft_wrap=True)
+
+
+def evaluate_painter(
+    painter: Annotated[Path, typer.Argument(metavar="PAINTER", help="Folder of train-painter.")],
+    run_folder: c.RunFolder,
+    samples: Annotated[int, typer.Option("--samples", help="Masks to paint, which no pair of the run has.")] = 500,
+    scorer: Annotated[
+        Path | None,
+        typer.Option("--scorer", metavar="FOLDER", help="Segmenter that scores. Default: one is trained, once."),
+    ] = None,
+    seg: Annotated[
+        str | None, typer.Option("--seg", metavar="NAME", help="Segmenter to train. Default: fpn; not the run's own.")
+    ] = None,
+    classes: c.NamesOfRun = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Where scorer and numbers go. Default: PAINTER/evaluation."),
+    ] = None,
+    update: c.Update = False,
+    device: c.Device = None,
+    option: c.Options = None,
+    as_json: c.AsJson = False,
+    quiet: c.Quiet = False,
+) -> None:
+    """Score a painter on masks that it has not seen, by a segmenter that it did not learn through."""
+    (options,) = c.only(option, "seg")
+    early.check_there(painter, "give a folder made by gsegkit train-painter")
+    early.check_there(run_folder, early.RUN_REMEDY)
+    early.check_there(scorer, "give a folder made by gsegkit train, or omit --scorer")
+    early.check_names(classes)
+    if seg is not None:
+        early.check_part("segmenter", seg, options)
+        check_learns_from_pairs(installed().find("segmenter", seg))
+    from gsegkit import api
+
+    report = api.evaluate_painter(
+        painter, run_folder, num_samples=samples, scorer=scorer, seg=seg, options=options, classes=classes, out=out,
+        update=update, device=device or "auto", session=c.session(quiet),
+    )  # fmt: skip
+    if as_json:
+        c.print_json(report.to_json())
+    else:
+        print_metrics(console, report.to_json())

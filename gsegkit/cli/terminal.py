@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.filesize import decimal
@@ -149,3 +150,17 @@ def size(count: float) -> str:
 
 def _numbers(values: Mapping[str, float]) -> str:
     return " ".join(f"{name} {number(value)}" for name, value in values.items())
+
+
+def print_metrics(console: Console, metrics: Mapping[str, Any]) -> None:
+    """The scores; their definitions are in the report and in --json."""
+    table = make_table("", "metric", "value")
+    for name, value in metrics.items():
+        if isinstance(value, int | float) or value is None:
+            table.add_row(name, "undefined" if value is None else number(value))
+    console.print(table)
+    for name, row in metrics.get("per_class", {}).items():
+        numbers = ", ".join(f"{k} {number(v)}" if v is not None else f"{k} undefined" for k, v in row.items())
+        console.print(f"  class {name}: {numbers}", soft_wrap=True)
+    for note in metrics.get("notes", []):
+        console.print(f"  note: {note}", soft_wrap=True)

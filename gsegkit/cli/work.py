@@ -6,7 +6,7 @@ import shlex
 import sys
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -14,7 +14,7 @@ from rich.text import Text
 from gsegkit.cli import early
 from gsegkit.cli import options as c
 from gsegkit.cli.options import console, print_json
-from gsegkit.cli.terminal import make_table, show_message, size
+from gsegkit.cli.terminal import make_table, print_metrics, show_message, size
 from gsegkit.engine.next_steps import in_a_line, next_commands
 from gsegkit.engine.preflight import check_learns_from_pairs
 from gsegkit.errors import ConfigError, plural
@@ -27,7 +27,7 @@ from gsegkit.exports.formats import (
     model_path,
 )
 from gsegkit.plugins import installed
-from gsegkit.progress import duration, number
+from gsegkit.progress import duration
 
 EXPORT_HELP = f"Of the segmenter: {', '.join(MODEL_FORMATS)}; of the pairs: {', '.join(DATASET_FORMATS)}."
 
@@ -75,7 +75,7 @@ def run(
         print_json({**facts, "metrics": metrics, "learned": learned})
         return
     if result.report is not None:
-        _print_metrics(result.report.to_json())
+        print_metrics(console, result.report.to_json())
     else:
         console.print("no ground truth was given (--data FOLDER), so nothing was scored")
     if quiet and learned is not None and learned["problem"]:  # else it was told while the run went on
@@ -319,7 +319,7 @@ def evaluate(
     if as_json:
         print_json(report.to_json())
     else:
-        _print_metrics(report.to_json())
+        print_metrics(console, report.to_json())
 
 
 def evaluate_generator(
@@ -348,7 +348,7 @@ def evaluate_generator(
     if as_json:
         print_json(report.to_json())
     else:
-        _print_metrics(report.to_json())
+        print_metrics(console, report.to_json())
 
 
 def predict(
@@ -421,20 +421,6 @@ def report(run_folder: c.RunFolder) -> None:
     from gsegkit.report import render_report
 
     console.print(f"report: {render_report(run_folder)}", soft_wrap=True)
-
-
-def _print_metrics(metrics: dict[str, Any]) -> None:
-    """The scores; their definitions are in the report and in --json."""
-    table = make_table("", "metric", "value")
-    for name, value in metrics.items():
-        if isinstance(value, int | float) or value is None:
-            table.add_row(name, "undefined" if value is None else number(value))
-    console.print(table)
-    for name, row in metrics.get("per_class", {}).items():
-        numbers = ", ".join(f"{k} {number(v)}" if v is not None else f"{k} undefined" for k, v in row.items())
-        console.print(f"  class {name}: {numbers}", soft_wrap=True)
-    for note in metrics.get("notes", []):
-        console.print(f"  note: {note}", soft_wrap=True)
 
 
 def _worker(text: str) -> tuple[int, int]:

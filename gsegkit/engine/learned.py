@@ -70,13 +70,18 @@ class Learned:
 
 
 def new_pairs(
-    generator: Generator, extractor: MaskExtractor, refiners: Sequence[NamedRefiner], ctx: RunContext
+    generator: Generator,
+    extractor: MaskExtractor,
+    refiners: Sequence[NamedRefiner],
+    ctx: RunContext,
+    count: int = NUM_PAIRS,
+    purpose: str = "validation",
 ) -> LabelledDataset | None:
     """Pairs as the segmenter's were made, of seeds that it has not seen; None when the refiners keep none of them."""
     generator.eval()
     extractor.eval()
     pixels, masks = [], []
-    for seeds in ctx.track(list(torch.split(ctx.seeds("validation", NUM_PAIRS), ctx.batch_size)), "making new pairs"):
+    for seeds in ctx.track(list(torch.split(ctx.seeds(purpose, count), ctx.batch_size)), "making new pairs"):
         batch, finite = label_samples(generator, extractor, seeds)
         batch = batch.keep(finite)
         for _, refiner in refiners:

@@ -17,6 +17,7 @@ STYLES = 4  # latents that each mask is painted with, for diversity and faithful
 LEAST_PIXELS = 8  # of a class in a mask, for its mean colour to count
 
 DEFINITIONS = {
+    "share_of_ceiling": "miou as a share of miou_true",
     "miou": "mean IoU over the classes that occur: the scoring segmenter on painted pictures, against the given masks",
     "accuracy": "share of the known pixels in which the scoring segmenter finds the given class on painted pictures",
     "miou_true": "the same mean IoU on the true pictures of these masks: the ceiling",
@@ -26,7 +27,9 @@ DEFINITIONS = {
 }
 
 
-def score(painter: Painter, dataset: LabelledDataset, scorer: Segmenter, ctx: RunContext) -> Report:
+def score(
+    painter: Painter, dataset: LabelledDataset, scorer: Segmenter, ctx: RunContext, pictures: Tensor | None = None
+) -> Report:
     """Score a painter on masks that it did not learn from.
 
     Args:
@@ -34,6 +37,7 @@ def score(painter: Painter, dataset: LabelledDataset, scorer: Segmenter, ctx: Ru
         dataset: held-out pairs under the painter's classes, of its size.
         scorer: a segmenter of the same classes that took no part in the painter's training: one that did flatters it.
         ctx: seeds, micro-batches, progress.
+        pictures: what `paint_all` gave for this data set; None = it is called.
 
     Raises:
         ConfigError: the three do not have the same classes.
@@ -47,22 +51,38 @@ def score(painter: Painter, dataset: LabelledDataset, scorer: Segmenter, ctx: Ru
             )
     if len(dataset) < 2:
         raise DataError("fewer than two pairs are no test", "give some hundred that the painter did not learn from")
+    pictures = paint_all(painter, dataset, ctx) if pictures is None else pictures
     count = len(painter.classes)
     painted_table, true_table = torch.zeros(2, count, count, dtype=torch.int64)
-    start = 0
-    for seeds in ctx.track(list(ctx.batches("test", len(dataset))), "painting"):
-        pixels, masks = dataset.batch(range(start, start + len(seeds)))
-        start += len(seeds)
-        painted = to_pixels(painter.paint(masks, painter.latents(seeds))).cpu()
-        painted_table += confusion(masks, scorer.predict(painted).cpu(), count)
+    for rows in ctx.track(_batches(dataset, ctx), "scoring"):
+        pixels, masks = dataset.batch(rows)
+        painted_table += confusion(masks, scorer.predict(pictures[rows.start : rows.stop]).cpu(), count)
         true_table += confusion(masks, scorer.predict(pixels).cpu(), count)
     (miou, accuracy), (miou_true, accuracy_true) = agreement(painted_table), agreement(true_table)
     diversity, faithfulness = latent_scores(painter, dataset, ctx)
     metrics = {
+        "share_of_ceiling": miou / miou_true if miou is not None and miou_true else None,
         "miou": miou, "accuracy": accuracy, "miou_true": miou_true, "accuracy_true": accuracy_true,
         "diversity": diversity, "faithfulness": faithfulness,
     }  # fmt: skip
-    return Report(metrics, definitions=DEFINITIONS)
+    tables = zip(painter.classes, class_ious(painted_table), class_ious(true_table), strict=True)
+    per_class = {name: {"iou": iou, "iou_true": iou_true} for name, iou, iou_true in tables}
+    return Report(metrics, per_class=per_class, definitions=DEFINITIONS)
+
+
+def paint_all(painter: Painter, dataset: LabelledDataset, ctx: RunContext) -> Tensor:
+    """A picture of every mask, of as many identities: [N, 3, H, W] uint8 on the CPU."""
+    pictures = []
+    for rows in ctx.track(_batches(dataset, ctx), "painting"):
+        _, masks = dataset.batch(rows)
+        z = painter.latents(ctx.seeds("test", len(rows), rows.start))
+        pictures.append(to_pixels(painter.paint(masks, z)).cpu())
+    return torch.cat(pictures)
+
+
+def _batches(dataset: LabelledDataset, ctx: RunContext) -> list[range]:
+    starts = range(0, len(dataset), ctx.batch_size)
+    return [range(start, min(start + ctx.batch_size, len(dataset))) for start in starts]
 
 
 def confusion(masks: Tensor, found: Tensor, count: int) -> Tensor:
@@ -76,9 +96,15 @@ def agreement(table: Tensor) -> tuple[float | None, float | None]:
     total = int(table.sum())
     if not total:
         return None, None
+    found = [iou for iou in class_ious(table) if iou is not None]
+    return sum(found) / len(found), float(table.diagonal().sum()) / total
+
+
+def class_ious(table: Tensor) -> list[float | None]:
+    """IoU of each class; None for one that does not occur in the masks."""
     hits, true = table.diagonal().double(), table.sum(dim=1)
     ious = hits / (true + table.sum(dim=0) - hits).clamp_min(1)
-    return float(ious[true > 0].mean()), float(hits.sum()) / total
+    return [float(iou) if occurs else None for iou, occurs in zip(ious, true > 0, strict=True)]
 
 
 def latent_scores(painter: Painter, dataset: LabelledDataset, ctx: RunContext) -> tuple[float, float | None]:
