@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gsegkit.api.arguments import checked
 from gsegkit.api.given import ClassNames, given_names, pairs_under_names, under_names
-from gsegkit.api.painting import CAPTION, STYLES, contact_sheet
+from gsegkit.api.painting import CAPTION, STYLES, contact_sheet, open_painter
 from gsegkit.api.results import load
 from gsegkit.api.runs import train
 from gsegkit.api.session import Session
@@ -26,7 +26,7 @@ from gsegkit.errors import ConfigError, DataError
 from gsegkit.exports.places import check_apart, is_run
 from gsegkit.interfaces import GeneratorEvaluator, Segmenter
 from gsegkit.painting import Painter, paint_all, score
-from gsegkit.parts import find_part
+from gsegkit.parts import COMPONENT_FILE, find_part
 from gsegkit.records.files import Record
 from gsegkit.rundir import SCORES_FILE, WORK_FILE, RunFolder
 from gsegkit.seeds import child_seed
@@ -66,7 +66,7 @@ def evaluate_painter(
     The numbers are left in `out` as metrics.json, beside a contact sheet (figures/held-out.png).
 
     Args:
-        painter: a folder of `train_painter`.
+        painter: a folder of `train_painter`, or a run that paints by mask-sampling, see `open_painter`.
         run_folder: the run whose pairs the painter learned from; it makes new ones, of identities that no pair has.
         num_samples: masks to paint. As many more true pictures are made for the floor of the distance.
         scorer: folder of a segmenter of the same classes that took no part in the painter's training. None = one of
@@ -87,10 +87,11 @@ def evaluate_painter(
     """
     session = session or Session.default()
     folder, run_folder = Path(painter), Path(run_folder)
-    part: Painter = load(folder, "painter", session=session, device=device)
     out = _place(out, folder, run_folder)
     if num_samples < LEAST:
         raise ConfigError(f"{num_samples} masks are too few to score on", f"at least {LEAST}; 500 are usual")
+    own = None if (folder / COMPONENT_FILE).exists() else classes  # names for the clusters of a run that paints
+    part = open_painter(folder, classes=own, session=session, device=device)
     names = given_names(classes, run_folder, session, device) if classes is not None else stored_class_map(folder)
     with RunFolder(out).locked():
         judge = _scorer(scorer, seg, options, names, run_folder, out, update, device, session)

@@ -41,7 +41,7 @@ def train_painter(
 
 
 def evaluate_painter(
-    painter: Annotated[Path, typer.Argument(metavar="PAINTER", help="Folder of train-painter.")],
+    painter: Annotated[Path, typer.Argument(metavar="PAINTER", help="Folder of train-painter, or a run.")],
     run_folder: c.RunFolder,
     samples: Annotated[int, typer.Option("--samples", help="Masks to paint, which no pair of the run has.")] = 500,
     scorer: Annotated[

@@ -117,4 +117,6 @@ def test_the_command(run, painter, tmp_path, monkeypatch, capsys):
     assert call(painter, run, "--scorer", tmp_path / "nobody") == 2
     assert "omit --scorer" in capsys.readouterr().err
     assert call(run, run) == 2
-    assert "holds no trained painter" in capsys.readouterr().err
+    assert "name a folder with --out" in capsys.readouterr().err
+    assert call(painter.parent, run, "--out", tmp_path / "x") == 2
+    assert "holds no trained extractor" in capsys.readouterr().err
