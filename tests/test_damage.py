@@ -174,7 +174,7 @@ def test_an_export_is_marked_only_once_it_is_locked(tmp_path, monkeypatch):
 
 def test_a_network_whose_export_was_killed_is_exported_again(run, session, tmp_path, monkeypatch):
     _, folder = run
-    networks = importlib.import_module("gsegkit.exports.networks")
+    networks = importlib.import_module("gsegkit.exports.traced")
     path = tmp_path / "s.pt2"
     real = networks.os.replace
 

@@ -12,7 +12,8 @@ from torch import nn
 from gsegkit.config import Config
 from gsegkit.errors import ConfigError, ContractError, MissingDependencyError
 from gsegkit.exports.fitting import PixelsToClasses, resize
-from gsegkit.exports.networks import METADATA_FILE, export_model
+from gsegkit.exports.networks import export_model
+from gsegkit.exports.traced import METADATA_FILE
 from gsegkit.images import FIT_RULES, fit_pixels, fitted_size
 from gsegkit.interfaces import Segmenter
 
@@ -234,7 +235,7 @@ def test_what_cannot_be_traced_is_one_error_and_no_file(tmp_path):
 
 def test_an_export_that_computes_something_else_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "gsegkit.exports.networks._store_torch",
+        "gsegkit.exports.traced._store_torch",
         lambda program, path, facts: lambda batch: program.module()(255 - batch),
     )
     with pytest.raises(ContractError, match="probabilities differ by"):

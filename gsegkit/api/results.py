@@ -21,9 +21,11 @@ from gsegkit.engine.devices import pick_device
 from gsegkit.errors import ConfigError
 from gsegkit.exports.formats import DATASET_FORMATS, DEFAULT_PREDICTIONS, MODEL_FORMATS
 from gsegkit.interfaces import DatasetReader, Evaluator, Generator, GeneratorEvaluator, MaskExtractor, Segmenter
+from gsegkit.painting import Painter
 from gsegkit.parts import COMPONENT_FILE, holds_parts
 from gsegkit.plugins import KIND_ALIASES
 from gsegkit.reading.scaling import AUTO
+from gsegkit.records.parts import Component
 from gsegkit.refining import Predictor, Refine, automatic, in_words
 from gsegkit.rundir import last_round
 from gsegkit.types import Report
@@ -209,19 +211,28 @@ def export(
     session: Session | None = None,
     **options: Any,
 ) -> Any:
-    """Export the segmenter ("onnx", "torch") or the data set ("png", "coco", "yolo", "voc" ...) of a run.
+    """Export the segmenter ("onnx", "torch") or the data set ("png", "coco", "yolo", "voc" ...) of a run, or a painter.
 
     Args:
-        run_folder: a finished run, or a folder of `train`.
-        out: the file of a segmenter, or a new folder for a data set.
+        run_folder: a finished run, or a folder of `train` or `train_painter` (formats "onnx" and "torch").
+        out: the file of a network, or a new folder for a data set.
         format: one of those above.
         classes: names for the clusters of segmenter or pairs, as `predict` takes them.
         dtype: of the photographs that an exported segmenter takes: "uint8" (0 .. 255) or "float32" (0 .. 1).
         update: replace the file that an export of another segmenter, or for another dtype, made.
         session: see `run`.
-        options: others of a segmenter, see `gsegkit.exports.networks.export_model`.
+        options: others of a segmenter, see `gsegkit.exports.networks.export_model`, or of a painter, see
+            `gsegkit.exports.painters.export_painter`.
     """
     session = session or Session.default()
+    if format in MODEL_FORMATS and _holds_painter(Path(run_folder)):
+        from gsegkit.exports.painters import export_painter
+
+        if dtype != "uint8" or classes is not None:
+            raise ConfigError("a painter has its own class names and takes masks of 8 bits", "omit dtype and classes")
+        painter: Painter = load(run_folder, "painter", session=session)
+        colours = run_palette(run_folder, painter.classes)
+        return export_painter(painter, Path(out), format, palette=colours, update=update, **options)
     if format in MODEL_FORMATS:
         from gsegkit.exports.networks import export_model
 
@@ -240,6 +251,11 @@ def export(
             dataset = Renamed(dataset, at_present_cut(given, dataset.classes, extractor))
         return export_dataset(dataset, Path(out), format, session.context(Path(out), "cpu"))
     raise ConfigError(f"no export format '{format}'", f"formats: {', '.join([*MODEL_FORMATS, *DATASET_FORMATS])}")
+
+
+def _holds_painter(folder: Path) -> bool:
+    path = folder / COMPONENT_FILE
+    return path.is_file() and Component.read(path).kind == "painter"
 
 
 @checked

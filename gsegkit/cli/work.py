@@ -29,7 +29,7 @@ from gsegkit.exports.formats import (
 from gsegkit.plugins import installed
 from gsegkit.progress import duration
 
-EXPORT_HELP = f"Of the segmenter: {', '.join(MODEL_FORMATS)}; of the pairs: {', '.join(DATASET_FORMATS)}."
+EXPORT_HELP = f"Of segmenter or painter: {', '.join(MODEL_FORMATS)}; of the pairs: {', '.join(DATASET_FORMATS)}."
 
 
 def run(
@@ -402,7 +402,7 @@ def export(
     update: c.Update = False,
     quiet: c.Quiet = False,
 ) -> None:
-    """Export the segmenter or the pairs of a run for other tools."""
+    """Export the segmenter or the pairs of a run, or a painter, for other tools."""
     early.check_there(run_folder, early.RUN_REMEDY)
     early.check_names(classes)
     early.check_formats([format], [*MODEL_FORMATS, *DATASET_FORMATS])

@@ -43,8 +43,8 @@ def load_writer(place: str) -> Any:
     return getattr(import_module(f"gsegkit.exports.{module}"), name)
 
 
-def model_path(out: Path, format: str) -> Path:
-    """The file of an exported network: `out`, or segmenter.SUFFIX in it.
+def model_path(out: Path, format: str, name: str = "segmenter") -> Path:
+    """The file of an exported network: `out`, or NAME.SUFFIX in it.
 
     Raises:
         ConfigError: unknown format, or a suffix of another format.
@@ -55,5 +55,5 @@ def model_path(out: Path, format: str) -> Path:
     if out.suffix == suffix and not out.is_dir():
         return out
     if out.is_dir() or not out.suffix:
-        return out / f"segmenter{suffix}"
+        return out / f"{name}{suffix}"
     raise ConfigError(f"format '{format}' writes {suffix} files, not '{out.name}'", f"name it {out.stem}{suffix}")

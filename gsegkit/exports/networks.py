@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import json
-import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +13,32 @@ import torch
 from torch import Tensor
 
 from gsegkit.colours import display_palette
-from gsegkit.errors import CapabilityError, ConfigError, ContractError, GsegkitError, MissingDependencyError
+from gsegkit.errors import CapabilityError, ConfigError
 from gsegkit.exports.fitting import PixelsToClasses
 from gsegkit.exports.formats import PHOTO_DTYPES, model_path
-from gsegkit.exports.places import refuse_stage
+from gsegkit.exports.traced import (
+    RUNTIMES,
+    ParityError,
+    Runner,
+    check_possible,
+    earlier,
+    quiet,
+    refuse_other,
+    store,
+    write_checked,
+)
 from gsegkit.interfaces import Segmenter
 from gsegkit.reading.scaling import in_words
 from gsegkit.records.parts import MAX_SIDE
 from gsegkit.records.text import shown
-from gsegkit.storage import (
-    atomic_write,
-    atomic_write_json,
-    file_hash,
-    read_json,
-    storage_errors,
-    temporary_beside,
-)
 from gsegkit.tensors import state_hash
 
 TOLERANCE = 0.02  # largest difference of a probability that counts as rounding (of a fitted photograph, to 8 bits)
 CHANGED = 1e-3  # largest share of pixels whose class may differ
-OPSETS = range(18, 26)  # asked for an older one, torch writes 18
-ONNX_LIMIT = 2 * 10**9  # bytes of weights that fit into one ONNX file
+WIRES = (("pixels",), ("labels", "probs"))
 AXES = {"batch": 0, "height": 2, "width": 3}
 #: Axes left free, most first; a network that fixes its own size falls back to the next.
 FREEDOMS: tuple[tuple[str, ...], ...] = (("batch", "height", "width"), ("batch",), ())
-
-REMEDY = "choose another name with --out"
-METADATA_FILE = "gsegkit.json"  # in a .pt2 file: what ONNX keeps as metadata
-
-Runner = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -56,8 +47,9 @@ class Parity:
 
     Attributes:
         shape: of the pixels.
-        max_abs_diff: largest difference of a probability.
-        changed: share of pixels whose most probable class differs.
+        max_abs_diff: largest difference of a probability, or of a picture's value.
+        changed: share of pixels whose most probable class differs; of a picture's values, those that differ by more
+            than rounding.
     """
 
     shape: tuple[int, ...]
@@ -67,7 +59,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class ModelExport:
-    """What export_model made.
+    """What `export_model` or `export_painter` made.
 
     Attributes:
         path: the exported network; its card lies beside it as `path` + ".json".
@@ -135,54 +127,29 @@ def export_model(
             "take its masks from gsegkit predict, or train a network on them with gsegkit train",
         )
     size = segmenter.train_size if size is None else size
-    _check_options(size, opset, dtype)
-    if format == "onnx":
-        _need_onnx()
-        _check_weight_size(segmenter)
+    _check_options(size, dtype)
+    check_possible(segmenter, format, opset)
     module = PixelsToClasses(copy.deepcopy(segmenter).cpu().eval()).eval()
     source = state_hash(module.segmenter)
     replaced = _check_replaceable(path, source, dtype, update)
     facts = facts_of(segmenter, display_palette() if palette is None else palette, dtype)
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path, path.suffix)
-    refusals: list[str] = []
-    try:
-        for free in FREEDOMS if dynamic else FREEDOMS[-1:]:
-            try:
-                parity = _export_checked(module, temporary, format, size, free, opset, facts)
-            except GsegkitError:
-                raise
-            except Exception as error:  # tracing and runtimes raise anything; the reason goes to the card
-                refusals.append(f"{', '.join(free) or 'fixed size'}: {_first_line(error)}")
-                continue
-            card = _card(facts, path, format, size, free, parity, refusals)
-            made = file_hash(temporary)
-            card |= {"sha256": made, "segmenter": source, "replaces": replaced if replaced != made else None}
-            atomic_write_json(_card_path(path), card)  # first: a file without its card would be taken for the user's
-            with storage_errors(path):
-                os.replace(temporary, path)
-            return ModelExport(path, format, free, parity)
-    finally:
-        temporary.unlink(missing_ok=True)
-    raise ContractError(
-        f"{type(segmenter).__name__} cannot be exported as {format}: {'; '.join(refusals)}", "try the other format"
-    )
+    attempt = partial(_export_checked, module, format=format, size=size, opset=opset, facts=facts)
+    card = partial(_card, facts, path, format, size, source)
+    freedoms = FREEDOMS if dynamic else FREEDOMS[-1:]
+    free, parity = write_checked(path, type(segmenter).__name__, format, freedoms, attempt, card, replaced)
+    return ModelExport(path, format, free, parity)
 
 
 # ---- one attempt -------------------------------------------------------------------------------------------------
 
 
-class ParityError(Exception):
-    """The exported network computes something else."""
-
-
 def _export_checked(
     module: PixelsToClasses,
     path: Path,
+    free: Sequence[str],
+    *,
     format: str,
     size: tuple[int, int],
-    free: Sequence[str],
     opset: int | None,
     facts: Mapping[str, Any],
 ) -> tuple[Parity, ...]:
@@ -193,52 +160,16 @@ def _export_checked(
     dtype = facts["input"]["dtype"]
     example = _given(_pixels((2 if "batch" in free else 1, 3, *traced)), dtype)
     dimensions = {AXES[name]: torch.export.Dim.AUTO for name in free}
-    with torch.no_grad(), _quiet():
+    axes = ({AXES[name]: name for name in free},)
+    with torch.no_grad(), quiet():
         program = torch.export.export(module, (example,), dynamic_shapes=(dimensions,), strict=False)
-        if format == "onnx":
-            runner = _store_onnx(program, path, opset, free, facts)
-        else:
-            runner = _store_torch(program, path, facts)
+        runner = store(program, path, format, opset, WIRES, axes, facts)
         parity = tuple(_compare(module, runner, shape, dtype) for shape in _shapes(size, free))
     worst = max(one.max_abs_diff for one in parity)
     changed = max(one.changed for one in parity)
     if not (worst <= TOLERANCE and changed <= CHANGED):
         raise ParityError(f"its probabilities differ by {worst:.1e}, its classes on {changed:.2%} of the pixels")
     return parity
-
-
-def _store_onnx(program: Any, path: Path, opset: int | None, free: Sequence[str], facts: Mapping[str, Any]) -> Runner:
-    shapes = ({AXES[name]: name for name in free},)
-    made = torch.onnx.export(
-        program,
-        dynamo=True,
-        opset_version=opset,
-        input_names=["pixels"],
-        output_names=["labels", "probs"],
-        dynamic_shapes=shapes,
-        verbose=False,
-    )
-    assert made is not None
-    made.model.metadata_props.update({name: json.dumps(value) for name, value in facts.items()})
-    with storage_errors(path):
-        made.save(path, external_data=False)
-    runtime = import_module("onnxruntime")
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-    def run(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        labels, probs = session.run(["labels", "probs"], {"pixels": pixels.numpy()})
-        return torch.from_numpy(labels), torch.from_numpy(probs)
-
-    return run
-
-
-def _store_torch(program: Any, path: Path, facts: Mapping[str, Any]) -> Runner:
-    buffer = io.BytesIO()  # torch's own writer ends the process when the disk is full
-    torch.export.save(program, buffer, extra_files={METADATA_FILE: json.dumps(facts)})
-    atomic_write(path, buffer.getvalue())
-    # Guards compare strides of the traced example; the graph itself serves every size, which _compare checks.
-    loaded: Runner = torch.export.load(path).module(check_guards=False)
-    return loaded
 
 
 def _compare(module: PixelsToClasses, runner: Runner, shape: tuple[int, ...], dtype: str) -> Parity:
@@ -302,6 +233,7 @@ def _card(
     path: Path,
     format: str,
     size: tuple[int, int],
+    source: str,
     free: Sequence[str],
     parity: Sequence[Parity],
     refusals: Sequence[str],
@@ -321,8 +253,9 @@ def _card(
         "dynamic": list(free),
         "not_dynamic_because": list(refusals),
         "parity": [asdict(one) for one in parity],
-        "parity_with": "onnxruntime" if format == "onnx" else "torch.export.load(...).module(check_guards=False)",
+        "parity_with": RUNTIMES[format],
         "versions": {"torch": torch.__version__},
+        "segmenter": source,
     }
 
 
@@ -339,14 +272,11 @@ _FIT = {
 }
 
 
-def _check_options(size: object, opset: object, dtype: object) -> None:
+def _check_options(size: object, dtype: object) -> None:
     """ConfigError for options that are none; tracers answer them with pages of their own."""
     whole = isinstance(size, tuple | list) and len(size) == 2 and all(type(side) is int for side in size)
     if not whole or not all(1 <= side <= MAX_SIDE for side in size):  # type: ignore[attr-defined]
         raise ConfigError(f"size is (height, width) in 1 .. {MAX_SIDE} px, not {shown(size)}", "omit it, or give two")
-    if opset is not None and not (type(opset) is int and opset in OPSETS):
-        allowed = f"{OPSETS[0]} .. {OPSETS[-1]}"
-        raise ConfigError(f"opset is a number in {allowed}, not {shown(opset)}", "omit it to take torch's default")
     if not isinstance(dtype, str) or dtype not in PHOTO_DTYPES:
         raise ConfigError(
             f"dtype of photographs is {' or '.join(PHOTO_DTYPES)}, not {shown(dtype)}", "omit it for uint8"
@@ -359,55 +289,10 @@ def _check_replaceable(path: Path, source: str, dtype: str, update: bool) -> str
     Raises:
         ConfigError: what is there was made by no export, or by another one and `update` is false.
     """
-    refuse_stage(path.parent)
-    card_path = _card_path(path)
-    card = read_json(card_path) if card_path.is_file() else {}
-    there = os.path.lexists(path)
-    if os.path.lexists(card_path) and not (isinstance(card, dict) and {"format", "sha256", "parity"} <= set(card)):
-        raise ConfigError(f"'{card_path}' would be overwritten, and no export made it", REMEDY)
-    found = file_hash(path) if there and path.is_file() and not path.is_symlink() else None
-    if there and (found is None or found not in (card.get("sha256"), card.get("replaces"))):
-        raise ConfigError(f"'{path}' would be overwritten, and no export made it", REMEDY)
+    found, card = earlier(path)
     taken = card.get("input")
     other = "another segmenter" if card.get("segmenter", source) != source else ""
     if isinstance(taken, dict) and taken.get("dtype", dtype) != dtype:
         other = other or "this segmenter for photographs of another dtype"
-    if there and other and not update:
-        raise ConfigError(f"'{path}' is the export of {other}", "choose another --out, or add --update to replace it")
+    refuse_other(path, other if found is not None else "", update)
     return found
-
-
-def _card_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.json")
-
-
-def _need_onnx() -> None:
-    for module in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            import_module(module)
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"ONNX export needs the package '{module}', which cannot be imported ({error})",
-                "pip install 'gsegkit[export]'",
-            ) from None
-
-
-def _check_weight_size(segmenter: Segmenter) -> None:
-    size = sum(tensor.numel() * tensor.element_size() for tensor in segmenter.state_dict().values())
-    if size > ONNX_LIMIT:
-        raise ConfigError(f"the weights have {size / 1e9:.1f} GB, and one ONNX file holds 2 GB", "use format torch")
-
-
-def _first_line(error: Exception) -> str:
-    if type(error).__module__.startswith("onnxruntime"):  # its messages name its own sources and our temporary file
-        return "onnxruntime cannot run what torch wrote"
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the tracers' prints and deprecation warnings from the user."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gsegkit.errors import ContractError
 from gsegkit.interfaces import ModulePart, Segmenter
@@ -78,6 +78,14 @@ class Painter(ModulePart):
     def latents(self, seeds: Tensor) -> Tensor:
         """[N] int64 -> [N, latent_dim] float32 on `self.device`; row i depends on `seeds[i]` alone."""
         return normals(seeds, (self.latent_dim,)).to(self.device)
+
+    def as_network(self) -> nn.Module | None:
+        """The trained network alone, for exports; None = this painter is no single network.
+
+        It takes labels [N, K + 1, H, W] float32, one channel a class and the last for unknown pixels, and z
+        [N, latent_dim] float32, and gives pictures [N, 3, H, W] float32 in [-1, 1]: those of `paint`.
+        """
+        return None
 
     def in_page(self) -> PageNetwork | None:
         """The trained network as a page runs it; None = this painter needs Python. The page draws `latents` itself."""

@@ -64,6 +64,10 @@ class ClassAdaptivePainter(Painter):
         self.train(training)
         return pictures
 
+    def as_network(self) -> PaintingNetwork | None:
+        """See `Painter.as_network`."""
+        return self.network
+
     def facts(self) -> dict[str, Any]:
         """See `ModulePart.facts`."""
         if self.network is None:
