@@ -408,7 +408,7 @@ _FIRST_PARTY: dict[str, dict[str, str]] = {
     "gsegkit-smp": {
         "segmenter": "unet unetplusplus manet linknet fpn pspnet deeplabv3 deeplabv3plus pan upernet segformer dpt"
     },
-    "gsegkit-spade": {"painter": "class-adaptive"},
+    "gsegkit-spade": {"painter": "class-adaptive spade oasis"},
     "gsegkit-stylegan": dict.fromkeys(("generator", "checkpoint-reader"), "pggan stylegan stylegan2"),
     "gsegkit-zoo": {
         "weights": "blood-cells-64 blood-cells-128 coffee-leaf-64 lpc-64 portraits-64 portraits-128",

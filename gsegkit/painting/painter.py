@@ -45,12 +45,14 @@ class Painter(ModulePart):
         train_size: (height, width) of masks and pictures, known after fit().
         latent_dim: numbers in one latent, known after fit().
         region_styles: whether `paint` also takes a latent for each class.
+        licence: what is known of the licence of its weights; "" = nothing beyond that of the pairs.
     """
 
     classes: tuple[str, ...]
     train_size: tuple[int, int]
     latent_dim: int
     region_styles: bool = False
+    licence: str = ""
 
     @abstractmethod
     def fit(self, dataset: LabelledDataset, ctx: RunContext, *, segmenter: Segmenter | None = None) -> None:

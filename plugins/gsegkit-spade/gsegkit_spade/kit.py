@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from gsegkit.testing.settings import KitSettings
 
-SETTINGS = KitSettings(
-    options={
-        "latent_dim": 5,
-        "width": 4,
-        "width_max": 8,
-        "batch_size": 4,
-        "discriminator_width": 4,
-        "discriminator_layers": 2,
-        "statistics_batches": 2,
-    }
-)
+_TINY = {
+    "latent_dim": 5,
+    "width": 4,
+    "width_max": 8,
+    "batch_size": 4,
+    "discriminator_width": 4,
+    "statistics_batches": 2,
+}
+SETTINGS = KitSettings(options={**_TINY, "discriminator_layers": 2})
+SPATIAL = KitSettings(options={**_TINY, "discriminator_layers": 2, "hidden": 6})
+SEGMENTING = KitSettings(options={**_TINY, "hidden": 6})

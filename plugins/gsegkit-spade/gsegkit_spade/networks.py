@@ -1,15 +1,12 @@
-"""The painting network and its discriminators."""
+"""The painting network of `class-adaptive`."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import spectral_norm
 
-SMALLEST = 4  # side of the coarsest map
-SLOPE = 0.2  # of the leaky ReLUs
+from gsegkit_spade.layers import SLOPE, conv, halvings
 
 
 class ClassAdaptive(nn.Module):
@@ -37,10 +34,10 @@ class Block(nn.Module):
         middle = min(inputs, outputs)
         self.norm_0 = ClassAdaptive(inputs, num_labels, latent_dim)
         self.norm_1 = ClassAdaptive(middle, num_labels, latent_dim)
-        self.conv_0 = _conv(inputs, middle, 3, spectral=spectral)
-        self.conv_1 = _conv(middle, outputs, 3, spectral=spectral)
+        self.conv_0 = conv(inputs, middle, 3, spectral=spectral)
+        self.conv_1 = conv(middle, outputs, 3, spectral=spectral)
         self.norm_s = ClassAdaptive(inputs, num_labels, latent_dim) if inputs != outputs else None
-        self.conv_s = _conv(inputs, outputs, 1, spectral=spectral, bias=False) if inputs != outputs else None
+        self.conv_s = conv(inputs, outputs, 1, spectral=spectral, bias=False) if inputs != outputs else None
 
     def forward(self, x: Tensor, labels: Tensor, z: Tensor) -> Tensor:
         """[N, inputs, h, w] -> [N, outputs, h, w]."""
@@ -95,66 +92,6 @@ class PaintingNetwork(nn.Module):
             x = block(x, _every(labels, 2 ** (self.levels - index)), z)
         picture = torch.tanh(self.last(F.leaky_relu(x, SLOPE)))
         return picture[..., : self.size[0], : self.size[1]]
-
-
-class Discriminators(nn.Module):
-    """Two of equal form that score patches of (mask, picture); the second sees half the size."""
-
-    def __init__(self, num_classes: int, width: int, layers: int) -> None:
-        super().__init__()
-        self.scales = nn.ModuleList([Patches(num_classes + 4, width, layers) for _ in range(2)])
-
-    def forward(self, labels: Tensor, pictures: Tensor) -> list[list[Tensor]]:
-        """For each scale its inner maps and, as the last of the list, its scores [N, 1, h, w]."""
-        seen, found = torch.cat([labels, pictures], dim=1), []
-        for scale in self.scales:
-            found.append(scale(seen))
-            seen = F.avg_pool2d(seen, 3, stride=2, padding=1, count_include_pad=False)
-        return found
-
-
-class Patches(nn.Module):
-    """A patch discriminator: 4 x 4 convolutions, spectral and instance normalisation between the first and the last."""
-
-    def __init__(self, inputs: int, width: int, layers: int) -> None:
-        super().__init__()
-        steps: list[nn.Module] = [nn.Conv2d(inputs, width, 4, stride=2, padding=2)]
-        for layer in range(1, layers):
-            stride = 1 if layer == layers - 1 else 2
-            conv = nn.Conv2d(width * 2 ** (layer - 1), width * 2**layer, 4, stride=stride, padding=2, bias=False)
-            steps.append(nn.Sequential(spectral_norm(conv), nn.InstanceNorm2d(width * 2**layer)))
-        self.steps = nn.ModuleList(steps)
-        self.score = nn.Conv2d(width * 2 ** (layers - 1), 1, 4, padding=2)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """The maps of every layer, then the scores."""
-        maps = []
-        for step in self.steps:
-            x = F.leaky_relu(step(x), SLOPE)
-            maps.append(x)
-        return [*maps, self.score(x)]
-
-
-def halvings(size: tuple[int, int]) -> int:
-    """How often a side can be halved until the shorter one would fall below `SMALLEST`."""
-    levels = 0
-    while min(size) >> (levels + 1) >= SMALLEST:
-        levels += 1
-    return levels
-
-
-def baked(network: PaintingNetwork) -> PaintingNetwork:
-    """Put the normalised convolutions in the place of their parts; changes the network, which is in eval mode then."""
-    network.eval()  # in training mode, reading a weight would move its spectral vectors
-    for module in list(network.modules()):
-        if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-    return network
-
-
-def _conv(inputs: int, outputs: int, kernel: int, *, spectral: bool, bias: bool = True) -> nn.Module:
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
-    return spectral_norm(conv) if spectral else conv
 
 
 def _every(labels: Tensor, step: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training of a painter: hinge loss of patches, feature matching, and the distance as the run's segmenter sees it."""
+"""Training of a painter: one loop for all networks and objectives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gsegkit.context import RunContext, Stateful
 from gsegkit.dataset import LabelledDataset, MemoryDataset
 from gsegkit.errors import DataError
 from gsegkit.images import to_images
-from gsegkit.seeds import child_seed, isolated_rng, normals
+from gsegkit.seeds import normals
 from gsegkit.training import (
     MEMORY_LIMIT,
     EpochOrder,
@@ -21,13 +21,13 @@ from gsegkit.training import (
     upload,
 )
 from gsegkit.types import IGNORE
-from gsegkit_spade.config import ClassAdaptiveConfig
-from gsegkit_spade.eye import Eye
+from gsegkit_spade.config import PainterConfig
+from gsegkit_spade.encoder import Encoder
+from gsegkit_spade.layers import baked
 from gsegkit_spade.masks import as_channels, simplified
-from gsegkit_spade.networks import Discriminators, PaintingNetwork, baked
+from gsegkit_spade.objectives import Comparison, Objective
 from gsegkit_spade.watch import EVERY, Watch, diversity
 
-BETAS = (0.0, 0.9)  # of Adam, as in SPADE
 LARGEST_RADIUS = 2  # of the neighbourhoods by which masks are smoothed
 CHUNK = 256  # pairs that are read at once
 
@@ -39,40 +39,45 @@ class Training:
         network: what is trained.
         config: options.
         dataset: pairs of one size.
-        eye: what pictures are compared through; None = not at all.
+        objective: discriminators and losses.
+        comparison: what pictures are compared through; None = not at all.
         ctx: device, seeds, folder.
+        encoder: makes latents of true pictures; None = latents are drawn.
     """
 
     def __init__(
         self,
-        network: PaintingNetwork,
-        config: ClassAdaptiveConfig,
+        network: nn.Module,
+        config: PainterConfig,
         dataset: LabelledDataset,
-        eye: Eye | None,
+        objective: Objective,
+        comparison: Comparison | None,
         ctx: RunContext,
+        encoder: Encoder | None = None,
     ) -> None:
-        self.network, self.config, self.eye, self.ctx = network, config, eye, ctx
+        self.network, self.config, self.comparison, self.ctx = network, config, comparison, ctx
+        self.objective, self.encoder = objective, encoder
         self.num_classes = len(dataset.classes)
         self.pairs = in_memory(dataset, ctx)
         self.order = EpochOrder(len(self.pairs), config.batch_size, ctx.seed)
-        with isolated_rng(child_seed(ctx.seed, "discriminators")):
-            judges = Discriminators(self.num_classes, config.discriminator_width, config.discriminator_layers)
-        self.judges = judges.to(ctx.device)
         self.average = WeightAverage(network, copy_buffers=True)
-        self.optimizer = torch.optim.Adam(network.parameters(), config.lr, BETAS)
-        self.judging = torch.optim.Adam(self.judges.parameters(), config.lr_discriminator, BETAS)
+        trained = [*network.parameters(), *(encoder.parameters() if encoder is not None else ())]
+        self.optimizer = torch.optim.Adam(trained, config.lr, objective.betas)
+        self.judging = torch.optim.Adam(objective.parameters(), config.lr_discriminator, objective.betas)
         self.watch = Watch()
 
-    def run(self) -> PaintingNetwork:
+    def run(self) -> nn.Module:
         """Train; returns the averaged weights without spectral normalisation, their batch statistics measured anew."""
         state: dict[str, Stateful] = {
             "network": self.network,
-            "judges": self.judges,
+            "objective": self.objective,
             "average": self.average,
             "optimizer": self.optimizer,
             "judging": self.judging,
             "watch": self.watch,
         }
+        if self.encoder is not None:
+            state["encoder"] = self.encoder
         with tuned_convolutions():
             for step in (loop := self.ctx.steps(self.config.steps, state=state)):
                 losses = self.step(step)
@@ -88,29 +93,21 @@ class Training:
         labels, true = self.batch(step)
         z = torch.randn(2, len(true), self.config.latent_dim).to(true.device)  # the second is for the watch
         self.network.train()
-        painted = self.network(labels, z[0])
-        losses = self.painter_losses(labels, painted, true)
+        own, encoded = (z[0], {}) if self.encoder is None else self.encoder(true, z[0])
+        painted = self.network(labels, own)
+        self.objective.requires_grad_(False)
+        losses = {**self.objective.painter_losses(labels, painted, true), **encoded}
+        self.objective.requires_grad_(True)
+        if self.comparison is not None:
+            losses["perceptual"] = self.config.perceptual * self.comparison.distance(painted, true)
         descend(self.optimizer, torch.stack(list(losses.values())).sum())
         self.average.update(rising_decay(self.config.ema_decay, self.average.updates + 1))
-        found = self.judges(labels.repeat(2, 1, 1, 1), torch.cat([painted.detach(), true]))
-        judged = torch.stack([hinge(maps[-1]) for maps in found]).mean()
-        descend(self.judging, judged)
+        judged = self.objective.own_losses(labels, painted.detach(), true)
+        descend(self.judging, torch.stack(list(judged.values())).sum())
         if step and step % EVERY == 0:
             for text in self.watch.look(step, self.average.module, labels, z, true):
                 self.ctx.warn(f"painter: after step {step + 1}, {text}")
-        return {"judged": judged.detach(), **{name: loss.detach() for name, loss in losses.items()}}
-
-    def painter_losses(self, labels: Tensor, painted: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """The weighted terms of the painter's loss; labels [N, K + 1, H, W], pictures [N, 3, H, W]."""
-        self.judges.requires_grad_(False)
-        found = self.judges(labels.repeat(2, 1, 1, 1), torch.cat([painted, true]))
-        self.judges.requires_grad_(True)
-        losses = {"gan": -torch.stack([_halves(maps[-1])[0].mean() for maps in found]).mean()}
-        if self.config.feature_matching:
-            losses["matching"] = self.config.feature_matching * matching(found)
-        if self.eye is not None:
-            losses["perceptual"] = self.config.perceptual * self.eye.distance(painted, true)
-        return losses
+        return {name: loss.detach() for name, loss in (*judged.items(), *losses.items())}
 
     def batch(self, step: int, augmented: bool = True) -> tuple[Tensor, Tensor]:
         """Labels [N, K + 1, H, W] and true pictures [N, 3, H, W] of a step, on the device."""
@@ -128,7 +125,7 @@ class Training:
         return as_channels(upload(masks, device), self.num_classes), to_images(upload(pixels, device))
 
     @torch.no_grad()
-    def measure_statistics(self, network: PaintingNetwork) -> None:
+    def measure_statistics(self, network: nn.Module) -> None:
         """Batch statistics of the averaged weights, as means over some batches of pairs; eval mode afterwards."""
         norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
         usual = [norm.momentum for norm in norms]
@@ -143,7 +140,7 @@ class Training:
             norm.momentum = momentum
         network.eval()
 
-    def tell(self, network: PaintingNetwork) -> None:
+    def tell(self, network: nn.Module) -> None:
         """Say how much the latent does."""
         labels, _ = self.batch(0, augmented=False)
         z = torch.stack([self.latents(index, len(labels)) for index in (0, 1)])
@@ -155,23 +152,6 @@ class Training:
         """[count, latent_dim] float32, of the validation identities from batch `index` on."""
         seeds = self.ctx.seeds("validation", count, index * count)
         return normals(seeds, (self.config.latent_dim,)).to(self.ctx.device)
-
-
-def hinge(scores: Tensor) -> Tensor:
-    """The discriminators' loss; the first half of [2 N, 1, h, w] are scores of painted pictures."""
-    painted, true = _halves(scores)
-    return (1 + painted).relu().mean() + (1 - true).relu().mean()
-
-
-def matching(found: list[list[Tensor]]) -> Tensor:
-    """Mean absolute difference of painted and true maps: summed over layers, averaged over discriminators."""
-    return torch.stack(
-        [
-            (painted - true.detach()).abs().mean()
-            for maps in found
-            for painted, true in [_halves(one) for one in maps[:-1]]
-        ]
-    ).sum() / len(found)
 
 
 def in_memory(dataset: LabelledDataset, ctx: RunContext, limit: int = MEMORY_LIMIT) -> LabelledDataset:
@@ -203,8 +183,3 @@ def check_masks(masks: Tensor, num_classes: int) -> None:
             f"a mask has the class {int(wrong[0])}, but there are {num_classes} classes (0 .. {num_classes - 1})",
             f"name all classes, or mark unknown pixels with {IGNORE}",
         )
-
-
-def _halves(value: Tensor) -> tuple[Tensor, Tensor]:
-    one, two = value.chunk(2)
-    return one, two

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
-
-from gsegkit_spade.networks import PaintingNetwork
+from torch import Tensor, nn
 
 EVERY = 100  # steps between two looks
 WARM_UP = 300  # steps before the first warning
@@ -27,7 +25,7 @@ class Watch:
         self.diversity, self.variety = 0.0, 0.0
         self.told: set[str] = set()
 
-    def look(self, step: int, network: PaintingNetwork, labels: Tensor, z: Tensor, true: Tensor) -> list[str]:
+    def look(self, step: int, network: nn.Module, labels: Tensor, z: Tensor, true: Tensor) -> list[str]:
         """Look at one batch; returns what the user should be told. `z` [2, N, latent_dim], `true` [N, 3, H, W]."""
         self.diversity, painted = diversity(network, labels, z)
         self.variety = float(painted.std(dim=0).mean() / true.std(dim=0).mean().clamp_min(1e-6))
@@ -54,7 +52,7 @@ class Watch:
 
 
 @torch.no_grad()
-def diversity(network: PaintingNetwork, labels: Tensor, z: Tensor) -> tuple[float, Tensor]:
+def diversity(network: nn.Module, labels: Tensor, z: Tensor) -> tuple[float, Tensor]:
     """Mean absolute difference of the pictures of z[0] and z[1], and those of z[0]; the network is in eval mode."""
     one, two = network(labels, z[0]), network(labels, z[1])
     return float((one - two).abs().mean()), one

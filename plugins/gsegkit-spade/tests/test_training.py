@@ -5,8 +5,9 @@ import torch
 from gsegkit_spade.class_adaptive import ClassAdaptivePainter
 from gsegkit_spade.config import ClassAdaptiveConfig
 from gsegkit_spade.eye import Eye
+from gsegkit_spade.layers import baked, halvings
 from gsegkit_spade.masks import as_channels, simplified
-from gsegkit_spade.networks import PaintingNetwork, baked, halvings
+from gsegkit_spade.networks import PaintingNetwork
 from gsegkit_spade.training import in_memory
 from gsegkit_spade.watch import Watch
 
