@@ -6,7 +6,7 @@ from gsegkit.api.fitting import fit
 from gsegkit.api.importing import import_checkpoint, look_at_checkpoint
 from gsegkit.api.names import list_clusters, match, name, name_page
 from gsegkit.api.painter_scores import evaluate_painter
-from gsegkit.api.painting import open_painter, train_painter
+from gsegkit.api.painting import open_painter, paint_page, train_painter
 from gsegkit.api.results import evaluate, evaluate_generator, export, load, open_generator, open_labelled, predict
 from gsegkit.api.runs import Result, run, run_plan, synthesize, train, train_generator
 from gsegkit.api.samples import copy_samples
@@ -35,6 +35,7 @@ __all__ = [
     "open_generator",
     "open_labelled",
     "open_painter",
+    "paint_page",
     "predict",
     "run",
     "run_plan",

@@ -26,13 +26,16 @@ from gsegkit.exports.places import check_apart
 from gsegkit.images import to_pixels
 from gsegkit.interfaces import Generator, MaskExtractor, Segmenter
 from gsegkit.painting import Painter
+from gsegkit.painting.examples import examples_of, stored_examples
 from gsegkit.painting.sampling import MaskSampling, MaskSamplingConfig
 from gsegkit.parts import COMPONENT_FILE, save_part
+from gsegkit.records.ours import check_own_file
 from gsegkit.rundir import RunFolder
 from gsegkit.seeds import sample_seeds
 from gsegkit.storage import atomic_write
 from gsegkit.tensors import state_hash
 
+PAGE_FILE, PAGE_MARK = "painter.html", b"gsegkit</title>"
 ROWS, STYLES = 6, 4  # of the contact sheet
 CAPTION = f"Masks of the run's pairs, their own pictures, and {STYLES} painted from each mask: one style a column."
 
@@ -52,7 +55,8 @@ def train_painter(
 ) -> Painter:
     """Train a painter on the pairs of a finished run; the run's segmenter is what it learns through.
 
-    A contact sheet of what it paints lies in `out`, as figures/painted.png. Resumes when interrupted; see `train`.
+    A contact sheet of what it paints lies in `out`, as figures/painted.png, and masks to start from, for `paint_page`.
+    Resumes when interrupted; see `train`.
 
     Args:
         run_folder: a finished run.
@@ -92,6 +96,7 @@ def train_painter(
         save_part(part.eval(), out, "painter", painter)
         if names is not None:
             atomic_write(out / CLASSES_FILE, class_map_yaml(names).encode())
+        examples_of(pairs, run_folder, names).save(out)
         sheet = contact_sheet(part, pairs, run_palette(run_folder, pairs.classes, names))
         ctx.figure("painted", sheet, CAPTION, columns=2 + STYLES)
     return part
@@ -138,6 +143,31 @@ def open_painter(
     if own := names_of_run(folder, names):
         extractor = Named(extractor, own)
     return MaskSampling(generator, extractor, config).eval()
+
+
+@checked
+def paint_page(folder: str | Path, out: str | Path | None = None, *, session: Session | None = None) -> Path:
+    """Make the page on which people paint: one HTML file that needs no server, no network and no Python.
+
+    Args:
+        folder: of `train_painter`.
+        out: the page; None = painter.html in `folder`.
+        session: see `run`.
+
+    Raises:
+        ArtifactError: the folder holds no painter, or it is damaged.
+        ConfigError: this painter does not run in a page, is too large for one, or no earlier call wrote `out`.
+    """
+    from gsegkit.painting.page import static_page
+
+    folder = Path(folder)
+    if out is not None:
+        check_own_file(Path(out), PAGE_MARK)
+    painter = open_painter(folder, session=session)
+    text = static_page(painter, stored_examples(folder, painter), folder.resolve().name)
+    page = Path(out) if out is not None else folder / PAGE_FILE
+    atomic_write(page, text.encode())
+    return page
 
 
 def contact_sheet(painter: Painter, pairs: LabelledDataset, palette: Tensor) -> Tensor:

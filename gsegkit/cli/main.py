@@ -43,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "fit": fitting.fit,
     "evaluate": work.evaluate,
     "evaluate-generator": work.evaluate_generator,
+    "paint": painting.paint,
     "evaluate-painter": painting.evaluate_painter,
     "compare": comparing.compare,
     "choose": choosing.choose,

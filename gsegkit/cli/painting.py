@@ -40,6 +40,22 @@ def train_painter(
     console.print(f"painter in {out}; what it paints: {out / 'figures' / 'painted.png'}", soft_wrap=True)
 
 
+def paint(
+    painter: Annotated[Path, typer.Argument(metavar="PAINTER", help="Folder of train-painter.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.html", help="Where the page goes. Default: PAINTER/painter.html."),
+    ] = None,
+    quiet: c.Quiet = False,
+) -> None:
+    """Make a page on which you paint masks and see pictures: one file, opened in a browser."""
+    early.check_there(painter, "give a folder made by gsegkit train-painter")
+    from gsegkit import api
+
+    page = api.paint_page(painter, out, session=c.session(quiet))
+    console.print(f"open {page} in a browser", soft_wrap=True)
+
+
 def evaluate_painter(
     painter: Annotated[Path, typer.Argument(metavar="PAINTER", help="Folder of train-painter, or a run.")],
     run_folder: c.RunFolder,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gsegkit.painting import PageNetwork
 from gsegkit.seeds import isolated_rng
 from gsegkit_spade.base import NetworkPainter
 from gsegkit_spade.config import ClassAdaptiveConfig
 from gsegkit_spade.discriminators import Discriminators
 from gsegkit_spade.networks import PaintingNetwork
 from gsegkit_spade.objectives import Objective, PatchObjective
+from gsegkit_spade.page import page_network
 
 
 class ClassAdaptivePainter(NetworkPainter):
@@ -42,6 +44,10 @@ class ClassAdaptivePainter(NetworkPainter):
     def as_network(self) -> PaintingNetwork | None:
         """See `Painter.as_network`."""
         return self.network
+
+    def in_page(self) -> PageNetwork | None:
+        """See `Painter.in_page`."""
+        return page_network(self.network) if self.network is not None else None
 
     def facts(self) -> dict[str, Any]:
         """See `ModulePart.facts`."""

@@ -1,5 +1,6 @@
 """`gsegkit train-painter`: from a finished run to a painter and its contact sheet."""
 
+import contextlib
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ from gsegkit.classes.class_map import ClassMap, NamedClass
 from gsegkit.cli.main import main
 from gsegkit.errors import ArtifactError, ConfigError, DataError
 from gsegkit.images import list_images
+from gsegkit.painting.examples import stored_examples
 from gsegkit.reading.images import read_photograph
 
 SMALL = {
@@ -49,6 +51,17 @@ def test_a_painter_of_clusters(run, tmp_path):
     (sheet,) = list_images(out / "figures")
     assert tuple(read_photograph(sheet).pixels.shape) == (3, 6 * 34 - 2, 6 * 34 - 2)
     assert "one style a column" in sheet.with_suffix(".txt").read_text()
+    examples = stored_examples(out, painter)
+    assert len(examples.masks) == 12
+    assert examples.licences == ("Weights of the generator: Apache-2.0 (drawn by formulas, no data).",)
+    page = gsegkit.paint_page(out)
+    assert page == out / "painter.html"
+    assert f'"title": "{out.name}"' in page.read_text()
+    (tmp_path / "mine.html").write_text("mine")
+    with pytest.raises(ConfigError, match="did not write it"):
+        gsegkit.paint_page(out, tmp_path / "mine.html")
+    with pytest.raises(ArtifactError):
+        gsegkit.paint_page(tmp_path)
 
 
 def test_names_merge_the_clusters_and_stay_with_the_painter(run, names, tmp_path):
@@ -98,6 +111,11 @@ def test_the_command(run, tmp_path, monkeypatch, capsys):
     assert call(run, "--out", tmp_path / "painter", "--device", "cpu", *options) == 0
     assert "painted.png" in "".join(capsys.readouterr())
     assert (tmp_path / "painter" / "figures" / "painted.png").is_file()
+    monkeypatch.setattr(sys, "argv", ["gsegkit", "paint", str(tmp_path / "painter"), "--out", str(tmp_path / "p.html")])
+    with contextlib.suppress(SystemExit):
+        main()
+    assert "in a browser" in "".join(capsys.readouterr())
+    assert "<canvas" in (tmp_path / "p.html").read_text()
     assert call(run, "--out", tmp_path / "b", "-o", "painter.stepps=3") == 2
     assert "did you mean 'steps'" in capsys.readouterr().err
     assert call(run, "--out", tmp_path / "b", "--painter", "nobody") == 2
