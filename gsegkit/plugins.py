@@ -395,6 +395,7 @@ def _check_component(component: Component) -> None:
 #: What the first-party distributions bring: distribution -> kind -> names. Any of them may not be installed.
 _FIRST_PARTY: dict[str, dict[str, str]] = {
     "gsegkit-baselines": {"segmenter": "otsu two-means"},
+    "gsegkit-biggan": dict.fromkeys(("generator", "checkpoint-reader"), "biggan bigbigan"),
     "gsegkit-clustering": {"extractor": "kmeans ahc kasp"},
     "gsegkit-datasets": {"dataset": "folder"},
     "gsegkit-dcgan": {"generator": "dcgan", "checkpoint-reader": "dcgan"},
@@ -405,10 +406,12 @@ _FIRST_PARTY: dict[str, dict[str, str]] = {
     "gsegkit-labels4free": {"extractor": "labels4free"},
     "gsegkit-layered": {"generator": "layered perturbgan"},
     "gsegkit-refine": {"refiner": "area components change confidence holes guided colours voynov"},
+    "gsegkit-selfcondgan": dict.fromkeys(("generator", "checkpoint-reader"), "selfcondgan uncondgan"),
     "gsegkit-smp": {
         "segmenter": "unet unetplusplus manet linknet fpn pspnet deeplabv3 deeplabv3plus pan upernet segformer dpt"
     },
     "gsegkit-spade": {"painter": "class-adaptive spade oasis"},
+    "gsegkit-studiogan": dict.fromkeys(("generator", "checkpoint-reader"), "acgan ggan sagan sngan contragan"),
     "gsegkit-stylegan": dict.fromkeys(("generator", "checkpoint-reader"), "pggan stylegan stylegan2"),
     "gsegkit-zoo": {
         "weights": "blood-cells-64 blood-cells-128 coffee-leaf-64 lpc-64 portraits-64 portraits-128",
@@ -416,9 +419,4 @@ _FIRST_PARTY: dict[str, dict[str, str]] = {
     },
 }
 #: (kind, name) -> the distribution to install.
-KNOWN_PLUGINS: dict[tuple[str, str], str] = {
-    (kind, name): dist
-    for dist, kinds in _FIRST_PARTY.items()
-    for kind, names in kinds.items()
-    for name in names.split()
-}
+KNOWN_PLUGINS = {(k, n): dist for dist, kinds in _FIRST_PARTY.items() for k, v in kinds.items() for n in v.split()}

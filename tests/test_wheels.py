@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "pyproject.toml").exists())
 EXTRAS = {"gsegkit-faiss": "[cpu]"}
 NEEDED_BY_TESTS = {"gsegkit-eval": ["scikit-image"]}
-LIBRARIES = {"gsegkit-foreign"}  # distributions without a component of their own
+LIBRARIES = {"gsegkit-foreign", "gsegkit-resgan"}  # distributions without a component of their own
 
 pytestmark = [
     pytest.mark.slow,

@@ -1,0 +1,6 @@
+from gsegkit.testing import parametrize_with_checks
+
+
+@parametrize_with_checks(["gsegkit-biggan"])
+def test_contract(check):
+    check()

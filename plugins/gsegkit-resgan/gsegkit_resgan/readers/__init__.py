@@ -1,0 +1,1 @@
+"""Files of other software: names and forms of their tensors, and how they become the family's."""
