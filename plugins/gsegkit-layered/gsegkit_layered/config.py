@@ -77,6 +77,7 @@ _PAPER: Mapping[str, Any] = {
     "contrast": 0.3,  # PerturbGAN's [code]
     "gamma_mask": None,  # Eq. 5: one weight
     "drop_codes": False,
+    "orient": False,
 }
 #: Table C.1: categories, group size, and two weights whose headings are lost [derived: gamma, then binarisation].
 _PROFILES: Mapping[str, Mapping[str, Any]] = {
@@ -147,6 +148,9 @@ class TrainConfig(Config):
         True, description="stop when everything is background or foreground; the last good state is kept"
     )
     patience: int = Field(20_000, ge=1, description="number of images over which that must last")
+    orient: bool = Field(
+        True, description="where masks lie on the border more than in the middle, object and background change places"
+    )
     settle_batches: int = Field(
         50, ge=1, le=10_000, description="batches that set the normalisation's statistics after training"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from gsegkit_layered.codes import Prior
 from gsegkit_layered.composition import compose
 from gsegkit_layered.config import LayeredConfig, PerturbGANConfig, TrainConfig
 from gsegkit_layered.networks import Discriminator, Head, LayeredNet, MaskHead
+from gsegkit_layered.orientation import exchange, exchanged
 from gsegkit_layered.photos import Photos
 from gsegkit_layered.training import Networks, Trainer, settle
 from gsegkit_layered.watch import EMPTY, FULL
@@ -38,12 +39,15 @@ class _LayeredGenerator(TrainableGenerator):
     config: TrainConfig
     healthy: Tensor
     seen: Tensor
+    turned: Tensor
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.prior = self._prior()
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # real images shown in all rounds
         self.register_buffer("healthy", torch.ones(max(1, self.prior.num_classes), dtype=torch.bool))
+        # of each code, whether its layers change places; in facts(), since older weights do not have it
+        self.register_buffer("turned", torch.zeros_like(self.healthy), persistent=False)
         self._set_networks(RANDOM_SEED)
         self.info = self._info()
         if config.weights != NONE:
@@ -95,6 +99,18 @@ class _LayeredGenerator(TrainableGenerator):
             fit_rule=self.config.fit,
         )
 
+    def facts(self) -> dict[str, Any]:
+        """See `ModulePart.facts`."""
+        return {"turned": self.turned.nonzero().flatten().tolist()} if bool(self.turned.any()) else {}
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """See `ModulePart.restore`."""
+        codes = [int(code) for code in facts.get("turned", ())]
+        if codes and not 0 <= min(codes) <= max(codes) < len(self.turned):
+            raise ValueError(f"codes {codes} of {len(self.turned)} are turned")
+        self.turned.fill_(False)
+        self.turned[codes] = True
+
     # ---- samples -------------------------------------------------------------------------------------------------
 
     def latents(self, seeds: Tensor) -> Tensor:
@@ -122,8 +138,12 @@ class _LayeredGenerator(TrainableGenerator):
         self._check(latents, labels)
         with self.taps.open(features, edits) as captured:
             layers = self.average(self.prior.codes(latents, labels))
+        images = compose(layers)
+        if bool(self.turned.any()):
+            which = self.turned.expand(len(images)) if labels is None else self.turned[labels]
+            layers = exchange(layers, which)
         return GeneratedBatch(
-            images=compose(layers),
+            images=images,
             latents=latents,
             labels=labels,
             features={name: captured[name] for name in features},
@@ -174,7 +194,23 @@ class _LayeredGenerator(TrainableGenerator):
         self._after(ctx)
 
     def _after(self, ctx: RunContext) -> None:
-        """What a method does with its trained networks."""
+        """Note the codes whose object lies in the background layer: their layers change places."""
+        self.turned.fill_(False)
+        if not self.config.orient:
+            return
+        self.turned.copy_(exchanged(self.mean_masks()))
+        if bool(self.turned.any()):
+            share = f"of {int(self.turned.sum())} of {len(self.turned)} codes" if self.prior.num_classes else "of all"
+            ctx.info(f"the masks {share} lie around the middle: foreground and background change places there")
+
+    @torch.no_grad()
+    def mean_masks(self, samples: int = CODE_SAMPLES) -> Tensor:
+        """Mean mask of each category (one mask where c is no category), [C or 1, H, W] float32 in [0, 1]."""
+        z, means = self.latents(torch.arange(samples)), []
+        for c in range(max(1, self.prior.num_classes)):
+            labels = torch.full((samples,), c, device=self.device) if self.prior.num_classes else None
+            means.append(self.synthesize(z, labels).layers["mask"].mean(dim=(0, 1)))
+        return torch.stack(means)
 
 
 class Layered(_LayeredGenerator):
@@ -202,6 +238,7 @@ class Layered(_LayeredGenerator):
 
     def _after(self, ctx: RunContext) -> None:
         """Note the codes whose masks are empty, full, or of another size: one dead parent spoils a group of pairs."""
+        super()._after(ctx)
         if not self.prior.num_classes:
             return
         self.healthy.fill_(True)
@@ -219,15 +256,9 @@ class Layered(_LayeredGenerator):
         if dropped:
             ctx.info(f"{dropped} of {len(healthy)} codes have empty, full or unusual masks and are not sampled")
 
-    @torch.no_grad()
-    def code_coverage(self, samples: int = CODE_SAMPLES) -> Tensor:
+    def code_coverage(self) -> Tensor:
         """Mean coverage of the masks of each category, [C] float32."""
-        z = self.latents(torch.arange(samples))
-        rows = []
-        for c in range(self.prior.num_classes):
-            labels = torch.full((samples,), c, device=self.device)
-            rows.append(self.average(self.prior.codes(z, labels)).m.mean())
-        return torch.stack(rows)
+        return self.mean_masks().mean(dim=(1, 2))
 
     # ---- clustering of photographs -------------------------------------------------------------------------------
 

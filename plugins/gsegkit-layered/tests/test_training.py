@@ -1,5 +1,6 @@
 """Losses by hand, exact resume in every round, bad input, diagnosis."""
 
+import json
 import math
 
 import pytest
@@ -8,6 +9,7 @@ from gsegkit_layered import training, watch
 from gsegkit_layered.codes import Prior
 from gsegkit_layered.config import LayeredConfig, PerturbGANConfig
 from gsegkit_layered.generator import Layered, PerturbGAN
+from gsegkit_layered.orientation import exchanged
 from gsegkit_layered.photos import Photos
 from gsegkit_layered.training import background_loss, binarisation, excess, missing_area, outline, ramp, settle
 from gsegkit_layered.watch import LastGood, Watch, spread_distance
@@ -265,6 +267,60 @@ def test_dead_codes_are_not_sampled(photographs, tmp_path):
     kill_parent(keeping, 1, -1.0)
     keeping._after(context(tmp_path))
     assert keeping.healthy.all()
+
+
+def test_a_code_whose_mask_lies_around_the_middle_is_turned(tmp_path):
+    generator = Layered(LayeredConfig(**SMALL))
+    heard = Listener()
+    seeds = torch.arange(12)
+    labels = generator.labels(seeds)
+    before = generator.synthesize(generator.latents(seeds), labels)
+    ring = torch.zeros(6, 32, 32)
+    ring[2] = 0.9
+    ring[2, 4:28, 4:28] = 0.1  # around the middle
+    ring[4, 8:24, 8:24] = 1  # in the middle
+    assert exchanged(ring).tolist() == [False, False, True, False, False, False]
+    generator.turned.copy_(exchanged(ring))
+    after = generator.synthesize(generator.latents(seeds), labels)
+    turned = labels == 2
+    assert turned.any()
+    assert torch.equal(after.images, before.images)
+    for one, other in (("background", "foreground"), ("foreground", "background")):
+        assert torch.equal(after.layers[one][turned], before.layers[other][turned])
+    assert torch.equal(after.layers["mask"][turned], 1 - before.layers["mask"][turned])
+    assert torch.equal(after.probs[~turned], before.probs[~turned])
+    folder = tmp_path / "part"
+    save_part(generator, folder, "generator", "layered")
+    loaded = Layered(LayeredConfig(**SMALL, weights=str(folder)))
+    assert loaded.turned.tolist() == generator.turned.tolist()
+    generator._after(context(tmp_path, progress=heard))
+    assert not generator.turned.any()  # its own masks are not around the middle
+
+
+def test_turning_is_said_and_can_be_left_out(tmp_path, monkeypatch):
+    masks = torch.zeros(6, 32, 32)
+    masks[:, 8:24, 8:24] = 1
+    masks[1] = 1 - masks[1]
+    heard, generator = Listener(), Layered(LayeredConfig(**SMALL))
+    monkeypatch.setattr(generator, "mean_masks", lambda: masks)
+    generator._after(context(tmp_path, progress=heard))
+    assert generator.turned.tolist() == [False, True, False, False, False, False]
+    assert any("of 1 of 6 codes lie around the middle" in text for text in heard.infos)
+    plain = Layered(LayeredConfig(**SMALL, orient=False))
+    monkeypatch.setattr(plain, "mean_masks", lambda: masks)
+    plain._after(context(tmp_path))
+    assert not plain.turned.any()
+
+
+@pytest.mark.parametrize("codes", [[6], [-1], "x"])
+def test_turned_codes_in_a_file_are_checked(codes, tmp_path):
+    generator = Layered(LayeredConfig(**SMALL))
+    save_part(generator, tmp_path, "generator", "layered")
+    record = json.loads((tmp_path / "component.json").read_text())
+    record["facts"]["turned"] = codes
+    (tmp_path / "component.json").write_text(json.dumps(record))
+    with pytest.raises(ArtifactError, match="does not describe a Layered"):
+        Layered(LayeredConfig(**SMALL, weights=str(tmp_path)))
 
 
 def test_codes_of_another_size_are_not_sampled(tmp_path, monkeypatch):
