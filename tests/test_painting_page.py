@@ -260,6 +260,7 @@ def test_what_cannot_be_a_page_is_refused(tmp_path):
 def test_examples_show_every_class_and_are_kept(tmp_path):
     masks = torch.zeros(200, HEIGHT, WIDTH, dtype=torch.uint8)
     masks[:, :4], masks[110, 8:15, 8:15] = 1, 2  # class 2 is in one mask
+    masks[::2, -3:], masks[0, -6:] = 255, 255
     pairs = MemoryDataset(torch.zeros(200, 3, HEIGHT, WIDTH, dtype=torch.uint8), masks, HOSTILE)
     run = RunFolder(tmp_path / "run")
     run.write_config({})
@@ -267,6 +268,9 @@ def test_examples_show_every_class_and_are_kept(tmp_path):
     made = examples_of(pairs, run.path)
     assert len(made.masks) == 16
     assert 2 in made.masks
+    unknown = (made.masks == 255).sum(dim=(1, 2)).tolist()
+    assert unknown == sorted(unknown), "a page begins with a mask that is known everywhere"
+    assert unknown[0] < unknown[-1]
     assert made.colours[0] != "#000000"
     assert made.licences == ("Weights of the generator: CC BY 4.0.",)
     made.save(tmp_path)

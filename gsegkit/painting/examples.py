@@ -21,6 +21,7 @@ from gsegkit.records.files import damaged_file
 from gsegkit.records.text import cut, printable
 from gsegkit.rundir import RunFolder
 from gsegkit.tensors import load_tree, save_tree
+from gsegkit.types import IGNORE
 
 EXAMPLES_FILE = "examples.safetensors"
 SHOWN = 16  # examples
@@ -65,6 +66,7 @@ def examples_of(pairs: LabelledDataset, run_folder: Path, names: ClassMap | None
     pixels, masks = pairs.batch(rows.tolist())
     small = F.interpolate(masks[:, None].float(), scale_factor=min(1, 64 / max(masks.shape[1:])), mode="nearest-exact")
     chosen = choose_pictures(small[:, 0], len(pairs.classes), min(SHOWN, len(rows)))
+    chosen.sort(key=lambda place: int((masks[place] == IGNORE).sum()))  # a page begins with the first one
     palette = run_palette(run_folder, pairs.classes, names)
     return Examples(pixels[chosen], masks[chosen], _colours(palette, len(pairs.classes)), _licences(run_folder))
 
@@ -86,7 +88,7 @@ def stored_examples(folder: Path, painter: Painter) -> Examples:
             tuple(found.pixels.shape) == (len(found.masks), 3, *size)
             and tuple(found.masks.shape[1:]) == size
             and found.pixels.dtype == found.masks.dtype == torch.uint8
-            and bool(((found.masks < count) | (found.masks == 255)).all())
+            and bool(((found.masks < count) | (found.masks == IGNORE)).all())
             and len(found.colours) == count
             and all(re.fullmatch(r"#[0-9a-f]{6}", colour) for colour in found.colours)
             and all(isinstance(licence, str) for licence in found.licences)

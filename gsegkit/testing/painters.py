@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from gsegkit.errors import ContractError, DataError
 from gsegkit.interfaces import Segmenter
 from gsegkit.painting import Painter
 from gsegkit.records.parts import check_restored
-from gsegkit.seeds import isolated_rng
+from gsegkit.seeds import isolated_rng, normals
 from gsegkit.testing import fixtures
 from gsegkit.testing.subject import Subject
 from gsegkit.testing.trained import expect_same_state, stored_and_loaded
@@ -214,6 +215,22 @@ def check_global_state(subject: Subject) -> None:
         _paint(subject, part, _masks(2), part.latents(fixtures.seeds(2)))
 
 
+def check_in_page(subject: Subject) -> None:
+    """What a page runs: a script with makeNetwork, finite float32 tensors, facts for JSON; its latents are ours."""
+    part = _fitted(subject)
+    network = subject.call("in_page", part.in_page)
+    if network is None:
+        return
+    subject.expect("function makeNetwork(" in network.script, "in_page", "the script defines no makeNetwork")
+    for name, value in network.tensors.items():
+        good = value.dtype == torch.float32 and bool(torch.isfinite(value).all())
+        subject.expect(good, "in_page", f"{name} is not finite float32")
+    subject.call("in_page", functools.partial(json.dumps, dict(network.facts), allow_nan=False))
+    seeds = fixtures.seeds(2)
+    same = torch.equal(part.latents(seeds).cpu(), normals(seeds, (part.latent_dim,)))
+    subject.expect(same, "latents", "draws other latents than Painter.latents, which the page draws")
+
+
 PAINTER_CHECKS = (
     check_facts_after_fit,
     check_latents_of_seeds,
@@ -228,4 +245,5 @@ PAINTER_CHECKS = (
     check_unknown_pixels,
     check_given_unchanged,
     check_global_state,
+    check_in_page,
 )

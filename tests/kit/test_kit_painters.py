@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from kit_defects import Defects
 
 from gsegkit.config import Config
-from gsegkit.painting import Painter, check_canvas
+from gsegkit.painting import PageNetwork, Painter, check_canvas
 from gsegkit.seeds import child_seed, isolated_rng
 from gsegkit.testing import check_painter
 
@@ -156,6 +156,13 @@ class ChangesThreads(Tiny):
     def fit(self, dataset, ctx, *, segmenter=None):
         super().fit(dataset, ctx)
         torch.set_num_threads(torch.get_num_threads() + 1)
+
+
+@defects("in-page", "in_page", "net.weight is not finite float32")
+class HalfInPage(Tiny):
+    def in_page(self):
+        weight = self.net.weight.detach().half()
+        return PageNetwork("function makeNetwork(tensors, facts) {}", {"net.weight": weight}, {})
 
 
 @pytest.mark.parametrize("defect", defects.found, ids=str)

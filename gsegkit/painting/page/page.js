@@ -2,6 +2,7 @@
 
 const LARGEST_BRUSH = 32;
 const FAST = 250; // milliseconds: a picture that takes longer is painted when a stroke ends, not during it
+const SLOW = 1500; // one that takes longer is not painted in other styles as well
 const TOOLS = { b: "brush", e: "eraser", g: "fill", r: "rectangle", i: "pick", m: "move" };
 
 function make(tag, attributes = {}, ...children) {
@@ -88,7 +89,7 @@ function start({ data, painter }) {
     }
     busy = false;
     document.body.classList.remove("busy");
-    if (took < FAST && pixels) styles.showOthers(paintBeside);
+    if (took < SLOW && pixels) styles.showOthers(paintBeside);
   }
 
   /** A picture in another style, for the small ones; null once something else is to be painted. */
@@ -368,7 +369,7 @@ function start({ data, painter }) {
     window.addEventListener("pagehide", keepNow);
   }
 
-  begin();
+  return begin();
 }
 
 if (typeof document === "undefined") module.exports = { stamp, stroke, fill, rectangle, makeHistory, packedStyle, maskPng, picturePng, readMaskPng, seedIn };
