@@ -86,3 +86,7 @@ class NetworkPainter(Painter):
             pictures: Tensor = self.network(labels, z.to(self.device))
         self.train(training)
         return pictures
+
+    def as_network(self) -> nn.Module | None:
+        """See `Painter.as_network`."""
+        return self.network

@@ -41,10 +41,6 @@ class ClassAdaptivePainter(NetworkPainter):
         judges = Discriminators(len(self.classes), config.discriminator_width, config.discriminator_layers)
         return PatchObjective(judges, config.feature_matching)
 
-    def as_network(self) -> PaintingNetwork | None:
-        """See `Painter.as_network`."""
-        return self.network
-
     def in_page(self) -> PageNetwork | None:
         """See `Painter.in_page`."""
         return page_network(self.network) if self.network is not None else None

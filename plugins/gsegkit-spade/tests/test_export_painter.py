@@ -4,8 +4,6 @@ import json
 
 import pytest
 import torch
-from gsegkit_spade.class_adaptive import ClassAdaptivePainter
-from gsegkit_spade.config import ClassAdaptiveConfig
 
 import gsegkit
 from gsegkit.config import Config
@@ -14,6 +12,7 @@ from gsegkit.exports import painters
 from gsegkit.exports.painters import export_painter
 from gsegkit.painting import Painter
 from gsegkit.parts import save_part
+from gsegkit.plugins import installed
 from gsegkit.seeds import isolated_rng
 
 
@@ -31,12 +30,12 @@ class Unnetworked(Painter):
         raise AssertionError("not used")
 
 
-def untrained(seed=0):
+def untrained(seed=0, name="class-adaptive"):
     """Weights of a seed, on a canvas that no power of two divides."""
-    painter = ClassAdaptivePainter(ClassAdaptiveConfig(latent_dim=5, width=4, width_max=8))
+    painter = installed().build("painter", name, {"latent_dim": 5, "width": 4, "width_max": 8})
     painter.classes, painter.train_size = ("ground", "cell", "nucleus"), (20, 28)
     with isolated_rng(seed):
-        painter.network = painter._build(spectral=False)
+        painter.network = painter.build(spectral=False)
     return painter.eval()
 
 
@@ -79,6 +78,13 @@ def test_the_verb_exports_a_painters_folder(tmp_path):
     assert torch.allclose(loaded(masks, z), painter.paint(masks, z), atol=1e-5)
     with pytest.raises(ConfigError, match="its own class names"):
         gsegkit.export(tmp_path / "painter", tmp_path / "b.pt2", "torch", classes="blood-cells")
+
+
+@pytest.mark.parametrize("name", ["spade", "oasis"])
+def test_every_painter_with_a_network_is_exported(name, tmp_path):
+    made = export_painter(untrained(name=name), tmp_path)
+    assert made.dynamic == ("batch",)
+    assert made.max_abs_diff < 1e-3
 
 
 def test_another_painter_is_not_replaced(tmp_path):
