@@ -66,6 +66,8 @@ class NetworkPainter(Painter):
         comparison = self.comparison(segmenter, ctx)
         with isolated_rng(child_seed(ctx.seed, "weights")):
             network = self.build(spectral=True).to(ctx.device)
+            if ctx.device.type == "cpu":  # convolutions of wide and small maps: a quarter less time
+                network = network.to(memory_format=torch.channels_last)
             self.network = self.build(spectral=False).to(ctx.device)
         with isolated_rng(child_seed(ctx.seed, "discriminators")):
             objective, encoder = self.objective().to(ctx.device), self.encoder()

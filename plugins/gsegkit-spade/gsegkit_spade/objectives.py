@@ -31,12 +31,14 @@ class Objective(nn.Module):
     betas: tuple[float, float]
 
     @abstractmethod
-    def painter_losses(self, labels: Tensor, painted: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """The weighted terms of the painter's loss; labels [N, K + 1, H, W], pictures [N, 3, H, W]."""
+    def losses(self, labels: Tensor, painted: Tensor, true: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The weighted terms of the painter's loss, and those of the discriminators', from one look at each picture.
 
-    @abstractmethod
-    def own_losses(self, labels: Tensor, painted: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """The weighted terms of the discriminators' loss; `painted` has no gradient."""
+        Args:
+            labels: [N, K + 1, H, W].
+            painted: [N, 3, H, W]; the painter's terms are differentiated by it, the others by the discriminators alone.
+            true: [N, 3, H, W].
+        """
 
 
 class PatchObjective(Objective):
@@ -48,18 +50,14 @@ class PatchObjective(Objective):
         super().__init__()
         self.judges, self.feature_matching = judges, feature_matching
 
-    def painter_losses(self, labels: Tensor, painted: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """See `Objective.painter_losses`."""
-        found = self.judges(labels.repeat(2, 1, 1, 1), torch.cat([painted, true]))
-        losses = {"gan": -torch.stack([_halves(maps[-1])[0].mean() for maps in found]).mean()}
+    def losses(self, labels: Tensor, painted: Tensor, true: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """See `Objective.losses`."""
+        found, real = self.judges(labels, painted), self.judges(labels, true)
+        theirs = {"gan": -torch.stack([maps[-1].mean() for maps in found]).mean()}
         if self.feature_matching:
-            losses["matching"] = self.feature_matching * matching(found)
-        return losses
-
-    def own_losses(self, labels: Tensor, painted: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """See `Objective.own_losses`."""
-        found = self.judges(labels.repeat(2, 1, 1, 1), torch.cat([painted, true]))
-        return {"judged": torch.stack([hinge(maps[-1]) for maps in found]).mean()}
+            theirs["matching"] = self.feature_matching * matching(found, real)
+        scores = zip(found, real, strict=True)
+        return theirs, {"judged": torch.stack([hinge(one[-1], other[-1]) for one, other in scores]).mean()}
 
 
 class SegmentingObjective(Objective):
@@ -71,37 +69,27 @@ class SegmentingObjective(Objective):
         super().__init__()
         self.judge, self.label_mix = judge, label_mix
 
-    def painter_losses(self, labels: Tensor, painted: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """See `Objective.painter_losses`."""
-        return {"gan": balanced(self.judge(painted), labels)}
-
-    def own_losses(self, labels: Tensor, painted: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """See `Objective.own_losses`."""
+    def losses(self, labels: Tensor, painted: Tensor, true: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """See `Objective.losses`."""
         found, real = self.judge(painted), self.judge(true)
         nothing = torch.zeros_like(found[:, 0], dtype=torch.int64)
-        losses = {"judged": balanced(real, labels) + F.cross_entropy(found, nothing)}
+        own = {"judged": balanced(real, labels) + F.cross_entropy(found, nothing)}
         if self.label_mix:
             takes = mixing(labels)
-            mixed = self.judge(takes * true + (1 - takes) * painted)
-            losses["mixed"] = self.label_mix * F.mse_loss(mixed, takes * real + (1 - takes) * found)
-        return losses
+            mixed = self.judge(takes * true + (1 - takes) * painted.detach())
+            own["mixed"] = self.label_mix * F.mse_loss(mixed, takes * real + (1 - takes) * found)
+        return {"gan": balanced(found, labels)}, own
 
 
-def hinge(scores: Tensor) -> Tensor:
-    """The discriminators' loss; the first half of [2 N, 1, h, w] are scores of painted pictures."""
-    painted, true = _halves(scores)
+def hinge(painted: Tensor, true: Tensor) -> Tensor:
+    """The discriminators' loss from their scores of painted and of true pictures."""
     return (1 + painted).relu().mean() + (1 - true).relu().mean()
 
 
-def matching(found: list[list[Tensor]]) -> Tensor:
+def matching(painted: list[list[Tensor]], true: list[list[Tensor]]) -> Tensor:
     """Mean absolute difference of painted and true maps: summed over layers, averaged over discriminators."""
-    return torch.stack(
-        [
-            (painted - true.detach()).abs().mean()
-            for maps in found
-            for painted, true in [_halves(one) for one in maps[:-1]]
-        ]
-    ).sum() / len(found)
+    pairs = [pair for maps in zip(painted, true, strict=True) for pair in zip(*(one[:-1] for one in maps), strict=True)]
+    return torch.stack([(one - other.detach()).abs().mean() for one, other in pairs]).sum() / len(painted)
 
 
 def class_weights(labels: Tensor) -> Tensor:
@@ -128,8 +116,3 @@ def mixing(labels: Tensor) -> Tensor:
     """For each sample and each of its classes a coin: 1 where the true picture is taken; [N, 1, H, W] of 0 and 1."""
     coins = (torch.rand(labels.shape[:2]) < 0.5).to(labels)
     return (labels * coins[:, :, None, None]).sum(dim=1, keepdim=True)
-
-
-def _halves(value: Tensor) -> tuple[Tensor, Tensor]:
-    one, two = value.chunk(2)
-    return one, two

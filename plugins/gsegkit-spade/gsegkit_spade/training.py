@@ -14,7 +14,6 @@ from gsegkit.training import (
     MEMORY_LIMIT,
     EpochOrder,
     WeightAverage,
-    descend,
     flip_where,
     rising_decay,
     tuned_convolutions,
@@ -95,19 +94,22 @@ class Training:
         self.network.train()
         own, encoded = (z[0], {}) if self.encoder is None else self.encoder(true, z[0])
         painted = self.network(labels, own)
-        self.objective.requires_grad_(False)
-        losses = {**self.objective.painter_losses(labels, painted, true), **encoded}
-        self.objective.requires_grad_(True)
+        seen = painted.detach().requires_grad_()
+        losses, judged = self.objective.losses(labels, seen, true)
         if self.comparison is not None:
-            losses["perceptual"] = self.config.perceptual * self.comparison.distance(painted, true)
-        descend(self.optimizer, torch.stack(list(losses.values())).sum())
+            losses["perceptual"] = self.config.perceptual * self.comparison.distance(seen, true)
+        (slope,) = torch.autograd.grad(_total(losses), seen, retain_graph=True)  # what the judges saw serves both
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward([painted, *encoded.values()], [slope, *[None] * len(encoded)])
+        self.optimizer.step()
         self.average.update(rising_decay(self.config.ema_decay, self.average.updates + 1))
-        judged = self.objective.own_losses(labels, painted.detach(), true)
-        descend(self.judging, torch.stack(list(judged.values())).sum())
+        self.judging.zero_grad(set_to_none=True)
+        _total(judged).backward(inputs=list(self.objective.parameters()))
+        self.judging.step()
         if step and step % EVERY == 0:
             for text in self.watch.look(step, self.average.module, labels, z, true):
                 self.ctx.warn(f"painter: after step {step + 1}, {text}")
-        return {name: loss.detach() for name, loss in (*judged.items(), *losses.items())}
+        return {name: loss.detach() for name, loss in (*judged.items(), *losses.items(), *encoded.items())}
 
     def batch(self, step: int, augmented: bool = True) -> tuple[Tensor, Tensor]:
         """Labels [N, K + 1, H, W] and true pictures [N, 3, H, W] of a step, on the device."""
@@ -152,6 +154,10 @@ class Training:
         """[count, latent_dim] float32, of the validation identities from batch `index` on."""
         seeds = self.ctx.seeds("validation", count, index * count)
         return normals(seeds, (self.config.latent_dim,)).to(self.ctx.device)
+
+
+def _total(losses: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(losses.values())).sum()
 
 
 def in_memory(dataset: LabelledDataset, ctx: RunContext, limit: int = MEMORY_LIMIT) -> LabelledDataset:

@@ -6,7 +6,14 @@ from gsegkit_spade.discriminators import Discriminators, SegmentingDiscriminator
 from gsegkit_spade.encoder import Encoder
 from gsegkit_spade.layers import GAIN, baked, conv
 from gsegkit_spade.masks import as_channels
-from gsegkit_spade.objectives import MAX_CLASS_WEIGHT, SegmentingObjective, balanced, class_weights, mixing
+from gsegkit_spade.objectives import (
+    MAX_CLASS_WEIGHT,
+    PatchObjective,
+    SegmentingObjective,
+    balanced,
+    class_weights,
+    mixing,
+)
 from gsegkit_spade.spatial import SpatialArch, SpatialNetwork, edges, published_plan, short_plan
 
 from gsegkit.types import IGNORE
@@ -158,14 +165,33 @@ def test_the_segmenting_objective_rewards_what_it_says():
     painted = torch.zeros_like(true)
     painted[:, 0] = 1
     objective = SegmentingObjective(Judge(), label_mix=10)
-    right, wrong = (
-        objective.own_losses(
-            labels,
-            *pair,
-        )
-        for pair in ((painted, true), (true, painted))
-    )
+    right, wrong = (objective.losses(labels, *pair)[1] for pair in ((painted, true), (true, painted)))
     assert float(right["judged"]) < 1e-6 < 10 < float(wrong["judged"])
     assert float(right["mixed"]) == 0
-    assert float(objective.painter_losses(labels, true, true)["gan"]) < 1e-6
-    assert SegmentingObjective(Judge(), label_mix=0).own_losses(labels, painted, true).keys() == {"judged"}
+    assert float(objective.losses(labels, true, true)[0]["gan"]) < 1e-6
+    assert SegmentingObjective(Judge(), label_mix=0).losses(labels, painted, true)[1].keys() == {"judged"}
+
+
+@pytest.mark.parametrize("name", ["patches", "segmenting"])
+def test_one_look_serves_the_painter_and_the_judges(name):
+    """The painter's slope is that of its own terms; the judges' is that of theirs, on pictures without a gradient."""
+    torch.manual_seed(0)
+    labels = as_channels(torch.randint(0, 2, (3, 16, 16), dtype=torch.uint8), 2)
+    painted, true = torch.rand(2, 3, 3, 16, 16) * 2 - 1
+    patches = PatchObjective(Discriminators(2, 4, 2), 10.0)
+    objective = (
+        patches if name == "patches" else SegmentingObjective(SegmentingDiscriminator(2, (16, 16), 4, 8), 10.0)
+    ).eval()
+    seen = painted.clone().requires_grad_()
+    torch.manual_seed(1)
+    theirs, own = objective.losses(labels, seen, true)
+    (slope,) = torch.autograd.grad(sum(theirs.values()), seen, retain_graph=True)
+    sum(own.values()).backward(inputs=list(objective.parameters()))
+    assert float(slope.abs().max()) > 0
+    assert seen.grad is None
+    found = [parameter.grad.clone() for parameter in objective.parameters()]
+    objective.zero_grad(set_to_none=True)
+    torch.manual_seed(1)
+    sum(objective.losses(labels, painted, true)[1].values()).backward()
+    for one, parameter in zip(found, objective.parameters(), strict=True):
+        assert torch.allclose(one, parameter.grad, atol=1e-6)
