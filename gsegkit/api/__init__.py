@@ -10,6 +10,7 @@ from gsegkit.api.painting import open_painter, paint_page, train_painter
 from gsegkit.api.results import evaluate, evaluate_generator, export, load, open_generator, open_labelled, predict
 from gsegkit.api.runs import Result, run, run_plan, synthesize, train, train_generator
 from gsegkit.api.samples import copy_samples
+from gsegkit.api.serving import paint_server
 from gsegkit.api.session import Session
 from gsegkit.api.starting import look, start
 
@@ -36,6 +37,7 @@ __all__ = [
     "open_labelled",
     "open_painter",
     "paint_page",
+    "paint_server",
     "predict",
     "run",
     "run_plan",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gsegkit.cli import early
 from gsegkit.cli import options as c
+from gsegkit.cli.browser import browsing
 from gsegkit.cli.options import console
 from gsegkit.cli.terminal import print_metrics
 from gsegkit.engine.preflight import check_learns_from_pairs
+from gsegkit.errors import ConfigError
 from gsegkit.plugins import installed
 
 
@@ -41,19 +43,52 @@ def train_painter(
 
 
 def paint(
-    painter: Annotated[Path, typer.Argument(metavar="PAINTER", help="Folder of train-painter.")],
+    painter: Annotated[
+        Path, typer.Argument(metavar="PAINTER", help="Folder of train-painter; with --serve also a run.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE.html", help="Where the page goes. Default: PAINTER/painter.html."),
     ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Write no file: serve the page to this machine, and paint here.")
+    ] = False,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where to serve. Default: a free one.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address to open.")] = False,
+    classes: c.NamesOfRun = None,
+    device: c.Device = None,
+    option: c.Options = None,
     quiet: c.Quiet = False,
 ) -> None:
-    """Make a page on which you paint masks and see pictures: one file, opened in a browser."""
+    """Make a page on which you paint masks and see pictures: one file, opened in a browser; or serve it."""
+    (options,) = c.only(option, "painter")
     early.check_there(painter, "give a folder made by gsegkit train-painter")
+    early.check_names(classes)
+    if serve:
+        if out is not None:
+            raise ConfigError("--serve writes no file", "omit --out, or --serve")
+        _serve(painter, port, not no_browser, classes=classes, device=device or "auto", options=options)
+        return
+    if port or no_browser or device or options or classes:
+        raise ConfigError(
+            "--port, --no-browser, --classes, --device and -o are for pages that are served",
+            "add --serve, or omit them",
+        )
     from gsegkit import api
 
     page = api.paint_page(painter, out, session=c.session(quiet))
     console.print(f"open {page} in a browser", soft_wrap=True)
+
+
+def _serve(painter: Path, port: int, browser: bool, **how: Any) -> None:
+    """Serve until Ctrl-C; a session of `c.session` would wait for a step to end, and here is none."""
+    from gsegkit import api
+
+    with api.paint_server(painter, port=port, **how) as server, browsing(server.url if browser else ""):
+        console.print(f"painting page: {server.url}", soft_wrap=True)
+        console.print("the address is the key to it, for this machine alone; Ctrl-C ends it")
+        server.serve()
+    console.print("the painting page is closed")
 
 
 def evaluate_painter(

@@ -17,14 +17,16 @@ from torch import Tensor
 
 from gsegkit.config import Config
 from gsegkit.context import RunContext
-from gsegkit.dataset import LabelledDataset
+from gsegkit.dataset import LabelledDataset, MemoryDataset
 from gsegkit.errors import CapabilityError, ConfigError
+from gsegkit.images import to_pixels
 from gsegkit.interfaces import Generator, MaskExtractor, Segmenter
 from gsegkit.painting.painter import Painter, check_canvas
 from gsegkit.seeds import child_seed, sample_seeds
 from gsegkit.taps import frozen
 from gsegkit.types import IGNORE
 
+SAMPLES_AT_ONCE = 16
 SPREAD_SAMPLES = 256  # latents that tell where latents lie
 FLOOR = 1e-4  # added to probabilities: a pixel that is wrong for sure pulls no harder than one of this probability
 
@@ -34,7 +36,7 @@ class MaskSamplingConfig(Config):
 
     candidates: int = Field(10, ge=1, le=1000, description="latents drawn; the search starts at the best of them")
     steps: int = Field(50, ge=0, le=10_000, description="steps of Adam; 0 = the best candidate as it is")
-    lr: float = Field(0.02, gt=0, le=1, description="step of Adam, in standard deviations of the latents")
+    lr: float = Field(0.1, gt=0, le=1, description="step of Adam, in standard deviations of the latents")
     anchor: float = Field(1e-3, ge=0, le=100, description="weight of the squared distance from the best candidate")
     centre: float = Field(1e-3, ge=0, le=100, description="weight of the mean square of the latent: not too unusual")
 
@@ -86,6 +88,17 @@ class MaskSampling(Painter):
         with frozen(self):
             rows = [self._search(mask, row) for mask, row in zip(masks.to(self.device), starts, strict=True)]
         return torch.cat(rows) if rows else torch.zeros(0, 3, *self.train_size, device=self.device)
+
+    def samples(self, count: int) -> MemoryDataset:
+        """Pictures of the generator with what the extractor sees in them: masks that it can certainly paint."""
+        pixels, masks = [], []
+        for seeds in sample_seeds(0, "preview", 0, count).split(SAMPLES_AT_ONCE):
+            batch = self.generator.sample(seeds, features=self.extractor.features(self.generator.info))
+            found = self.extractor.extract(batch, self.generator)
+            seen = found.probs.argmax(dim=1).to(torch.uint8)
+            masks.append((seen if found.ignore is None else seen.masked_fill(found.ignore, IGNORE)).cpu())
+            pixels.append(to_pixels(batch.images).cpu())
+        return MemoryDataset(torch.cat(pixels), torch.cat(masks), self.classes)
 
     # ---- one picture ---------------------------------------------------------------------------------------------
 

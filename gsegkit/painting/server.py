@@ -109,6 +109,11 @@ class PaintServer(ThreadingHTTPServer):
         """Listen; `HTTPServer` would look up this machine's name, which can take long."""
         socketserver.TCPServer.server_bind(self)
 
+    def warm_up(self) -> None:
+        """Begin with a picture for nobody: the first one takes longer, and the browser is not there yet."""
+        canvas = torch.zeros(1, *self.painter.train_size, dtype=torch.uint8)
+        self._brush.submit(lambda: self.painter.paint(canvas, latents_of(self.painter, Style(0))))
+
     def serve(self) -> None:
         """Answer until Ctrl-C."""
         try:

@@ -43,7 +43,7 @@ def static_page(painter: Painter, examples: Examples, title: str) -> str:
         ConfigError: the painter needs Python, or it is too large for a page.
     """
     height, width = painter.train_size
-    remedy = "paint from Python: gsegkit.load(FOLDER, 'painter').paint(masks, latents)"
+    remedy = "gsegkit paint FOLDER --serve paints on this machine"
     if max(height, width) > LARGEST_SIDE:
         raise ConfigError(f"a page paints at most {LARGEST_SIDE} px, and this painter has {width} x {height}", remedy)
     network = painter.in_page()
