@@ -48,22 +48,23 @@ class CheckpointFile:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A generator that was read from a file of other software.
+    """A generator, or another part, that was read from a file of other software.
 
     Attributes:
-        generator: name of the component that it is for.
+        component: name of the component that it is for.
         layout: whose format it is, one line for people.
-        state: the generator's `state_dict()`.
-        facts: the generator's `facts()`; what the file cannot say may be left out where `restore` allows it.
-        config: options with which the generator is constructed before `restore` and loading.
+        state: the part's `state_dict()`.
+        facts: the part's `facts()`; what the file cannot say may be left out where `restore` allows it.
+        config: options with which the part is constructed before `restore` and loading.
         summary: size and other numbers that a person wants to see first, e.g. "256 px, 1000 classes".
         notes: what the file did not say and how it was filled in, one sentence each.
         licence: what is known of the licence of weights and data.
         source: the file's `file` (name), `sha256`, `num_bytes`, `container`.
         card: more to be kept in card.json, JSON-ready.
+        kind: of the component.
     """
 
-    generator: str
+    component: str
     layout: str
     state: Mapping[str, Tensor]
     facts: Mapping[str, Any]
@@ -73,3 +74,4 @@ class Checkpoint:
     licence: str = "unknown: that of the source file applies"
     source: Mapping[str, Any] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = "generator"

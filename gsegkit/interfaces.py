@@ -406,14 +406,16 @@ class Samples(PlainPart, ABC):
 
 
 class CheckpointReader(PlainPart, ABC):
-    """Reads generator weights that other software wrote, as data: nothing that a file holds is executed.
+    """Reads weights that other software wrote, as data: nothing that a file holds is executed.
 
     Attributes:
-        generator: name of the generator that its files are for.
+        component: name of the component that its files are for.
+        kind: of that component.
         looks_for: the files that it recognises, in words, for the message when no reader recognises a file.
     """
 
-    generator: str
+    component: str
+    kind: str = "generator"
     looks_for: str
 
     @abstractmethod

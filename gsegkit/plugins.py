@@ -45,7 +45,7 @@ KINDS: dict[str, str] = {
     "kmeans": "k-means backend",
     "dataset": "reads a folder of images or of images and masks",
     "weights": "generator weights that ship with a plugin",
-    "checkpoint-reader": "reads generator weights that other software wrote",
+    "checkpoint-reader": "reads weights that other software wrote",
     "samples": "photographs that ship with a plugin, to try a segmenter on",
 }
 KIND_ALIASES = {"gen": "generator", "refine": "refiner", "seg": "segmenter", "eval": "evaluator"}
@@ -410,7 +410,7 @@ _FIRST_PARTY: dict[str, dict[str, str]] = {
     "gsegkit-smp": {
         "segmenter": "unet unetplusplus manet linknet fpn pspnet deeplabv3 deeplabv3plus pan upernet segformer dpt"
     },
-    "gsegkit-spade": {"painter": "class-adaptive spade oasis"},
+    "gsegkit-spade": {"painter": "class-adaptive spade oasis", "checkpoint-reader": "spade oasis"},
     "gsegkit-studiogan": dict.fromkeys(("generator", "checkpoint-reader"), "acgan ggan sagan sngan contragan"),
     "gsegkit-stylegan": dict.fromkeys(("generator", "checkpoint-reader"), "pggan stylegan stylegan2"),
     "gsegkit-zoo": {

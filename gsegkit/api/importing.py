@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,17 +13,25 @@ from gsegkit.api.arguments import checked
 from gsegkit.api.session import Session
 from gsegkit.checkpoints import Checkpoint
 from gsegkit.errors import ArtifactError
+from gsegkit.importing import read_checkpoint
 from gsegkit.parts import CARD_FILE, COMPONENT_FILE, STATE_FILE, holds_parts, save_state
 from gsegkit.storage import atomic_write_json, file_hash, is_temporary, read_json
 from gsegkit.tensors import read_safetensors
-from gsegkit.weights import read_checkpoint
 
 CARD_FORMAT = 1
 
 
 @checked
-def look_at_checkpoint(path: str | Path, *, reader: str = "", session: Session | None = None) -> Checkpoint:
+def look_at_checkpoint(
+    path: str | Path, *, reader: str = "", options: dict[str, Any] | None = None, session: Session | None = None
+) -> Checkpoint:
     """What a file of other software is, as far as the installed readers know; writes nothing.
+
+    Args:
+        path: the file, or a folder with one.
+        reader: checkpoint reader to use; "" = the one that recognises the file.
+        options: of that reader.
+        session: see `run`.
 
     Raises:
         ArtifactError: nothing that can be imported; the message says what it is, or what was looked for.
@@ -30,12 +39,17 @@ def look_at_checkpoint(path: str | Path, *, reader: str = "", session: Session |
     path, session = Path(path), session or Session.default()
     if holds_parts(path):
         raise ArtifactError(f"'{path}' was written by gsegkit", f"use it as it is: -o gen.weights={path}")
-    return read_checkpoint(path, reader=reader, registry=session.registry)
+    return read_checkpoint(path, reader=reader, options=options, registry=session.registry)
 
 
 @checked
 def import_checkpoint(
-    path: str | Path, out: str | Path | None = None, *, reader: str = "", session: Session | None = None
+    path: str | Path,
+    out: str | Path | None = None,
+    *,
+    reader: str = "",
+    options: dict[str, Any] | None = None,
+    session: Session | None = None,
 ) -> Path:
     """Convert a checkpoint of other software to a stored part: state.safetensors, component.json, card.json.
 
@@ -46,29 +60,31 @@ def import_checkpoint(
         path: the checkpoint, or a folder with one.
         out: where to write; None = beside the checkpoint, under its stem.
         reader: checkpoint reader to use; "" = the one that recognises the file.
+        options: of that reader.
         session: see `run`.
 
     Returns:
-        The folder, for the option `weights` of the generator that its card names.
+        The folder: of a generator for its option `weights`, of a painter for `open_painter`. Its card says which it is.
 
     Raises:
-        ArtifactError: not a generator that can be imported, or the folder holds something else.
+        ArtifactError: nothing that can be imported, or the folder holds something else.
         StorageError: the folder cannot be written.
     """
     path = Path(path)
-    found = look_at_checkpoint(path, reader=reader, session=session)
+    found = look_at_checkpoint(path, reader=reader, options=options, session=session)
     folder = Path(out) if out is not None else _beside(path)
-    if _already_there(folder, str(found.source.get("sha256")), found.state):
+    if _already_there(folder, found, options or {}):
         return folder
     facts = {"licence": found.licence, **found.facts}
-    save_state(found.state, folder, "generator", found.generator, found.config, facts)
+    save_state(found.state, folder, found.kind, found.component, found.config, facts)
     card = {
         "format": CARD_FORMAT,
-        "generator": found.generator,
+        found.kind: found.component,
         **found.facts,
         "layout": found.layout,
         "summary": found.summary,
         "source": dict(found.source),
+        **({"options": options} if options else {}),
         **found.card,
         "notes": list(found.notes),
         "licence": found.licence,
@@ -82,18 +98,23 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}-imported") if path.is_dir() or not path.suffix else path.with_suffix("")
 
 
-def _already_there(folder: Path, sha256: str, state: Mapping[str, Tensor]) -> bool:
-    """Whether this very file was imported there before; refuses to replace anything else."""
+def _already_there(folder: Path, found: Checkpoint, options: dict[str, Any]) -> bool:
+    """Whether this very file was imported there before, with these options; refuses to replace anything else."""
     if not (folder / CARD_FILE).exists():
-        if folder.exists() and (not folder.is_dir() or not _leftovers(folder, state)):
+        if folder.exists() and (not folder.is_dir() or not _leftovers(folder, found.state)):
             raise ArtifactError(
                 f"'{folder}' exists and is not an imported checkpoint", "choose another folder with --out"
             )
         return False
     card = read_json(folder / CARD_FILE)
     source = card.get("source") if isinstance(card, dict) else None
-    if not isinstance(source, dict) or source.get("sha256") != sha256:
+    if not isinstance(source, dict) or source.get("sha256") != found.source.get("sha256"):
         raise ArtifactError(f"'{folder}' holds the import of a different file", "choose another folder with --out")
+    facts = found.facts if options else {}  # what options name, such as a file with class names, may have changed
+    if card.get("options", {}) != options or any(card.get(name) != value for name, value in facts.items()):
+        raise ArtifactError(
+            f"'{folder}' holds the import of this file with other options", "choose another folder with --out"
+        )
     whole = (folder / STATE_FILE).exists() and (folder / COMPONENT_FILE).exists()
     return whole and file_hash(folder / STATE_FILE) == card.get("sha256")
 

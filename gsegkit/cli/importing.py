@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gsegkit.cli.early import check_part, check_there
-from gsegkit.cli.options import AsJson, console, print_json
+from gsegkit.cli.options import AsJson, Options, console, only, print_json
 
 
 def import_file(
@@ -20,9 +20,11 @@ def import_file(
     reader: Annotated[
         str, typer.Option("--reader", metavar="NAME", help="Checkpoint reader to use if several recognise the file.")
     ] = "",
+    option: Options = None,
     as_json: AsJson = False,
 ) -> None:
-    """Convert generator weights of other software to safetensors, once, executing nothing of the file."""
+    """Convert weights of other software to safetensors, once, executing nothing of the file. -o reader.option=value."""
+    (options,) = only(option, "reader")
     check_there(file)
     if reader:
         check_part("checkpoint-reader", reader)
@@ -31,25 +33,27 @@ def import_file(
     from gsegkit.storage import read_json
 
     if look:
-        found = api.look_at_checkpoint(file, reader=reader)
+        found = api.look_at_checkpoint(file, reader=reader, options=options)
         if as_json:
-            print_json({**found.card, "generator": found.generator, "layout": found.layout, "notes": found.notes})
+            print_json({**found.card, found.kind: found.component, "layout": found.layout, "notes": found.notes})
             return
-        typer.echo(f"{found.generator}: {found.layout}, {found.summary} ({found.source.get('container', 'file')})")
-        _tell(found.notes)
+        typer.echo(f"{found.component}: {found.layout}, {found.summary} ({found.source.get('container', 'file')})")
+        _tell(found.notes, found.licence)
         return
-    folder = api.import_checkpoint(file, out, reader=reader)
+    folder = api.import_checkpoint(file, out, reader=reader, options=options)
     card = read_json(folder / CARD_FILE)
     if as_json:
         print_json({**card, "folder": str(folder)})
         return
     about = ", ".join(text for text in (card["layout"], card.get("summary")) if text)
     console.print(f"{about}: imported to {folder}", markup=False, highlight=False, soft_wrap=True)
-    _tell(card["notes"])
-    then = f"next: gsegkit check --gen {card['generator']} -o gen.weights={folder}"
-    console.print(then, markup=False, highlight=False, soft_wrap=True)
+    _tell(card["notes"], card["licence"])
+    then = f"gsegkit paint {folder} --serve"
+    if "generator" in card:
+        then = f"gsegkit check --gen {card['generator']} -o gen.weights={folder}"
+    console.print(f"next: {then}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _tell(notes: tuple[str, ...] | list[str]) -> None:
-    for note in notes:
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+def _tell(notes: tuple[str, ...] | list[str], licence: str) -> None:
+    for text in (*(f"note: {note}" for note in notes), f"licence: {licence}"):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)

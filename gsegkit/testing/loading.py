@@ -18,6 +18,7 @@ from gsegkit.builtin.toy import Toy
 from gsegkit.checkpoints import Checkpoint, CheckpointFile
 from gsegkit.errors import ArtifactError, ConfigError, GsegkitError, PluginLoadError, UnknownPluginError
 from gsegkit.interfaces import CheckpointReader, Generator
+from gsegkit.painting import Painter
 from gsegkit.parts import COMPONENT_FILE, STATE_FILE, restore, save_part
 from gsegkit.plugins import installed
 from gsegkit.rundir import CONFIG_FILE, stage_name
@@ -204,14 +205,14 @@ def _sniff(subject: Subject, reader: CheckpointReader, path: Path) -> bool:
 
 
 def check_reader_words(subject: Subject) -> None:
-    """The reader says in one line what it looks for, and names an installed generator."""
+    """The reader says in one line what it looks for, and names an installed component."""
     reader: CheckpointReader = subject.make()
     words = reader.looks_for
     subject.expect(isinstance(words, str) and words and "\n" not in words, "looks_for", f"is {words!r}, not one line")
     try:
-        installed().find("generator", reader.generator)
+        installed().find(reader.kind, reader.component)
     except GsegkitError as error:
-        raise CheckSkippedError(f"its generator is not installed: {error}") from error
+        raise CheckSkippedError(f"its {reader.kind} is not installed: {error}") from error
 
 
 def check_reader_declines(subject: Subject) -> None:
@@ -233,21 +234,28 @@ def _sample(subject: Subject, path: Path) -> Path:
 
 
 def check_reader_reads(subject: Subject) -> None:
-    """A file of the format is known, and what is read makes finite images that differ in its generator."""
+    """A file of the format is known, and what is read makes finite pictures that differ by their seeds."""
     reader: CheckpointReader = subject.make()
     with fixtures.context() as ctx:
         file = CheckpointFile(_sample(subject, ctx.folder / "sample.pt"))
         subject.expect(subject.call("sniff", reader.sniff, file), "sniff", "does not know a file of its own format")
         found: Checkpoint = subject.call("read", reader.read, file)
-    same = found.generator == reader.generator
-    subject.expect(same, "read", f"gives weights of '{found.generator}', but declares '{reader.generator}'")
+    same = (found.kind, found.component) == (reader.kind, reader.component)
+    subject.expect(same, "read", f"gives the {found.kind} '{found.component}', but declares '{reader.component}'")
     subject.expect(found.layout and found.source.get("sha256"), "read", "names no layout, or no hash of the file")
-    part: Generator = subject.call("read", installed().build, "generator", found.generator, dict(found.config))
+    part = subject.call("read", installed().build, found.kind, found.component, dict(found.config))
     subject.call("read", restore, part, {"licence": found.licence, **found.facts}, found.state, "the file")
     subject.call("read", load_state, part, dict(found.state), "the file")
-    images = part.eval().sample(fixtures.seeds(2)).images
+    images = _pictures(part.eval())
     subject.expect(torch.isfinite(images).all(), "read", "the images hold NaN or infinity")
     subject.expect(not torch.equal(images[0], images[1]), "read", "two seeds gave the same image")
+
+
+def _pictures(part: Generator | Painter) -> Tensor:
+    seeds = fixtures.seeds(2)
+    if isinstance(part, Painter):
+        return part.paint(torch.zeros(2, *part.train_size, dtype=torch.uint8), part.latents(seeds))
+    return part.sample(seeds).images
 
 
 def check_reader_refuses_damage(subject: Subject) -> None:

@@ -8,7 +8,7 @@ from gsegkit_resgan.readers.reader import FamilyReader
 class BigGANReader(FamilyReader):
     """BigGAN-PyTorch, Hugging Face's BigGAN-deep, StudioGAN's big_resnet."""
 
-    generator = "biggan"
+    component = "biggan"
     looks_for = (
         "BigGAN-PyTorch's G.pth or G_ema.pth (output_layer.2.weight), pytorch-pretrained-BigGAN's "
         "(generator.gen_z.weight_orig), StudioGAN's big_resnet (linear0.weight_orig and shared.weight)"
@@ -18,5 +18,5 @@ class BigGANReader(FamilyReader):
 class BigBiGANReader(FamilyReader):
     """BigBiGAN's weights in the layout of BigGAN-PyTorch."""
 
-    generator = "bigbigan"
+    component = "bigbigan"
     looks_for = "BigBiGAN_x1.pth: as BigGAN-PyTorch, with one row repeated in shared.weight, or called bigbigan"

@@ -8,7 +8,7 @@ from gsegkit_resgan.readers.reader import FamilyReader
 class SelfCondGANReader(FamilyReader):
     """Generators with classes; `generator_test`, the average, is preferred. Takes the clusterer beside the model."""
 
-    generator = "selfcondgan"
+    component = "selfcondgan"
     looks_for = (
         "selfcondgan_*_model.pt or classcondgan_*_model.pt (get_latent.embedding.weight, resnet_0_0.conv_0.weight)"
     )
@@ -17,5 +17,5 @@ class SelfCondGANReader(FamilyReader):
 class UncondGANReader(FamilyReader):
     """Generators without classes."""
 
-    generator = "uncondgan"
+    component = "uncondgan"
     looks_for = "uncondgan_*_model.pt (resnet_0_0.conv_0.weight and conv_img.weight, no get_latent.embedding.weight)"

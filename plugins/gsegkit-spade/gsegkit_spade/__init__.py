@@ -9,7 +9,7 @@ from gsegkit.plugins import Component, hookimpl
 
 @hookimpl
 def gsegkit_components() -> Iterable[Component]:
-    """The painters of this plugin."""
+    """The painters of this plugin, and the readers of files that others trained."""
     return [
         Component(
             kind="painter",
@@ -37,5 +37,21 @@ def gsegkit_components() -> Iterable[Component]:
             kit="gsegkit_spade.kit:SEGMENTING",
             summary="a discriminator that segments pictures, and a style for each region; for long trainings",
             paper="Sushko et al., OASIS, ICLR 2021, arXiv:2012.04781",
+        ),
+        Component(
+            kind="checkpoint-reader",
+            name="spade",
+            target="gsegkit_spade.readers.reader:SpadeReader",
+            config="gsegkit_spade.config:SpadeReaderConfig",
+            kit="gsegkit_spade.kit:SPADE_READER",
+            summary="net_G.pth of SPADE (GauGAN), as a painter",
+        ),
+        Component(
+            kind="checkpoint-reader",
+            name="oasis",
+            target="gsegkit_spade.readers.reader:OasisReader",
+            config="gsegkit_spade.config:OasisReaderConfig",
+            kit="gsegkit_spade.kit:OASIS_READER",
+            summary="EMA.pth and G.pth of OASIS, as a painter",
         ),
     ]

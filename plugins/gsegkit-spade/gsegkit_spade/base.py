@@ -76,6 +76,10 @@ class NetworkPainter(Painter):
         self.network.load_state_dict(result.state_dict())
         self.to(ctx.device).eval()
 
+    def as_network(self) -> nn.Module | None:
+        """See `Painter.as_network`."""
+        return self.network
+
     def paint(self, masks: Tensor, z: Tensor) -> Tensor:
         """See `Painter.paint`."""
         if self.network is None:
@@ -88,7 +92,3 @@ class NetworkPainter(Painter):
             pictures: Tensor = self.network(labels, z.to(self.device))
         self.train(training)
         return pictures
-
-    def as_network(self) -> nn.Module | None:
-        """See `Painter.as_network`."""
-        return self.network

@@ -102,3 +102,37 @@ class OasisConfig(PainterConfig):
     )
     discriminator_width_max: int = Field(128, ge=2, le=1024, description="upper limit of the discriminator's channels")
     label_mix: float = Field(10.0, ge=0, le=1000, description="weight of the consistency of mixed pictures; 0 = none")
+
+
+class _ReaderConfig(Config):
+    """What a file of weights does not say."""
+
+    classes: str | None = Field(None, description="text file with a class name a line; None = class-0, class-1 ...")
+    licence: str = Field("", max_length=500, description="licence of the weights; empty = as known of their source")
+    crop_size: int | None = Field(None, ge=8, le=4096, description="width of the pictures; None = as opt.txt says")
+    aspect_ratio: float | None = Field(
+        None, ge=0.1, le=10, description="width by height of the pictures; None = as opt.txt says, or 1"
+    )
+
+
+class SpadeReaderConfig(_ReaderConfig):
+    """Options of the reader `spade`."""
+
+    num_upsampling_layers: Literal["normal", "more", "most"] | None = Field(
+        None, description="as it was trained with; None = as opt.txt beside it says"
+    )
+    unknown: Literal["first", "last", "none"] | None = Field(
+        None, description="which channel of the mask is that of unknown pixels; None = as opt.txt says, or none"
+    )
+    edges: bool | None = Field(
+        None, description="whether the mask's last channel marks edges; None = as opt.txt says, or not"
+    )
+
+
+class OasisReaderConfig(_ReaderConfig):
+    """Options of the reader `oasis`."""
+
+    noise: int | None = Field(None, ge=0, le=4096, description="channels of noise; None = as opt.txt says, or 64")
+    unknown: Literal["first", "last", "none"] = Field(
+        "first", description="which channel of the mask is that of unknown pixels"
+    )

@@ -15,3 +15,5 @@ _TINY = {
 SETTINGS = KitSettings(options={**_TINY, "discriminator_layers": 2})
 SPATIAL = KitSettings(options={**_TINY, "discriminator_layers": 2, "hidden": 6})
 SEGMENTING = KitSettings(options={**_TINY, "hidden": 6})
+SPADE_READER = KitSettings(sample="gsegkit_spade.readers.sample:write_spade")
+OASIS_READER = KitSettings(sample="gsegkit_spade.readers.sample:write_oasis")

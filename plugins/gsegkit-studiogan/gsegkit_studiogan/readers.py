@@ -12,33 +12,33 @@ from gsegkit_resgan.readers.reader import FamilyReader
 class ACGANReader(FamilyReader):
     """ACGAN: tables of gains, no spectral norm."""
 
-    generator = "acgan"
+    component = "acgan"
     looks_for = "StudioGAN's model=G-*.pth with tables for each class (blocks.0.0.bn1.embed0.weight or gain.weight)"
 
 
 class GGANReader(FamilyReader):
     """GGAN, LSGAN, WGAN-WC ...: no classes."""
 
-    generator = "ggan"
+    component = "ggan"
     looks_for = "StudioGAN's model=G-*.pth without classes (blocks.0.0.bn1.weight)"
 
 
 class SAGANReader(FamilyReader):
     """SAGAN: tables with a spectral norm, or no classes with one."""
 
-    generator = "sagan"
+    component = "sagan"
     looks_for = "StudioGAN's model=G-*.pth with spectral norms (linear0.weight_orig) and without shared.weight"
 
 
 class SNGANReader(FamilyReader):
     """SNGAN and ProjGAN: tables of gains, no spectral norm in the generator."""
 
-    generator = "sngan"
+    component = "sngan"
     looks_for = "as for acgan; without classes when the run, the file or its folder is called sngan"
 
 
 class ContraGANReader(FamilyReader):
     """ContraGAN: BigGAN's network."""
 
-    generator = "contragan"
+    component = "contragan"
     looks_for = "StudioGAN's model=G_ema-*.pth of the network big_resnet (linear0.weight_orig and shared.weight)"

@@ -26,7 +26,7 @@ Layout = Callable[[Mapping[str, Tensor]], Found]
 class DCGANReader(CheckpointReader):
     """Small convolutional GANs whose layers are recognised by the names of their tensors."""
 
-    generator = "dcgan"
+    component = "dcgan"
     looks_for = (
         "a torch file with main.0.weight or net.0.weight (PyTorch's tutorial and example), model.0.block.0.weight "
         "(WGAN-GP), generator_deconv.1.0.weight or upsample_and_generate.2.weight, or ten *_gen_params.jl_*.npy"

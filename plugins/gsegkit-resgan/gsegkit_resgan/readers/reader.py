@@ -19,7 +19,7 @@ class FamilyReader(CheckpointReader):
     def sniff(self, file: CheckpointFile) -> bool:
         """See `CheckpointReader.sniff`."""
         match = file.once(find)
-        return match is not None and self.generator in match.generators
+        return match is not None and self.component in match.generators
 
     def read(self, file: CheckpointFile) -> Checkpoint:
         """See `CheckpointReader.read`."""
@@ -29,12 +29,12 @@ class FamilyReader(CheckpointReader):
         arch = found.arch
         facts: dict[str, Any] = {"arch": arch.model_dump(mode="json"), "licence": found.licence}
         notes = found.notes
-        if self.generator == "selfcondgan":
+        if self.component == "selfcondgan":
             prior, note = _prior(file.path, arch.num_classes)
             facts["prior"], notes = prior, (*notes, note)
         classes = f", {arch.num_classes} classes" if arch.num_classes else ""
         return Checkpoint(
-            generator=self.generator,
+            component=self.component,
             layout=found.layout,
             state={name: tensor.float().contiguous() for name, tensor in found.state.items()},
             facts=facts,

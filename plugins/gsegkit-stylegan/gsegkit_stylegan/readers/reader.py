@@ -15,7 +15,7 @@ class _FamilyReader(CheckpointReader):
     def sniff(self, file: CheckpointFile) -> bool:
         """See `CheckpointReader.sniff`."""
         match = file.once(find)
-        return match is not None and match.generator == self.generator
+        return match is not None and match.generator == self.component
 
     def read(self, file: CheckpointFile) -> Checkpoint:
         """See `CheckpointReader.read`."""
@@ -25,7 +25,7 @@ class _FamilyReader(CheckpointReader):
         arch = found.arch.model_dump(mode="json")
         classes = f", {found.arch.num_classes} classes" if found.arch.num_classes else ""
         return Checkpoint(
-            generator=found.generator,
+            component=found.generator,
             layout=found.layout,
             state={name: tensor.contiguous() for name, tensor in found.state.items()},
             facts={"arch": arch},
@@ -43,7 +43,7 @@ class _FamilyReader(CheckpointReader):
 class StyleGAN2Reader(_FamilyReader):
     """StyleGAN2 and StyleGAN2-ADA of NVIDIA (PyTorch and TensorFlow), rosinality and genforce."""
 
-    generator = "stylegan2"
+    component = "stylegan2"
     looks_for = (
         "pickles of NVIDIA's PyTorch and TensorFlow code, rosinality .pt (conv1.conv.modulation.weight), genforce .pth "
         "(synthesis.early_layer.const), state dicts with synthesis.b4.const"
@@ -53,12 +53,12 @@ class StyleGAN2Reader(_FamilyReader):
 class StyleGANReader(_FamilyReader):
     """StyleGAN of NVIDIA's TensorFlow code and genforce."""
 
-    generator = "stylegan"
+    component = "stylegan"
     looks_for = "pickles of NVIDIA's TensorFlow code, genforce .pth (synthesis.layer0.const)"
 
 
 class PGGANReader(_FamilyReader):
     """Progressive GAN of the TensorFlow code and genforce."""
 
-    generator = "pggan"
+    component = "pggan"
     looks_for = "pickles of the TensorFlow code, genforce .pth (layer1.weight and output0.weight)"

@@ -67,7 +67,7 @@ def test_the_import_the_file_and_the_stored_part_are_one_generator(checkpoint):
 
 def test_what_it_is(checkpoint):
     found = look_at_checkpoint(checkpoint[0])
-    assert (found.generator, found.layout) == ("stylegan2", "StyleGAN2 (NVIDIA, PyTorch)")
+    assert (found.component, found.layout) == ("stylegan2", "StyleGAN2 (NVIDIA, PyTorch)")
     assert found.summary == "8 px, 3 classes"
 
 
@@ -117,10 +117,10 @@ def read_foreign_tensors(folder, data):
 def test_each_file_goes_to_its_own_generator(tmp_path, writers, name, arch, network):
     path = tmp_path / "network.pkl"
     path.write_bytes(writers.grown_tf_pickle(arch, network(arch).state_dict(), lambda r: False))
-    assert look_at_checkpoint(path).generator == name
+    assert look_at_checkpoint(path).component == name
     part = installed().build("generator", name, {"weights": str(path)})
     assert part.info.height == 8
-    with pytest.raises(ArtifactError, match=f"is for the generator '{name}', not for 'stylegan2'"):
+    with pytest.raises(ArtifactError, match=f"is for the generator '{name}', not for the generator 'stylegan2'"):
         installed().build("generator", "stylegan2", {"weights": str(path)})
 
 

@@ -1,0 +1,1 @@
+"""Readers of other people's SPADE and OASIS files."""
