@@ -141,7 +141,7 @@ def fill(case) -> dict[str, torch.Tensor]:
             u = matrix @ v
             u = u / u.norm()
         state[name], state[f"{stem}_v"] = u * constants.get("cu", 1), v * constants.get("cv", 1)
-    for name, check in case["fill_check"].items():
+    for name, check in case.get("fill_check", {}).items():
         values = state[name].double().reshape(-1)
         got = [float(values[0]), float(values.sum()), float(values.square().sum())]
         assert np.allclose(got, [check["first"], check["sum"], check["sumsq"]], rtol=1e-7, atol=1e-7), name

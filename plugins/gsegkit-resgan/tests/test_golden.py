@@ -117,10 +117,10 @@ def test_what_biggan_pytorch_makes_of_cross_replica():
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "name"), FULL, ids=[name for _, name in FULL])
 def test_full_size(family, name, record_property):
-    """Up to 100 M weights: about 2.5 GB for one case, most of it the tensors in double precision."""
+    """Up to 100 M weights; the peak was 2.4 GB, most of it the tensors in double precision."""
     found = check(family, name)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     record_property("parameters", sum(tensor.numel() for tensor in found.state.values()))
     record_property("peak_mib_so_far", peak)
     print(f"{name}: peak memory so far {peak} MiB")
-    assert peak < 6000
+    assert peak < 4000

@@ -18,7 +18,8 @@ from gsegkit_resgan.readers.selfcond import selfcond
 from gsegkit_resgan.readers.studio import studiogan
 
 Read = Callable[[dict[str, Tensor]], Found]
-Layout = Callable[[Network, str], "Match | None"]
+Words = tuple[str, ...]
+Layout = Callable[[Network, Words], "Match | None"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def find(file: CheckpointFile) -> Match | None:
         ArtifactError: damaged, hostile, or of the family and not supported.
     """
     known: list[tuple[Network, Match]] = []
-    words = ""
+    words: Words = ()
     for network in _preferred(networks(file)):
         words = words or _words(file, opened(file), network)
         match = next((m for m in (layout(network, words) for layout in _LAYOUTS) if m is not None), None)
@@ -87,50 +88,52 @@ def _taken(taken: Network, known: Sequence[Network]) -> tuple[str, ...]:
     return taken_note(taken, known)
 
 
-def _words(file: CheckpointFile, foreign: ForeignFile, network: Network) -> str:
-    """What may name the method: the run's name in the file, the file's name, and its folder's; lower case."""
+def _words(file: CheckpointFile, foreign: ForeignFile, network: Network) -> Words:
+    """What may name the method, the best witness first: the run's name in the file, the file's, its folder's."""
     run = network.beside.get("run_name")
     text = foreign.shallow(run) if run is not None else ""
     parts = [text[:200] if isinstance(text, str) else "", file.path.stem, file.path.absolute().parent.name]
-    return " ".join(parts).lower()
+    return tuple(part.lower() for part in parts)
 
 
 # ---- layouts -------------------------------------------------------------------------------------------------------
 
 
-def _biggan_pytorch(network: Network, words: str) -> Match | None:
+def _biggan_pytorch(network: Network, words: Words) -> Match | None:
     names = network.names
     if "output_layer.2.weight" not in names or "linear.weight" not in names or "blocks.0.0.conv1.weight" not in names:
         return None
     raw = network.table.get("shared.weight")
     shared = network.file.tensor(raw, "shared.weight") if raw is not None else None
-    if same_rows(shared) or (shared is not None and "bigbigan" in words):
+    if same_rows(shared) or (shared is not None and any("bigbigan" in text for text in words)):
         return Match(("bigbigan",), network, partial(biggan_pytorch, unconditional=True))
     return Match(("biggan",), network, biggan_pytorch)
 
 
-def _biggan_deep_hf(network: Network, words: str) -> Match | None:
+def _biggan_deep_hf(network: Network, words: Words) -> Match | None:
     if "generator.gen_z.weight_orig" not in network.names:
         return None
     return Match(("biggan",), network, biggan_deep_hf)
 
 
-def _studiogan(network: Network, words: str) -> Match | None:
+def _studiogan(network: Network, words: Words) -> Match | None:
     names = network.names
     if not names & {"linear0.weight", "linear0.weight_orig"} or "linear0.bias" not in names:
         return None
     _refuse_unsupported(network)
     if not names & {"conv2d5.weight", "conv2d5.weight_orig"}:
         return None
-    normed, choices = "linear0.weight_orig" in names, {"sagan": ""}
+    normed = "linear0.weight_orig" in names
+    choices: tuple[str, ...] = ("sagan",)
     if "shared.weight" in names:
-        choices = {"biggan": "biggan", "contragan": "contragan"}
+        choices = ("biggan", "contragan")
     elif not normed and "blocks.0.0.bn1.weight" in names:
-        choices = {"sngan": ""} if "sngan" in words else {"ggan": ""}
+        choices = ("sngan",) if any("sngan" in text for text in words) else ("ggan",)
     elif not normed:
-        choices = {"acgan": "acgan", "sngan": "sngan"}
-    named = [name for name, word in choices.items() if word in words]
-    return Match((named[0],) if len(named) == 1 else tuple(choices), network, studiogan)
+        choices = ("acgan", "sngan")
+    named = [[name for name in choices if name in text] for text in words]
+    first = next((names for names in named if len(names) == 1), choices)
+    return Match(tuple(first), network, studiogan)
 
 
 def _refuse_unsupported(network: Network) -> None:
@@ -147,7 +150,7 @@ def _refuse_unsupported(network: Network) -> None:
             raise ArtifactError(f"{network.file.path}: {what} of StudioGAN, which is not supported", hint)
 
 
-def _selfcond(network: Network, words: str) -> Match | None:
+def _selfcond(network: Network, words: Words) -> Match | None:
     names = {name.removeprefix("layers.") for name in network.names}
     if not {"resnet_0_0.conv_0.weight", "conv_img.weight", "fc.weight"} <= names or "conv_img.bias" not in names:
         return None
