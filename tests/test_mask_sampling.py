@@ -11,6 +11,7 @@ from gsegkit.builtin.config import ToyConfig
 from gsegkit.builtin.native import Native
 from gsegkit.builtin.toy import Toy
 from gsegkit.classes.class_map import ClassMap, NamedClass
+from gsegkit.classes.named import Named
 from gsegkit.config import Config
 from gsegkit.errors import ArtifactError, CapabilityError, ConfigError, ContractError
 from gsegkit.painting.sampling import MaskSampling, MaskSamplingConfig, agreement, cross_entropy
@@ -112,6 +113,24 @@ def test_unknown_pixels_have_no_weight(ctx):
     z = sampler.latents(torch.tensor([4]))
     first = sampler.generator.sample(sampler._candidate_seeds(4)[:1]).images
     assert torch.allclose(sampler.paint(nothing, z), first.clamp(-1, 1), atol=1e-5)
+
+
+def test_ignored_clusters_are_no_class(ctx, seen):
+    native = Native(Config())
+    native.fit(Toy(ToyConfig(size=24)), ctx)
+    classes = (NamedClass(name="ground", clusters=(0,)), NamedClass(name="body", clusters=(1, 3)))
+    names = ClassMap(extractor=native.fingerprint(), classes=classes, ignore=(2,))
+    sampler = MaskSampling(Toy(ToyConfig(size=24)), Named(native, names), MaskSamplingConfig(candidates=3, steps=1))
+    truth = sampler.generator.truth(sampler.generator.sample(sampler._candidate_seeds(2)[:1]))[0]
+    assert (truth == 2).any()
+    masks = sampler.samples(4).batch([0, 1, 2, 3])[1]
+    assert masks.unique().tolist() == [0, 1, IGNORE]
+    seen.clear()
+    sampler.paint(torch.where(truth == 0, 0, 1).to(torch.uint8)[None], sampler.latents(torch.tensor([2])))
+    assert torch.equal(seen[0][1][0].sum(dim=0) == 0, truth == 2)
+    assert float(agreement(torch.where(truth == 0, 0, 1), seen[0][1])[0]) == pytest.approx(
+        float((truth != 2).float().mean())
+    )
 
 
 def test_bad_masks_are_refused(ctx):

@@ -126,13 +126,16 @@ class MaskSampling(Painter):
         return found.clamp(-1, 1)
 
     def _look(self, z: Tensor, candidates: Iterable[int]) -> tuple[Tensor, Tensor]:
-        """Images [N, 3, H, W] of latents in standard deviations, and what the extractor sees: [N, K, H, W]."""
+        """Images [N, 3, H, W] of latents in standard deviations, and the extractor's probabilities, 0 where ignored."""
         labels = None
         if self.generator.info.num_classes:
             labels = torch.tensor([self._label(index) for index in candidates], device=z.device)
         features = self.extractor.features(self.generator.info)
         batch = self.generator.synthesize(z * self.deviation + self.mean, labels, features=features)
-        return batch.images, self.extractor.extract(batch, self.generator).probs
+        found = self.extractor.extract(batch, self.generator)
+        if found.ignore is None:
+            return batch.images, found.probs
+        return batch.images, found.probs.masked_fill(found.ignore[:, None], 0)  # no class: never what was painted
 
     # ---- candidates ----------------------------------------------------------------------------------------------
 
@@ -168,7 +171,8 @@ class MaskSampling(Painter):
 def agreement(mask: Tensor, probs: Tensor) -> Tensor:
     """Share of the known pixels whose most probable class is the mask's: [H, W] uint8, [N, K, H, W] -> [N] float32."""
     known = mask != IGNORE
-    hits = (probs.argmax(dim=1) == mask) & known
+    highest, found = probs.max(dim=1)
+    hits = (found == mask) & (highest > 0) & known
     return hits.flatten(1).sum(dim=1) / known.sum().clamp_min(1)
 
 
