@@ -103,7 +103,12 @@ def _licences(run_folder: Path) -> tuple[str, ...]:
     rows = RunFolder(run_folder).read_status().get("licences")
     pairs = [row for row in rows if isinstance(row, list) and len(row) == 2] if isinstance(rows, list) else []
     found = [str(licence) for what, licence in pairs if what == "generator weights" and licence]
-    return tuple(f"Weights of the generator: {cut(printable(licence), LONGEST_LICENCE)}." for licence in found)
+    return tuple(licence_of("generator", licence) for licence in found)
+
+
+def licence_of(what: str, licence: str) -> str:
+    """The sentence on a page."""
+    return f"Weights of the {what}: {cut(printable(licence), LONGEST_LICENCE)}."
 
 
 def _colours(palette: Tensor, count: int) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gsegkit.errors import ConfigError
 from gsegkit.images import png_bytes, resize_pixels, shrunk_size
-from gsegkit.painting.examples import Examples
+from gsegkit.painting.examples import Examples, licence_of
 from gsegkit.painting.page.network import asset, network_data, worker_script
 from gsegkit.painting.painter import Painter
 from gsegkit.records.text import printable
@@ -98,7 +98,7 @@ def page_data(painter: Painter, examples: Examples, title: str) -> dict[str, Any
             {"mask": _packed(mask), "picture": _uri(pixels)}
             for mask, pixels in zip(examples.masks, examples.pixels, strict=True)
         ],
-        "licences": list(examples.licences),
+        "licences": [*examples.licences, *([licence_of("painter", painter.licence)] if painter.licence else [])],
     }
 
 

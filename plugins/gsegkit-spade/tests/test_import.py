@@ -14,6 +14,8 @@ import gsegkit
 from gsegkit.api import look_at_checkpoint
 from gsegkit.cli.main import main
 from gsegkit.errors import ArtifactError, ConfigError
+from gsegkit.painting.examples import stored_examples
+from gsegkit.painting.page.render import page_data
 from gsegkit.types import IGNORE
 from gsegkit.weights import find_weights
 
@@ -199,7 +201,9 @@ def test_names_licence_and_notes_stand_in_the_card(net_g, tmp_path):
     assert any("opt.txt beside it was read: num_upsampling_layers normal" in note for note in card["notes"])
     assert any("reader.edges=true" in note for note in card["notes"])
     assert gsegkit.load(folder, "painter").licence == "mine"
-    assert gsegkit.open_painter(folder).classes == ("sky", "sea", "land")
+    painter = gsegkit.open_painter(folder)
+    assert painter.classes == ("sky", "sea", "land")
+    assert page_data(painter, stored_examples(folder, painter), "x")["licences"] == ["Weights of the painter: mine."]
     assert gsegkit.import_checkpoint(net_g, folder, reader="spade", options=options) == folder
     with pytest.raises(ArtifactError, match="with other options"):
         gsegkit.import_checkpoint(net_g, folder)
