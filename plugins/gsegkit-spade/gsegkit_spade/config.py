@@ -43,7 +43,13 @@ class PatchConfig(PainterConfig):
 
 
 class ClassAdaptiveConfig(PatchConfig):
-    """Options of the painter `class-adaptive`."""
+    """Options of the painter `class-adaptive`; defaults for a short training on a CPU."""
+
+    steps: int = Field(1_300, ge=1, le=10_000_000, description="training steps")
+    batch_size: int = Field(8, ge=2, le=1024, description="pairs in a step; below 8, batch normalisation gets rough")
+    lr: float = Field(1e-3, gt=0, le=1, description="learning rate of the painter")
+    lr_discriminator: float = Field(1e-3, gt=0, le=1, description="learning rate of the discriminators")
+    feature_matching: float = Field(3.0, ge=0, le=1000, description="weight of the discriminators' inner maps")
 
 
 _PUBLISHED_NETWORK = {"layout": "published", "hidden": 128, "width": 64, "width_max": 1024}
