@@ -74,8 +74,9 @@ function start({ data, painter }) {
     try {
       while (wanted) {
         const job = wanted, began = performance.now();
+        const waiting = setTimeout(() => { at("took").textContent = "painting …"; }, FAST);
         wanted = null;
-        pixels = await painter.paint(job.mask, job.style);
+        pixels = await painter.paint(job.mask, job.style).finally(() => clearTimeout(waiting));
         took = performance.now() - began;
         boards.drawPicture(pixels);
         at("took").textContent = `${(took / 1000).toFixed(took < 995 ? 2 : 1)} s`;
@@ -85,6 +86,7 @@ function start({ data, painter }) {
       trouble("");
     } catch (error) {
       wanted = null;
+      at("took").textContent = "";
       trouble(`No picture: ${error.message}.`);
     }
     busy = false;
