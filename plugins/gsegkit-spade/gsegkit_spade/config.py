@@ -45,7 +45,7 @@ class PatchConfig(PainterConfig):
 class ClassAdaptiveConfig(PatchConfig):
     """Options of the painter `class-adaptive`; defaults for a short training on a CPU."""
 
-    steps: int = Field(1_300, ge=1, le=10_000_000, description="training steps")
+    steps: int = Field(1_500, ge=1, le=10_000_000, description="training steps")
     batch_size: int = Field(8, ge=2, le=1024, description="pairs in a step; below 8, batch normalisation gets rough")
     lr: float = Field(1e-3, gt=0, le=1, description="learning rate of the painter")
     lr_discriminator: float = Field(1e-3, gt=0, le=1, description="learning rate of the discriminators")
