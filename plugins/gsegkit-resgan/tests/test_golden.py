@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from gsegkit_resgan.config import NewClassBigResNet
+from gsegkit_resgan.generator import ResidualGenerator
 from gsegkit_resgan.network import Network, statistics_at
 from gsegkit_resgan.readers.biggan import biggan_deep_hf, biggan_pytorch
+from gsegkit_resgan.readers.detect import read_generator
 from gsegkit_resgan.readers.selfcond import selfcond
 from gsegkit_resgan.readers.studio import studiogan
 
@@ -112,6 +115,44 @@ def test_what_biggan_pytorch_makes_of_cross_replica():
     images, _ = run(network_of(found, torch.float64), case, case["output"], torch.float64, added=True)
     assert golden.distance(images, case["output_of_reference_eval_bug"]) < EXACT
     assert golden.distance(images, case["output"]) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "options", "number"),
+    [
+        ("biggan-deep-hf", "biggan-deep-128-tiny", {"truncation": 0.425}, 3),
+        ("biggan-deep-hf", "biggan-deep-128-tiny", {"truncation": 0.425, "statistics": "reference"}, 2),
+        ("biggan-ajbrock", "biggan128-tiny-crossreplica", {"cross_replica": "add"}, None),
+    ],
+    ids=["interpolated", "reference", "added"],
+)
+def test_options_reach_the_network_of_a_file(tmp_path, family, name, options, number):
+    case = FAMILIES[family][name]
+    output = case["output_of_reference_eval_bug"] if number is None else outputs(case)[number]
+    state = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in golden.fill(case).items()}
+    torch.save(state, tmp_path / "G_ema.pth")
+    generator = OfFile(NewClassBigResNet(weights=str(tmp_path / "G_ema.pth"), **options))
+    z = golden.latents(2, generator.arch.z_dim) * options.get("truncation", 1)
+    images = generator.synthesize(z.float(), torch.tensor(case["labels"])).images
+    assert golden.distance(images, output) < SINGLE
+    assert float(generator.latents(torch.arange(50)).abs().max()) <= 2 * options.get("truncation", 9)
+
+
+class OfFile(ResidualGenerator):
+    """As the plugin's, which may not be installed beside this library."""
+
+    name = "biggan"
+
+    def __init__(self, config):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gsegkit_resgan.generator.load_weights", self.take)
+            super().__init__(config)
+
+    @staticmethod
+    def take(part, name, weights):
+        found = read_generator(weights)
+        part.restore({"arch": found.arch.model_dump(), "licence": found.licence})
+        part.load_state_dict({key: tensor.float() for key, tensor in found.state.items()})
 
 
 @pytest.mark.slow
