@@ -40,7 +40,7 @@ class ResidualGenerator(Generator):
 
     def __init__(self, config: SampleOptions) -> None:
         super().__init__(config)
-        self.licence = ""
+        self.licence, self.fit_rule, self.mirrored = "", FIT_RULE, ""
         self.prior: tuple[float, ...] = ()
         if config.weights == NONE:
             self.set_network(config.new_arch(), random=True)
@@ -73,13 +73,20 @@ class ResidualGenerator(Generator):
         self.eval().requires_grad_(False)
 
     def facts(self) -> dict[str, Any]:
-        """Shape of the network, licence of its weights, and how probable each class is."""
-        return {"arch": self.arch.model_dump(mode="json"), "licence": self.licence, "prior": list(self.prior)}
+        """Shape of the network, licence of its weights, how probable each class is, how photographs were fitted."""
+        return {
+            "arch": self.arch.model_dump(mode="json"),
+            "licence": self.licence,
+            "prior": list(self.prior),
+            "fit_rule": self.fit_rule,
+            "mirrored": self.mirrored,
+        }
 
     def restore(self, facts: Mapping[str, Any]) -> None:
         """Rebuild the network that `facts()` described."""
         arch = Arch(**facts["arch"])
-        self.licence = str(facts["licence"])
+        self.licence, self.fit_rule = str(facts["licence"]), str(facts.get("fit_rule", FIT_RULE))
+        self.mirrored = str(facts.get("mirrored", ""))
         self.prior = checked_prior(facts.get("prior", ()), arch.num_classes)
         self.set_network(arch)
 
@@ -93,7 +100,8 @@ class ResidualGenerator(Generator):
             features=tuple(specs),
             edit_points=self.taps.names,
             licence=self.licence,
-            fit_rule=FIT_RULE,
+            fit_rule=self.fit_rule,
+            mirrored=self.mirrored,
         )
 
     # ---- what is drawn -------------------------------------------------------------------------------------------

@@ -65,8 +65,13 @@ def statistics_at(truncation: float, sets: int, reference: bool) -> tuple[int, f
     return int(index), 1 - share if share else 0.0
 
 
+MOMENTUM = 0.1  # of the stored statistics in training
+
+
 class Norm(nn.Module):
     """Normalisation by stored statistics, with gains and biases of its own, of the class, or of a vector.
+
+    In training mode the batch's own statistics serve, and the stored ones follow them.
 
     `gain` and `bias` have one row, or one for each class; `gain_map` and `bias_map` add what a vector says.
     """
@@ -87,7 +92,10 @@ class Norm(nn.Module):
     def forward(self, x: Tensor, condition: Condition) -> Tensor:
         """[N, C, h, w] -> the same shape."""
         gain, bias = self._affine(condition)
-        mean, var = self._statistics(self.mean, condition.at), self._statistics(self.var, condition.at)
+        if self.training:
+            mean, var = self._of_batch(x)
+        else:
+            mean, var = self._stored(self.mean, condition.at), self._stored(self.var, condition.at)
         scale = (var + self.eps).rsqrt()
         if condition.added:
             bias = bias + gain
@@ -110,8 +118,14 @@ class Norm(nn.Module):
             )
         return gain, bias
 
+    def _of_batch(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+        self.mean.lerp_(mean.detach()[None], MOMENTUM)
+        self.var.lerp_(var.detach()[None], MOMENTUM)
+        return mean, var
+
     @staticmethod
-    def _statistics(sets: Tensor, at: tuple[int, float]) -> Tensor:
+    def _stored(sets: Tensor, at: tuple[int, float]) -> Tensor:
         index, share = at
         return torch.lerp(sets[index], sets[index + 1], share) if share else sets[index]
 

@@ -180,3 +180,17 @@ def test_half_precision_files_are_read_in_single_precision():
         name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in sample.studiogan().items()
     }
     assert Tensors(table).take("linear0.weight", 2).dtype == torch.float32
+
+
+def test_a_normalisation_in_training_uses_the_batch_and_remembers_it():
+    from gsegkit_resgan.network import Condition, Norm
+
+    torch.manual_seed(0)
+    norm, x = Norm(3, 1e-5).train(), torch.randn(8, 3, 6, 6) * 4 + 7
+    plain = Condition(None, None, (0, 0.0), False)
+    out = norm(x, plain)
+    assert torch.allclose(out.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-5)
+    assert torch.allclose(out.std(dim=(0, 2, 3), correction=0), torch.ones(3), atol=1e-4)
+    for _ in range(100):
+        norm(x, plain)
+    assert torch.allclose(norm.eval()(x, plain), out, atol=1e-3)

@@ -28,9 +28,9 @@ _GENERATORS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     ),
     "sngan": (
         "SNGAN",
-        "SNGAN: residual, a table of gains for each class, 32 to 512 px, for existing weights",
+        "SNGAN: residual, for existing weights with classes, 32 to 512 px; trainable without classes",
         "Miyato et al., Spectral Normalization for Generative Adversarial Networks, arXiv:1802.05957",
-        _CLASSES,
+        (*_CLASSES, "trainable"),
     ),
     "contragan": (
         "ContraGAN",

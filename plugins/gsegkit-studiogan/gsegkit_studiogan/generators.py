@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from gsegkit_resgan.generator import ResidualGenerator
 
+from gsegkit.context import RunContext
+from gsegkit.dataset import UnlabelledImages
+from gsegkit.interfaces import Segmenter, TrainableGenerator
+from gsegkit.tensors import load_state
 from gsegkit_studiogan.config import ACGANConfig, ContraGANConfig, GGANConfig, SAGANConfig, SNGANConfig
+from gsegkit_studiogan.training import train
 
 
 class ACGAN(ResidualGenerator):
@@ -35,11 +40,18 @@ class SAGAN(ResidualGenerator):
     config: SAGANConfig
 
 
-class SNGAN(ResidualGenerator):
-    """Taught by a spectrally normalised discriminator."""
+class SNGAN(ResidualGenerator, TrainableGenerator):
+    """Taught by a spectrally normalised discriminator; trainable on photographs, without classes."""
 
     name = "sngan"
     config: SNGANConfig
+
+    def fit(self, images: UnlabelledImages, ctx: RunContext, *, segmenter: Segmenter | None = None) -> None:
+        """Train a new network of the options' shape from random weights on `images`, fitted by `config.fit`."""
+        self.licence, self.prior, self.fit_rule = "", (), self.config.fit
+        self.mirrored = self.config.mirror.replace("none", "")
+        self.set_network(self.config.trained_arch())
+        load_state(self, train(self.config, images, ctx, self.device), "the training")
 
 
 class ContraGAN(ResidualGenerator):

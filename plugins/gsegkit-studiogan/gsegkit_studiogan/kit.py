@@ -9,7 +9,7 @@ _CLASSES = {**_TINY, "num_classes": 3}
 _TWIN = ("edits", "weights-refused", "weights-of-a-run", "weights-of-a-part")  # of a class that is checked already
 GGAN = KitSettings(options=_TINY)
 SAGAN = KitSettings(options={**_CLASSES, "attention": 16})
-SNGAN = KitSettings(options=_CLASSES)
+SNGAN = KitSettings(options={**_CLASSES, "steps": 3, "batch_size": 4, "d_channels": 4, "start_steps": 1})
 ACGAN = KitSettings(options=_CLASSES, slow=_TWIN)
 CONTRAGAN = KitSettings(options={**_CLASSES, "class_dim": 5}, slow=_TWIN)
 ACGAN_READER = KitSettings(sample="gsegkit_resgan.readers.sample:write_acgan")
