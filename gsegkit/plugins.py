@@ -48,7 +48,13 @@ KINDS: dict[str, str] = {
     "checkpoint-reader": "reads weights that other software wrote",
     "samples": "photographs that ship with a plugin, to try a segmenter on",
 }
-KIND_ALIASES = {"gen": "generator", "refine": "refiner", "seg": "segmenter", "eval": "evaluator"}
+KIND_ALIASES = {
+    "gen": "generator",
+    "refine": "refiner",
+    "seg": "segmenter",
+    "eval": "evaluator",
+    "reader": "checkpoint-reader",
+}
 SHORT_KINDS = {kind: short for short, kind in KIND_ALIASES.items()}
 
 hookspec = pluggy.HookspecMarker("gsegkit")

@@ -27,7 +27,7 @@ def import_file(
     (options,) = only(option, "reader")
     check_there(file)
     if reader:
-        check_part("checkpoint-reader", reader)
+        check_part("checkpoint-reader", reader, options)
     from gsegkit import api
     from gsegkit.parts import CARD_FILE
     from gsegkit.storage import read_json

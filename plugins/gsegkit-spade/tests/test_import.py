@@ -318,6 +318,8 @@ def test_the_command_says_what_it_made_and_under_which_licence(net_g, tmp_path, 
     assert call(net_g, "-o", "reader.crop_size=64") == 2
     assert "name it: gsegkit import --reader NAME" in capsys.readouterr().err
     assert call(net_g, "--reader", "spade", "-o", "painter.steps=3") == 2
+    assert call(net_g, "--reader", "spade", "-o", "reader.crop=64") == 2
+    assert "reader.crop: no such option" in capsys.readouterr().err
 
 
 def test_a_painter_is_no_generator(net_g):
