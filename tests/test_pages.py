@@ -35,6 +35,7 @@ PARTS = {
     "data_reader": ("", ("dataset",)),
     "kmeans": ("", ("kmeans",)),
     "painter": ("--painter", ("painter",)),
+    "reader": ("--reader", ("checkpoint-reader",)),
 }
 TAKES_COMPONENT = {"train-generator": "generator", "show": "", "test-plugin": "", "directions score": "generator"}
 PLACEHOLDERS = {"my-method", "my-format"}  # what `new-plugin` makes
