@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import importlib.util
 import resource
+import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from gsegkit_stylegan.config import StyleGAN2Arch
-from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
+from gsegkit_stylegan.config import StyleGAN2Arch, StyleGAN3Arch
+from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network, lay_out
+from gsegkit_stylegan.networks.stylegan3 import StyleGAN3Network
 
+from benchmarks.protocols import readings, readings3
 from benchmarks.protocols.common import ROOT, Lab, say
 
 ARCHS = {
@@ -33,7 +37,7 @@ def one(lab: Lab, network: str, variant: str, batch: int) -> dict[str, Any]:
     torch.manual_seed(0)
     device, arch = lab.device.type, StyleGAN2Arch(**ARCHS[network])
     ours = StyleGAN2Network(arch).to(device).eval().requires_grad_(False)
-    ours = ours.to(memory_format=torch.channels_last)
+    lay_out(ours)
     z = torch.randn(batch, arch.z_dim, device=device)
     plain = _plain()
     state = {name: value.contiguous() for name, value in ours.state_dict().items()}
@@ -87,3 +91,57 @@ def speed(lab: Lab, runs: list[dict[str, Any]]) -> dict[str, Any]:
             rows.append({**run, "variant": variant, **numbers, "ratio": ratio})
             say(str(rows[-1]))
     return {"rows": rows}
+
+
+def paired(lab: Lab, runs: list[dict[str, Any]], rounds: int) -> dict[str, Any]:
+    """Ours beside the readings of the reference, in turn in one process on one thread: medians of CPU seconds an image.
+
+    CPU time, so that other work on the machine counts little. The images are compared first.
+    """
+    rows = []
+    for run in runs:
+        torch.manual_seed(0)
+        ways = _stylegan3(**run) if run["network"].startswith("stylegan3") else _stylegan2(**run)
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        with torch.inference_mode():
+            made = {name: way() for name, way in ways.items()}
+            for images in made.values():
+                torch.testing.assert_close(images, made["ours"], atol=1e-3, rtol=1e-4)
+            for _ in range(2 if lab.tiny else rounds):
+                for name, way in ways.items():
+                    began = time.process_time()
+                    way()
+                    seconds[name].append((time.process_time() - began) / run["batch"])
+        medians = {name: statistics.median(values) for name, values in seconds.items()}
+        for name, median in medians.items():
+            ratio = round(median / medians["ours"], 2)
+            rows.append({**run, "variant": name, "cpu_seconds_per_image": round(median, 5), "ours_is_faster_by": ratio})
+            say(str(rows[-1]))
+    return {"rows": rows}
+
+
+Ways = dict[str, Callable[[], torch.Tensor]]
+
+
+def _stylegan2(network: str, batch: int) -> Ways:
+    arch = StyleGAN2Arch(**ARCHS[network])
+    ours = StyleGAN2Network(arch).eval().requires_grad_(False)
+    lay_out(ours)
+    state, z = _contiguous(ours), torch.randn(batch, arch.z_dim)
+    return {
+        "ours": lambda: ours(z),
+        "weights scaled, in groups": lambda: readings.images(state, arch, z, readings.grouped),
+        "activations scaled": lambda: readings.images(state, arch, z, readings.shared),
+    }
+
+
+def _stylegan3(network: str, batch: int) -> Ways:
+    arch = StyleGAN3Arch(resolution=64, channel_base=16384, variant="r" if network == "stylegan3-r-64" else "t")
+    ours = StyleGAN3Network(arch).eval().requires_grad_(False)
+    lay_out(ours)
+    state, z = _contiguous(ours), torch.randn(batch, arch.z_dim)
+    return {"ours": lambda: ours(z), "plain": lambda: readings3.images(state, ours, z)}
+
+
+def _contiguous(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.contiguous() for name, value in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Generators pggan, stylegan and stylegan2 for gsegkit, with safe readers and a trainer."""
+"""Generators pggan, stylegan, stylegan2 and stylegan3 for gsegkit, with safe readers and a trainer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ _PROVIDES = ("latent-grad", "features", "feature-edit", "classes", "weights")
 
 _READERS = (
     ("stylegan2", "StyleGAN2Reader", "StyleGAN2 and ADA: NVIDIA pickles, rosinality .pt, genforce .pth"),
+    ("stylegan3", "StyleGAN3Reader", "StyleGAN3, configs T and R: NVIDIA pickles, state dicts with NVIDIA's names"),
     ("stylegan", "StyleGANReader", "StyleGAN: TensorFlow pickles, genforce .pth"),
     ("pggan", "PGGANReader", "progressive GAN: TensorFlow pickles, genforce .pth"),
 )
@@ -26,6 +27,16 @@ def gsegkit_components() -> list[Component]:
             summary="StyleGAN2 and StyleGAN2-ADA: sampling, editing, and training with ADA on small folders",
             paper="Karras et al. 2020, arXiv:1912.04958 and arXiv:2006.06676",
             provides=(*_PROVIDES, "trainable"),
+        ),
+        Component(
+            kind="generator",
+            name="stylegan3",
+            target="gsegkit_stylegan.stylegan3:StyleGAN3",
+            config="gsegkit_stylegan.config:StyleGAN3Config",
+            kit="gsegkit_stylegan.kit:STYLEGAN3",
+            summary="StyleGAN3 (configs T and R), for existing weights",
+            paper="Karras et al. 2021, arXiv:2106.12423",
+            provides=_PROVIDES,
         ),
         Component(
             kind="generator",

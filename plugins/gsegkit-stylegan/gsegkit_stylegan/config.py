@@ -86,6 +86,28 @@ class StyleGANArch(Arch):
     embed_features: int | None = Field(None, ge=1, le=8192, description="size of the embedded label; none = w_dim")
 
 
+class StyleGAN3Arch(Arch):
+    """StyleGAN3; the defaults are the paper's config T at 64 px. Numbers of layers, cut-offs and margins are fixed."""
+
+    NUM_LAYERS: ClassVar[int] = 14  # without the last one, to colours
+    layer_features: ClassVar[int | None] = None
+    embed_features: ClassVar[int | None] = None
+    joint_labels: ClassVar[bool] = False
+
+    resolution: int = Field(64, ge=16, le=MAX_RESOLUTION, description="image side in pixels, a power of two")
+    variant: Literal["t", "r"] = Field("t", description="t: 3x3 kernels; r: 1x1 kernels and radial filters")
+    channel_base: int = Field(32768, ge=8, le=2**20, description="channels are base / 2 / cut-off; paper's R 65536")
+    channel_max: int = Field(512, ge=1, le=4096, description="upper limit of the channels; paper's R 1024")
+    w_dim: int = Field(512, ge=1, le=8192, description="size of the mapped latent w")
+    mapping_layers: int = Field(2, ge=1, le=32, description="dense layers of the mapping network")
+    lr_multiplier: float = Field(0.01, gt=0, le=1, description="learning-rate multiplier of the mapping network")
+
+    @property
+    def num_ws(self) -> int:
+        """Layers that take a style of their own: the input, all layers, the colours."""
+        return self.NUM_LAYERS + 2
+
+
 class PGGANArch(Arch):
     """Progressive GAN; the defaults are the paper's at 64 px."""
 
@@ -145,6 +167,12 @@ class StyleGAN2Config(StyleGAN2Arch, SampleOptions, TrainOptions):
 
 class StyleGANConfig(StyleGANArch, SampleOptions):
     """Options of the generator `stylegan`."""
+
+
+class StyleGAN3Config(StyleGAN3Arch, SampleOptions):
+    """Options of the generator `stylegan3`."""
+
+    noise: Literal["none"] = Field("none", description="a StyleGAN3 has no noise")
 
 
 class PGGANConfig(PGGANArch, SampleOptions):

@@ -17,7 +17,7 @@ from gsegkit.taps import Taps
 from gsegkit.types import FeatureSpec, GeneratedBatch, GeneratorInfo
 from gsegkit.weights import NONE, load_weights
 from gsegkit_stylegan.config import Arch, SampleOptions
-from gsegkit_stylegan.networks.stylegan2 import NoiseSource, stored_noise, truncate
+from gsegkit_stylegan.networks.stylegan2 import NoiseSource, lay_out, stored_noise, truncate
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 RANDOM_SEED = 0  # of networks without weights: the same options, the same network
@@ -54,7 +54,7 @@ class FamilyGenerator(Generator):
             torch.manual_seed(RANDOM_SEED)
             network = self.build(arch)
         self.arch = arch
-        self.__dict__["network"] = network.to(device).to(memory_format=torch.channels_last)
+        self.__dict__["network"] = lay_out(network.to(device))
         for name, child in network.named_children():
             self.add_module(name, child)
         self.taps = Taps(network.synthesis.taps())
@@ -92,23 +92,31 @@ class FamilyGenerator(Generator):
 
     def _info(self) -> GeneratorInfo:
         arch = self.arch
-        specs = []
-        for name in self.taps.names:
-            side = int(name.split(".")[0][1:])
-            # Edited, not read: the constant is the same in all samples, colours are no features.
-            if not name.endswith((".const", ".rgb")):
-                specs.append(FeatureSpec(name, arch.channels(side), side, side))
         return GeneratorInfo(
             height=arch.resolution,
             width=arch.resolution,
             latent_shape=self._latent_shape(),
             num_classes=arch.num_classes,
-            features=tuple(specs),
+            features=self._features(),
             edit_points=self.taps.names,
             licence=self.licence,
             fit_rule=self.fit_rule,
             mirrored=self.mirrored,
         )
+
+    def _features(self) -> tuple[FeatureSpec, ...]:
+        """Activations that can be read, shallow to deep."""
+        specs = []
+        for name in self.taps.names:
+            side = int(name.split(".")[0][1:])
+            # Edited, not read: the constant is the same in all samples, colours are no features.
+            if not name.endswith((".const", ".rgb")):
+                specs.append(FeatureSpec(name, self.arch.channels(side), side, side))
+        return tuple(specs)
+
+    def _read(self, name: str, activation: Tensor) -> Tensor:
+        """A feature as `info` describes it, from the activation at its tap."""
+        return activation.float()
 
     def _latent_shape(self) -> tuple[int, ...]:
         if self.config.space == "z":
@@ -167,7 +175,7 @@ class FamilyGenerator(Generator):
             return GeneratedBatch(self._synthesis(inputs, noise=noise, dtype=dtype), latents, labels)
         with self.taps.open(features, edits) as captured:
             images = self.network.synthesis(inputs, noise=noise, dtype=dtype)
-        return GeneratedBatch(images, latents, labels, features={name: captured[name].float() for name in features})
+        return GeneratedBatch(images, latents, labels, features={n: self._read(n, captured[n]) for n in features})
 
     @abstractmethod
     def layer_inputs(self, latents: Tensor, labels: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ which takes seconds; so what is computed in a constructor is computed in place, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,12 +23,50 @@ SQRT2 = math.sqrt(2)
 def leaky(x: Tensor, clamp: float | None = None) -> Tensor:
     """lrelu(x) in place, clamped to +-clamp. The gain sqrt(2) is already in x: lrelu is positively homogeneous."""
     x = F.leaky_relu_(x, SLOPE)
-    return x if clamp is None else x.clamp(-clamp, clamp)
+    if clamp is None:
+        return x
+    return x.clamp(-clamp, clamp) if x.requires_grad else x.clamp_(-clamp, clamp)
+
+
+def times(x: Tensor, factor: Tensor) -> Tensor:
+    """X * factor, in place unless a gradient needs x: new memory costs more than the product."""
+    return x * factor if x.requires_grad or factor.requires_grad else x.mul_(factor)
 
 
 def normalize(x: Tensor, eps: float = 1e-8) -> Tensor:
     """Divide each row of [N, C, ...] by its root mean square over C."""
     return x * (x.square().mean(dim=1, keepdim=True) + eps).rsqrt()
+
+
+def modulated(
+    x: Tensor,
+    weight: Tensor,
+    before: Tensor,
+    after: Tensor,
+    bias: Tensor,
+    convolve: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+) -> Tensor:
+    """The modulated convolution: input channels of each sample scaled, convolved, output channels scaled, plus bias.
+
+    Several samples have their activations scaled around one shared weight, one sample has a kernel of its own made:
+    each is the faster one on a CPU (benchmarks/generators.py), and both are the same product.
+
+    Args:
+        x: [N, I, h, w].
+        weight: [O, I, k, k] float32, shared.
+        before: [N, I] float32, the styles.
+        after: [N, O] float32, demodulation and gains.
+        bias: [O] float32.
+        convolve: (x, kernel, bias or None) -> [N, O, H, W].
+
+    Returns:
+        [N, O, H, W], dtype of x; new memory, which may be changed in place.
+    """
+    bias = bias.to(x.dtype)
+    if len(x) == 1:
+        return convolve(x, (weight * (after.T * before)[:, :, None, None]).to(x.dtype), bias)
+    x = convolve(x * before[:, :, None, None].to(x.dtype), weight.to(x.dtype), None)
+    return times(x, after[:, :, None, None].to(x.dtype)).add_(bias[:, None, None])
 
 
 class Dense(nn.Module):
@@ -76,7 +114,7 @@ def filter_2d(taps: Sequence[float]) -> Tensor:
     return torch.tensor(kernel / kernel.sum())
 
 
-def blur(x: Tensor, kernel: Tensor, pads: tuple[int, int], stride: int = 1) -> Tensor:
+def blur(x: Tensor, kernel: Tensor, pads: tuple[int, int], stride: int = 1, bias: Tensor | None = None) -> Tensor:
     """Correlate every channel with `kernel`, after zero padding of pads[0] above and left, pads[1] below and right.
 
     One depthwise convolution: folding channels into the batch, as some implementations do, is 6 to 9 times slower.
@@ -86,7 +124,7 @@ def blur(x: Tensor, kernel: Tensor, pads: tuple[int, int], stride: int = 1) -> T
     first, last = pads
     if first != last:  # filters with an odd number of taps
         x, first = F.pad(x, (first, last, first, last)), 0
-    return F.conv2d(x, weight, padding=first, stride=stride, groups=channels)
+    return F.conv2d(x, weight, bias, padding=first, stride=stride, groups=channels)
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
@@ -98,7 +136,7 @@ def upsample(x: Tensor, kernel: Tensor) -> Tensor:
     return grown if taps % 2 == 0 else grown[:, :, :-1, :-1]
 
 
-def up_conv(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
+def up_conv(x: Tensor, weight: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
     """Up-sampling 3x3 convolution of StyleGAN2: transposed convolution (2h + 1), then the filter with gain 4.
 
     The equal single convolution with four 3x3 phases and a pixel shuffle was measured too: with channels-last
@@ -106,7 +144,7 @@ def up_conv(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
     """
     grown = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
     taps = kernel.shape[0]
-    return blur(grown, kernel * 4, ((taps + 1) // 2 - 1, taps // 2 - 1))
+    return blur(grown, kernel * 4, ((taps + 1) // 2 - 1, taps // 2 - 1), bias=bias)
 
 
 def down_conv(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:

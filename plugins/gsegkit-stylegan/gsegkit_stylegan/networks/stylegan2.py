@@ -1,8 +1,6 @@
 """StyleGAN2 (Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN") and its ADA variant.
 
-Parameter names and stored values are those of NVIDIA's stylegan2-ada-pytorch. Written from the layer tables; the
-modulated convolution scales activations in and out instead of making one kernel per sample, which is the same
-product and 15 to 55 % faster on a CPU.
+Parameter names and stored values are those of NVIDIA's stylegan2-ada-pytorch. Written from the layer tables.
 """
 
 from __future__ import annotations
@@ -16,8 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gsegkit.taps import TapPoint
-from gsegkit_stylegan.config import StyleGAN2Arch, StyleGANArch
-from gsegkit_stylegan.networks.layers import SQRT2, Conv, Dense, filter_2d, leaky, normalize, up_conv, upsample
+from gsegkit_stylegan.config import StyleGAN2Arch, StyleGAN3Arch, StyleGANArch
+from gsegkit_stylegan.networks.layers import (
+    SQRT2,
+    Conv,
+    Dense,
+    filter_2d,
+    leaky,
+    modulated,
+    normalize,
+    up_conv,
+    upsample,
+)
+from gsegkit_stylegan.networks.winograd import conv3x3
 
 #: Noise of a layer: (layer name, resolution) -> [N or 1, 1, r, r] float32, or None for the stored one.
 NoiseSource = Callable[[str, int], Tensor | None]
@@ -29,7 +38,7 @@ def stored_noise(name: str, resolution: int) -> Tensor | None:
     return None
 
 
-def mapping_widths(arch: StyleGAN2Arch | StyleGANArch) -> list[int]:
+def mapping_widths(arch: StyleGAN2Arch | StyleGANArch | StyleGAN3Arch) -> list[int]:
     """Sizes between the dense layers of a mapping network: of z with the embedded label, of hidden layers, of w."""
     inputs = arch.z_dim + ((arch.embed_features or arch.w_dim) if arch.num_classes else 0)
     hidden = arch.layer_features or arch.w_dim
@@ -41,7 +50,7 @@ class Mapping(nn.Module):
 
     w_avg: Tensor
 
-    def __init__(self, arch: StyleGAN2Arch) -> None:
+    def __init__(self, arch: StyleGAN2Arch | StyleGAN3Arch) -> None:
         super().__init__()
         self.arch = arch
         if arch.num_classes:
@@ -94,24 +103,17 @@ class StyleConv(nn.Module):
         styles = self.affine(w)  # s = A(w)
         if x.dtype == torch.float16:  # keeps sums inside half's range; demodulation takes the factor out again
             styles = styles / styles.abs().amax(dim=1, keepdim=True)
-        weight = self.weight * self.scale
+        styles = styles * self.scale  # the weight's own factor: in the styles it costs no copy of the weight
         # d_o = (sum_i s_i^2 sum_k w_oik^2 + eps)^(-1/2): one small matrix product instead of a kernel per sample.
-        demod = (styles.square() @ weight.square().sum(dim=(2, 3)).T + self.eps).rsqrt() * gain
-        x = x * styles[:, :, None, None].to(x.dtype)
-        weight = weight.to(x.dtype)
-        x = up_conv(x, weight, self.filter) if self.up else F.conv2d(x, weight, padding=1)
-        x = x * demod[:, :, None, None].to(x.dtype)
+        demod = (styles.square() @ self.weight.square().sum(dim=(2, 3)).T + self.eps).rsqrt() * gain
+        x = modulated(x, self.weight, styles, demod, self.bias * gain, self._convolve)
         # In place from here on: no gradient needs the values before the shift.
-        x = x.add_(self._shift(x, noise, gain))
+        noise = self.noise_const if noise is None else noise
+        x = x.add_((noise * (self.noise_strength * gain)).to(x.dtype))
         return leaky(x, None if self.clamp is None else self.clamp * gain / SQRT2)
 
-    def _shift(self, x: Tensor, noise: Tensor | None, gain: float) -> Tensor:
-        """Bias and noise in one tensor that broadcasts over [N, O, r, r]."""
-        bias = (self.bias * gain)[None, :, None, None]
-        if noise is None:
-            return (bias + self.noise_const * (self.noise_strength * gain)).to(x.dtype)
-        x.add_((noise * (self.noise_strength * gain)).to(x.dtype))
-        return bias.to(x.dtype)
+    def _convolve(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        return up_conv(x, kernel, self.filter, bias) if self.up else conv3x3(x, kernel, bias)
 
 
 class ToRGB(nn.Module):
@@ -273,6 +275,23 @@ class StyleGAN2Network(StyleNetwork):
     def __init__(self, arch: StyleGAN2Arch) -> None:
         super().__init__(arch.num_ws, Mapping(arch), Synthesis(arch))
         self.arch = arch
+
+
+def lay_out(network: nn.Module) -> nn.Module:
+    """Give the weights the strides in which their convolutions read them; values, names and shapes stay.
+
+    Channels last, and for the transposed convolutions of StyleGAN2 also the first two axes exchanged: otherwise every
+    pass copies those weights, which takes as long as the convolution itself at low resolutions.
+
+    Returns:
+        The same network.
+    """
+    network.to(memory_format=torch.channels_last)
+    for module in network.modules():
+        if isinstance(module, StyleConv) and module.up:
+            order = module.weight.data.transpose(0, 1).contiguous(memory_format=torch.channels_last)
+            module.weight.data = order.transpose(0, 1)
+    return network
 
 
 def truncate(ws: Tensor, w_avg: Tensor, psi: float, cutoff: int | None) -> Tensor:

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from gsegkit.checkpoints import CheckpointFile
 from gsegkit.errors import ArtifactError
-from gsegkit_stylegan.readers import grown, stylegan2, tensorflow
+from gsegkit_stylegan.readers import grown, stylegan2, stylegan3, tensorflow
 from gsegkit_stylegan.readers.found import Found
 from gsegkit_stylegan.readers.nvidia import read_nvidia
+from gsegkit_stylegan.readers.nvidia3 import read_nvidia3
 
-ONLY = "StyleGAN2, StyleGAN and PGGAN are supported"
+ONLY = "StyleGAN2, StyleGAN3, StyleGAN and PGGAN are supported"
 RAW = ("G", "generator", "g")  # where training scripts keep the generator beside its average
 
 
@@ -102,6 +103,8 @@ def _match(network: Network) -> Match | None:
         return changed(_tensorflow(network.file, record), network=network)
     tree = network.module
     if tree is not None and "mapping.fc0" in tree.attributes:
+        if "synthesis.input" in tree.attributes:
+            return Match("stylegan3", lambda: read_nvidia3(network.file, tree), network)
         return Match("stylegan2", lambda: read_nvidia(network.file, tree), network)
     generator = generator_of(network.names)
     if generator is None:
@@ -141,6 +144,7 @@ FromTensors = Callable[[Mapping[str, Tensor], Tensor | None], Found]
 #: A tensor that only this layout has -> generator, reader. First match wins.
 _BY_NAME: tuple[tuple[str, str, FromTensors], ...] = (
     ("synthesis.b4.const", "stylegan2", lambda tensors, _: stylegan2.from_state_dict(tensors)),
+    ("synthesis.input.freqs", "stylegan3", lambda tensors, _: stylegan3.from_state_dict(tensors)),
     ("conv1.conv.modulation.weight", "stylegan2", stylegan2.from_rosinality),
     ("synthesis.early_layer.const", "stylegan2", lambda tensors, _: stylegan2.from_genforce(tensors)),
     ("synthesis.layer0.const", "stylegan", lambda tensors, _: grown.stylegan_from_genforce(tensors)),
@@ -159,8 +163,6 @@ def generator_of(names: frozenset[str]) -> str | None:
         raise ArtifactError(
             "tensors of a StyleGAN or PGGAN of gsegkit without their record", "keep component.json beside them"
         )
-    if "synthesis.input.weight" in names:
-        raise ArtifactError("a StyleGAN3 network", ONLY)
     for marker, generator, _ in _BY_NAME:
         # genforce's PGGAN has nothing but layers and outputs: other networks have a layer1 too
         if marker in names and (generator != "pggan" or any(_OUTPUT.fullmatch(name) for name in names)):

@@ -15,7 +15,7 @@ class Found:
     """A generator read from a foreign file.
 
     Attributes:
-        generator: name of the component: `stylegan2`, `stylegan` or `pggan`.
+        generator: name of the component: `stylegan2`, `stylegan3`, `stylegan` or `pggan`.
         layout: one line for people: whose format it is.
         arch: shape of the network, from module attributes and tensor shapes.
         state: canonical name -> float32 tensor; fits the network of `arch` exactly.

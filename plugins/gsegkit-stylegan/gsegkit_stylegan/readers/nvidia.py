@@ -1,4 +1,4 @@
-"""NVIDIA's PyTorch pickles (stylegan2-ada-pytorch, stylegan3): the configuration is in the module attributes."""
+"""StyleGAN2 in NVIDIA's PyTorch pickles (stylegan2-ada-pytorch, stylegan3): the configuration is in the modules."""
 
 from __future__ import annotations
 
@@ -16,20 +16,18 @@ from gsegkit_stylegan.readers.found import Found
 _CONV = re.compile(r"synthesis\.b\d+\.conv[01]")
 _RGB = re.compile(r"synthesis\.b\d+\.torgb")
 _BLOCK = re.compile(r"synthesis\.b\d+")
-_DENSE = re.compile(r"mapping\.fc\d+")
+DENSE = re.compile(r"mapping\.fc\d+")
 
 
 def read_nvidia(file: ForeignFile, tree: ModuleTree) -> Found:
     """The generator of a pickle whose modules are NVIDIA's StyleGAN2.
 
     Raises:
-        ArtifactError: another network (StyleGAN3 is named), or attributes that our network cannot have.
+        ArtifactError: attributes that our network cannot have.
     """
-    if "synthesis.input" in tree.attributes:
-        raise ArtifactError(f"{file.path}: a StyleGAN3 network", "StyleGAN2, StyleGAN and PGGAN are supported")
-    attributes = _Attributes(file, tree)
+    attributes = Attributes(file, tree)
     attributes.expect(_CONV, "activation", "lrelu", "synthesis")
-    attributes.expect(_DENSE, "activation", "lrelu", "mapping")
+    attributes.expect(DENSE, "activation", "lrelu", "mapping")
     for name in tree.attributes:
         if _CONV.fullmatch(name):
             up = attributes.one(name, "up")
@@ -37,7 +35,7 @@ def read_nvidia(file: ForeignFile, tree: ModuleTree) -> Found:
                 raise ArtifactError(f"{file.path}: '{name}' up-samples by {up}", "a modified network is not supported")
     facts = {
         "conv_clamp": attributes.same(re.compile(f"{_CONV.pattern}|{_RGB.pattern}"), "conv_clamp"),
-        "lr_multiplier": _multiplier(attributes),
+        "lr_multiplier": multiplier(attributes),
     }
     found = stylegan2.from_state_dict(tree.tensors, facts)
     architecture = attributes.same(_BLOCK, "architecture")
@@ -49,9 +47,9 @@ def read_nvidia(file: ForeignFile, tree: ModuleTree) -> Found:
     return replace(found, sources=tree.sources)
 
 
-def _multiplier(attributes: _Attributes) -> float:
+def multiplier(attributes: Attributes) -> float:
     """Learning-rate multiplier of the mapping; its two appearances must agree."""
-    gain = attributes.same(_DENSE, "bias_gain")
+    gain = attributes.same(DENSE, "bias_gain")
     first = attributes.one("mapping.fc0", "weight_gain")
     weight = attributes.tree.tensors.get("mapping.fc0.weight")
     if not all(isinstance(value, (int, float)) for value in (gain, first)) or weight is None or weight.ndim != 2:
@@ -61,7 +59,7 @@ def _multiplier(attributes: _Attributes) -> float:
     return float(gain)
 
 
-class _Attributes:
+class Attributes:
     """Plain attributes of the modules, with the refusals that go with them."""
 
     def __init__(self, file: ForeignFile, tree: ModuleTree) -> None:

@@ -1,4 +1,4 @@
-"""The checkpoint readers `stylegan2`, `stylegan` and `pggan`."""
+"""The checkpoint readers `stylegan2`, `stylegan3`, `stylegan` and `pggan`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gsegkit_stylegan.readers.detect import find
 
 
 class _FamilyReader(CheckpointReader):
-    """What the three share: a file is looked through once, then the one whose generator it holds takes it."""
+    """What they share: a file is looked through once, then the one whose generator it holds takes it."""
 
     def sniff(self, file: CheckpointFile) -> bool:
         """See `CheckpointReader.sniff`."""
@@ -48,6 +48,13 @@ class StyleGAN2Reader(_FamilyReader):
         "pickles of NVIDIA's PyTorch and TensorFlow code, rosinality .pt (conv1.conv.modulation.weight), genforce .pth "
         "(synthesis.early_layer.const), state dicts with synthesis.b4.const"
     )
+
+
+class StyleGAN3Reader(_FamilyReader):
+    """StyleGAN3 of NVIDIA, configs T and R."""
+
+    component = "stylegan3"
+    looks_for = "pickles of NVIDIA's PyTorch code, state dicts with synthesis.input.freqs"
 
 
 class StyleGANReader(_FamilyReader):

@@ -1,4 +1,4 @@
-"""Small files of the family's formats, for the conformance checks: genforce's, which are plain state dicts."""
+"""Small files of the family's formats, for the conformance checks: those that are plain state dicts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from gsegkit.seeds import isolated_rng
-from gsegkit_stylegan.config import PGGANArch, StyleGAN2Arch, StyleGANArch
+from gsegkit_stylegan.config import PGGANArch, StyleGAN2Arch, StyleGAN3Arch, StyleGANArch
 from gsegkit_stylegan.networks.pggan import PGGANNetwork
 from gsegkit_stylegan.networks.stylegan import StyleGANNetwork
 from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
+from gsegkit_stylegan.networks.stylegan3 import StyleGAN3Network
 from gsegkit_stylegan.readers import layouts_grown, layouts_stylegan2
 from gsegkit_stylegan.readers.rules import Layout, write_layout
 
@@ -26,6 +27,14 @@ def write_stylegan2(path: Path) -> None:
     with isolated_rng(0):
         state = StyleGAN2Network(StyleGAN2Arch(**_STYLE, demod_gain_first=True)).state_dict()
     _write(path, state, layouts_stylegan2.genforce)
+
+
+def write_stylegan3(path: Path) -> None:
+    """StyleGAN3, config T, 16 px, under NVIDIA's names."""
+    arch = StyleGAN3Arch(**{**_STYLE, "resolution": 16})
+    with isolated_rng(0):
+        state = StyleGAN3Network(arch).state_dict()
+    torch.save({"G_ema": dict(state)}, path)
 
 
 def write_stylegan(path: Path) -> None:

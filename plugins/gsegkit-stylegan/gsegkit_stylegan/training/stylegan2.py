@@ -22,7 +22,7 @@ from gsegkit.seeds import child_seed
 from gsegkit.training import GanWatch, RecordedSteps, WeightAverage, r1_penalty, tuned_convolutions, upload
 from gsegkit_stylegan.config_train import TrainOptions
 from gsegkit_stylegan.networks.discriminator import Discriminator
-from gsegkit_stylegan.networks.stylegan2 import NoiseSource, StyleGAN2Network
+from gsegkit_stylegan.networks.stylegan2 import NoiseSource, StyleGAN2Network, lay_out
 from gsegkit_stylegan.training.ada import AdaController, apply_augmentation, draw_augmentation
 from gsegkit_stylegan.training.photographs import RealImages
 
@@ -56,7 +56,7 @@ class StyleGAN2Trainer:
         if growing:
             _silence_upper_images(self.G, options.grow_from)
         for net in (self.G, self.D):
-            net.to(memory_format=torch.channels_last)
+            lay_out(net)
         self.target = network
         self.average = WeightAverage(self.G, copy_buffers=True)
         self.G_ema = self.average.module

@@ -200,12 +200,6 @@ def test_modules_without_end(writers, tmp_path):
 
 
 def test_other_networks_are_named(writers, tmp_path):
-    three = writers.NvidiaModule("Generator")
-    three.modules["mapping"] = writers.NvidiaModule("MappingNetwork")
-    three.modules["mapping"].modules["fc0"] = writers.NvidiaModule("FullyConnectedLayer")
-    three.modules["synthesis"] = writers.NvidiaModule("SynthesisNetwork")
-    three.modules["synthesis"].modules["input"] = writers.NvidiaModule("SynthesisInput")
-    refused(tmp_path, writers.dumps({"G_ema": three}), "StyleGAN3")
     refused(tmp_path, writers.torch_saved({"main.0.weight": torch.zeros(2)}), "1 tensors", "main.0.weight")
     refused(tmp_path, writers.torch_saved({"optimizer": {}, "step": 3}), "optimizer")
     refused(tmp_path, writers.torch_saved([1, 2, 3]), "list of 3")

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from gsegkit_stylegan.networks.stylegan3 import plans
 from gsegkit_stylegan.readers import layouts_grown as grown
 from gsegkit_stylegan.readers import layouts_stylegan2 as layouts
 from gsegkit_stylegan.readers.rules import write_layout
@@ -194,6 +195,55 @@ def nvidia_pickle(arch, state, protocol: int = 4, **changes) -> bytes:
         "training_set_kwargs": easy(class_name="training.dataset.ImageFolderDataset", path="/data/x.zip", xflip=True),
     }
     return dumps({**snapshot, **changes}, protocol)
+
+
+def nvidia3_module(arch, state) -> NvidiaModule:
+    """The module tree of a StyleGAN3 generator of the stylegan3 repository."""
+    layers = plans(arch)
+    root = NvidiaModule("Generator", z_dim=arch.z_dim, c_dim=arch.num_classes, w_dim=arch.w_dim)
+    buffers = ("w_avg", "transform", "freqs", "phases", "magnitude_ema", "up_filter", "down_filter")
+    for name, tensor in state.items():
+        module = root
+        *path, leaf = name.split(".")
+        for part in path:
+            module = module.modules.setdefault(part, _nvidia3_part(arch, part, layers.get(part)))
+            if part == "affine":
+                module.attributes |= {"activation": "linear", "bias_gain": 1}
+        module.put(leaf, tensor.clone(), buffer=leaf in buffers)
+    for name, module in root.modules["mapping"].modules.items():
+        inputs = state[f"mapping.{name}.weight"].shape[1]
+        lr = arch.lr_multiplier if name.startswith("fc") else 1.0
+        module.attributes |= {"activation": "lrelu" if name.startswith("fc") else "linear"}
+        module.attributes |= {"weight_gain": lr / np.sqrt(inputs), "bias_gain": lr}
+    return root
+
+
+def _nvidia3_part(arch, name: str, plan) -> NvidiaModule:
+    if plan is not None:
+        first, last = plan.padding
+        return NvidiaModule(
+            "SynthesisLayer", is_torgb=plan.to_rgb, conv_clamp=256, up_factor=plan.up, down_factor=plan.down,
+            padding=[first, last, first, last], in_size=np.array([plan.before.size] * 2), in_cutoff=np.float64(plan.before.cutoff),
+        )  # fmt: skip
+    if name == "input":
+        return NvidiaModule("SynthesisInput", sampling_rate=np.float64(16), bandwidth=np.float64(2), channels=3)
+    if name == "synthesis":
+        options = {"num_critical": 2, "margin_size": 10, "output_scale": 0.25, "num_layers": 14}
+        return NvidiaModule("SynthesisNetwork", img_resolution=arch.resolution, **options)
+    return NvidiaModule("MappingNetwork" if name == "mapping" else "FullyConnectedLayer")
+
+
+def nvidia3_pickle(arch, state, **changes) -> bytes:
+    """A snapshot of StyleGAN3: G, D, G_ema, augment_pipe, training_set_kwargs."""
+    noise = {name: torch.randn_like(tensor) for name, tensor in state.items()}
+    snapshot = {
+        "G": nvidia3_module(arch, noise),
+        "D": NvidiaModule("Discriminator", img_resolution=arch.resolution),
+        "G_ema": nvidia3_module(arch, state),
+        "augment_pipe": None,
+        "training_set_kwargs": easy(class_name="training.dataset.ImageFolderDataset", path="/data/x.zip", xflip=True),
+    }
+    return dumps({**snapshot, **changes})
 
 
 # ---- NVIDIA, TensorFlow ------------------------------------------------------------------------------------------
