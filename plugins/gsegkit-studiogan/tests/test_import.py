@@ -16,7 +16,7 @@ def test_the_run_in_the_file_decides(tmp_path):
     card = read_json(folder / CARD_FILE)
     assert (card["generator"], card["layout"]) == ("acgan", "PyTorch-StudioGAN resnet")
     assert "research" in card["licence"]
-    with pytest.raises(ArtifactError, match="for the generator 'acgan', not for 'sngan'"):
+    with pytest.raises(ArtifactError, match="for the generator 'acgan', not for the generator 'sngan'"):
         installed().build("generator", "sngan", {"weights": str(tmp_path / "file.pth")})
 
 
@@ -28,7 +28,7 @@ def test_a_file_that_names_no_method_is_taken_by_the_wanted_generator(tmp_path):
     with pytest.raises(ConfigError, match="acgan and sngan") as caught:
         api.look_at_checkpoint(path)
     assert "--reader" in caught.value.hint
-    assert api.look_at_checkpoint(path, reader="sngan").generator == "sngan"
+    assert api.look_at_checkpoint(path, reader="sngan").component == "sngan"
     for name in ("acgan", "sngan"):
         built = installed().build("generator", name, {"weights": str(path), "classes": [1]})
         assert (built.info.height, built.info.num_classes) == (8, 3)
