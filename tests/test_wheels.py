@@ -11,8 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "pyproject.toml").exists())
-EXTRAS = {"gsegkit-faiss": "[cpu]"}
-NEEDED_BY_TESTS = {"gsegkit-eval": ["scikit-image"]}
+EXTRAS = {"gsegkit-baselines": "[grabcut,lite,onnx]", "gsegkit-faiss": "[cpu]"}
+NEEDED_BY_TESTS = {  # packages, and other plugins: they come after the plugin was listed alone
+    "gsegkit-baselines": ["gsegkit-datasets", "gsegkit-eval", "gsegkit-refine", "gsegkit-smp"],
+    "gsegkit-eval": ["scikit-image"],
+    "gsegkit-spade": ["gsegkit-clustering", "gsegkit-eval", "gsegkit-smp", "onnx", "onnxruntime", "onnxscript"],
+}
+TESTS_NEEDED = {"gsegkit-resgan": ["gsegkit-foreign"]}  # whose files a plugin's tests read
 LIBRARIES = {"gsegkit-foreign", "gsegkit-resgan"}  # distributions without a component of their own
 
 pytestmark = [
@@ -38,10 +43,14 @@ def clean_environment(folder: Path, *requirements: object, links: Path) -> Path:
     """An environment with these; what they need of this repository comes from the folder `links`."""
     subprocess.run(["uv", "venv", "-q", folder], check=True)
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    install(python, *requirements, links=links)
+    return python
+
+
+def install(python: Path, *requirements: object, links: Path) -> None:
     subprocess.run(
         ["uv", "pip", "install", "-q", "--python", python, "--find-links", links, *map(str, requirements)], check=True
     )
-    return python
 
 
 def listed(python: Path, cwd: Path) -> dict:
@@ -64,7 +73,6 @@ def test_the_core_wheel_alone(wheels, tmp_path):
 @pytest.mark.parametrize("dist", PLUGINS)
 def test_a_plugin_alone(wheels, tmp_path, dist):
     core, own = wheel(wheels, "gsegkit"), wheel(wheels, dist)
-    more = NEEDED_BY_TESTS.get(dist, [])
     python = clean_environment(
         tmp_path / "env",
         core,
@@ -72,14 +80,17 @@ def test_a_plugin_alone(wheels, tmp_path, dist):
         "pytest",
         "pytest-timeout",
         "hypothesis",
-        *more,
         links=wheels,
     )
     listing = listed(python, tmp_path)
     assert listing["broken"] == []
     assert {component["dist"] for component in listing["components"]} == {"gsegkit", dist} - LIBRARIES
     assert not [c["name"] for c in listing["components"] if c["missing"]]
-    tests = shutil.copytree(ROOT / "plugins" / dist / "tests", tmp_path / "tests")
+    if dist in NEEDED_BY_TESTS:
+        install(python, *NEEDED_BY_TESTS[dist], links=wheels)
+    for name in (dist, *TESTS_NEEDED.get(dist, ())):
+        shutil.copytree(ROOT / "plugins" / name / "tests", tmp_path / "plugins" / name / "tests")
+    tests = tmp_path / "plugins" / dist / "tests"
     marks = "not slow and not gpu"
     command = [python, "-m", "pytest", "-q", "--import-mode=importlib", "-m", marks, "-p", "no:cacheprovider", tests]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
