@@ -42,7 +42,7 @@ def test_a_checkpoint_becomes_a_folder_beside_it(call, weights):
     folder = weights.with_suffix("")
     assert code == 0
     assert f"imported to {folder}" in err
-    assert f"next: gsegkit check --gen dcgan -o gen.weights={folder}" in err
+    assert f"next: gsegkit check --gen dcgan -o gen.weights={folder} --extractor klish --seg unet" in err
     assert out == ""
     assert sorted(written(folder)) == list(NAMES)
 

@@ -50,7 +50,7 @@ def import_file(
     _tell(card["notes"], card["licence"])
     then = f"gsegkit paint {folder} --serve"
     if "generator" in card:
-        then = f"gsegkit check --gen {card['generator']} -o gen.weights={folder}"
+        then = f"gsegkit check --gen {card['generator']} -o gen.weights={folder} --extractor klish --seg unet"
     console.print(f"next: {then}", markup=False, highlight=False, soft_wrap=True)
 
 
