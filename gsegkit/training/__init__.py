@@ -8,7 +8,7 @@ from gsegkit.training.average import WeightAverage, rising_decay
 from gsegkit.training.photographs import MEMORY_LIMIT, EpochOrder, ImageBank, flip_where, upload
 from gsegkit.training.priors import CentrePrior, off_the_border, otsu_foreground
 from gsegkit.training.recorded import RecordedSteps
-from gsegkit.training.steps import descend, r1_penalty, tuned_convolutions
+from gsegkit.training.steps import descend, r1_penalty, random_photographs, tuned_convolutions
 from gsegkit.training.watch import WARM_UP, GanWatch
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "off_the_border",
     "otsu_foreground",
     "r1_penalty",
+    "random_photographs",
     "rising_decay",
     "tuned_convolutions",
     "upload",

@@ -1,4 +1,4 @@
-"""Steps that several trainings take: R1, one update, tuned convolutions."""
+"""Steps that several trainings take: a batch of photographs, R1, one update, tuned convolutions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,25 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+from gsegkit.images import to_images
+from gsegkit.training.photographs import ImageBank, flip_where
+
+
+def random_photographs(bank: ImageBank, count: int, mirror: str) -> Tensor:
+    """Photographs drawn by torch's global generator, half of them mirrored along each axis of `mirror`.
+
+    Args:
+        bank: where they come from.
+        count: how many; one may be drawn twice.
+        mirror: "none", "x" (left-right) or "xy" (upside-down too).
+
+    Returns:
+        [count, 3, H, W] float32 in [-1, 1], on the bank's device.
+    """
+    pixels = bank.batch(torch.randint(len(bank), (count,)))
+    across, down = (torch.rand(count) < 0.5 if axis in mirror else None for axis in "xy")
+    return to_images(flip_where(pixels, across, down))
 
 
 def r1_penalty(discriminator: Callable[[Tensor], Tensor], reals: Tensor) -> Tensor:

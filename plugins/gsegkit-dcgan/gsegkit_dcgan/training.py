@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from gsegkit.context import RunContext, Stateful
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.images import to_images
 from gsegkit.seeds import isolated_rng
-from gsegkit.training import GanWatch, ImageBank, WeightAverage, descend, flip_where, r1_penalty
+from gsegkit.training import GanWatch, ImageBank, WeightAverage, descend, r1_penalty, random_photographs
 from gsegkit_dcgan.config import DCGANConfig
 from gsegkit_dcgan.networks import Discriminator, GeneratorNet
 
@@ -44,7 +43,7 @@ def train(config: DCGANConfig, images: UnlabelledImages, ctx: RunContext, device
     }
     loop = ctx.steps(config.steps, state=state, name="training dcgan")
     for step in loop:
-        reals = _batch(bank, config)
+        reals = random_photographs(bank, config.batch_size, config.mirror)
         fakes = generator(torch.randn(config.batch_size, config.z_dim, device=device))
         real_scores = discriminator(reals)
         d_loss = _discriminator_loss(config, real_scores, discriminator(fakes.detach()))
@@ -59,13 +58,6 @@ def train(config: DCGANConfig, images: UnlabelledImages, ctx: RunContext, device
             ctx.warn(warning)
         loop.log(g_loss=g_loss, d_loss=d_loss)
     return average.module.state_dict()
-
-
-def _batch(bank: ImageBank, config: DCGANConfig) -> Tensor:
-    """Random photographs, [N, 3, R, R] float32 in [-1, 1]; half of them mirrored along each axis of `mirror`."""
-    pixels = bank.batch(torch.randint(len(bank), (config.batch_size,)))
-    across, down = (torch.rand(config.batch_size) < 0.5 if axis in config.mirror else None for axis in "xy")
-    return to_images(flip_where(pixels, across, down))
 
 
 def _adam(network: nn.Module, config: DCGANConfig) -> torch.optim.Adam:

@@ -10,9 +10,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from gsegkit.context import RunContext, Stateful
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.images import to_images
 from gsegkit.seeds import isolated_rng
-from gsegkit.training import GanWatch, ImageBank, WeightAverage, descend, flip_where
+from gsegkit.training import GanWatch, ImageBank, WeightAverage, descend, random_photographs
 from gsegkit_studiogan.config import SNGANConfig
 
 ADAM_BETAS = (0.0, 0.9)
@@ -49,7 +48,7 @@ def train(config: SNGANConfig, images: UnlabelledImages, ctx: RunContext, device
     loop = ctx.steps(config.steps, state=state, name="training sngan")
     for step in loop:
         for _ in range(config.d_steps):
-            reals = _batch(bank, config)
+            reals = random_photographs(bank, config.batch_size, config.mirror)
             with torch.no_grad():
                 fakes = generator(_noise(config, device))
             real_scores = discriminator(reals)
@@ -67,13 +66,6 @@ def train(config: SNGANConfig, images: UnlabelledImages, ctx: RunContext, device
 
 def _noise(config: SNGANConfig, device: torch.device) -> Tensor:
     return torch.randn(config.batch_size, config.z_dim, device=device)
-
-
-def _batch(bank: ImageBank, config: SNGANConfig) -> Tensor:
-    """Random photographs, [N, 3, R, R] float32 in [-1, 1]; half of them mirrored along each axis of `mirror`."""
-    pixels = bank.batch(torch.randint(len(bank), (config.batch_size,)))
-    across, down = (torch.rand(config.batch_size) < 0.5 if axis in config.mirror else None for axis in "xy")
-    return to_images(flip_where(pixels, across, down))
 
 
 def _adam(network: nn.Module, config: SNGANConfig) -> torch.optim.Adam:
