@@ -1,6 +1,6 @@
 """StyleGAN3 as its own code computes it on a CPU: kernels of each sample in groups, filters on zeros between pixels.
 
-Input, mapping and shapes of the layers are ours; what takes the time, the layers themselves, is written out plainly.
+Written from the layer tables; only the shapes of the layers are ours. Networks without labels, contiguous tensors.
 """
 
 from __future__ import annotations
@@ -8,22 +8,58 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import torch
 import torch.nn.functional as F
-from gsegkit_stylegan.networks.stylegan3 import LayerPlan, StyleGAN3Network
+from gsegkit_stylegan.config import StyleGAN3Arch
+from gsegkit_stylegan.networks.stylegan3 import LayerPlan, Signal, plans, signals
 from torch import Tensor
 
-from benchmarks.protocols.readings import by_sample, dense
+from benchmarks.protocols.readings import bias_act, by_sample, dense
 
 State = Mapping[str, Tensor]
 
 
-def images(state: State, network: StyleGAN3Network, z: Tensor) -> Tensor:
+def images(state: State, arch: StyleGAN3Arch, z: Tensor) -> Tensor:
     """[N, z_dim] -> [N, 3, R, R]."""
-    w = network.mapping(z)
-    x = network.synthesis.input(w).contiguous()
-    for name, plan in network.synthesis.plans.items():
+    return synthesis(state, arch, mapping(state, arch, z))
+
+
+def mapping(state: State, arch: StyleGAN3Arch, z: Tensor) -> Tensor:
+    """[N, z_dim] -> [N, w_dim]."""
+    w = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+    for i in range(arch.mapping_layers):
+        w = bias_act(dense(state, f"mapping.fc{i}", w, arch.lr_multiplier, bias=False),
+                     state[f"mapping.fc{i}.bias"] * arch.lr_multiplier)  # fmt: skip
+    return w
+
+
+def synthesis(state: State, arch: StyleGAN3Arch, w: Tensor) -> Tensor:
+    """[N, w_dim] -> [N, 3, R, R]."""
+    x = waves(state, "synthesis.input", signals(arch)[0], w)
+    for name, plan in plans(arch).items():
         x = layer(state, f"synthesis.{name}", plan, x, w)
     return x * 0.25
+
+
+def waves(state: State, name: str, signal: Signal, w: Tensor) -> Tensor:
+    """The input: sines on a grid that w has turned and shifted."""
+    t = dense(state, f"{name}.affine", w)
+    t = t / t[:, :2].norm(dim=1, keepdim=True)
+    turn, shift = (torch.eye(3, dtype=w.dtype).repeat(len(w), 1, 1) for _ in range(2))
+    turn[:, 0, 0], turn[:, 0, 1], turn[:, 1, 0], turn[:, 1, 1] = t[:, 0], -t[:, 1], t[:, 1], t[:, 0]
+    shift[:, 0, 2], shift[:, 1, 2] = -t[:, 2], -t[:, 3]
+    transforms = turn @ shift @ state[f"{name}.transform"]
+    freqs, phases = state[f"{name}.freqs"][None], state[f"{name}.phases"][None]
+    phases = phases + (freqs @ transforms[:, :2, 2:]).squeeze(2)
+    freqs = freqs @ transforms[:, :2, :2]
+    band = signal.rate / 2 - signal.cutoff
+    amplitudes = (1 - (freqs.norm(dim=2) - signal.cutoff) / band).clamp(0, 1)
+    theta = torch.eye(2, 3, dtype=w.dtype) * (0.5 * signal.size / signal.rate)
+    grid = F.affine_grid(theta[None], [1, 1, signal.size, signal.size], align_corners=False)
+    x = (grid.unsqueeze(3) @ freqs.permute(0, 2, 1)[:, None, None]).squeeze(3)  # [N,h,w,C]
+    x = torch.sin((x + phases[:, None, None]) * (2 * math.pi)) * amplitudes[:, None, None]
+    weight = state[f"{name}.weight"]
+    return (x @ (weight / math.sqrt(len(weight))).t()).permute(0, 3, 1, 2).contiguous()
 
 
 def layer(state: State, name: str, plan: LayerPlan, x: Tensor, w: Tensor) -> Tensor:
