@@ -8,7 +8,7 @@ from gsegkit.context import RunContext
 from gsegkit.dataset import MemoryDataset
 from gsegkit.errors import ConfigError, DataError
 from gsegkit.interfaces import Segmenter
-from gsegkit.painting import Painter, Style, check_canvas, latents_of, score
+from gsegkit.painting import Painter, Style, check_canvas, class_colours, latents_of, score
 from gsegkit.painting.scores import DEFINITIONS, agreement, confusion
 
 CLASSES = ("dark", "bright")
@@ -120,3 +120,23 @@ def test_latents_of_a_style():
     assert torch.equal(latents_of(painter, Style(4, regions=(None, 6))), torch.stack([first, first, third])[None])
     with pytest.raises(ConfigError, match="3 regions have a style, but the painter has 2"):
         latents_of(painter, Style(4, regions=(None, 6, None)))
+
+
+def test_colours_by_hand():
+    masks = torch.tensor([[[0] * 4, [0] * 4, [1] * 4, [255] * 4]] * 2, dtype=torch.uint8)
+    images = torch.full((2, 3, 4, 4), 0.5)
+    images[1, 0, 0] = -0.5  # half of the first class, in red
+    found = class_colours(images, masks, 3)
+    assert found.shape == (2, 3, 3)
+    assert found[:, 0].tolist() == [[0.5, 0.5, 0.5], [0, 0.5, 0.5]]
+    assert bool(found[:, 1:].isnan().all())  # four pixels are too few, none is none
+
+
+def test_how_different_the_true_pictures_are(tmp_path):
+    dataset = pairs()
+    dataset.pixels[[0, 3]] += 20  # of the rows 0, 2, 3, 5, which are looked at
+    found = scores(Flat(style=1.0), tmp_path, dataset)
+    assert found["colour_diversity_true"] == pytest.approx(20, abs=1e-3)
+    assert found["colour_diversity"] > 1
+    assert scores(Flat(), tmp_path)["colour_diversity"] == 0
+    assert scores(Flat(wrong=True), tmp_path)["colour_diversity_true"] == 0

@@ -17,7 +17,7 @@ from gsegkit.storage import atomic_write_json, read_json
 SCORER, SCORER_SEED = "fpn", 12345  # another architecture and another seed than the run's own segmenter
 PACE = (4, 24)  # steps of two short trainings, whose difference is the time of a step
 NUMBERS = ("share_of_ceiling", "miou", "miou_true", "accuracy", "accuracy_true", "distance", "distance_floor",
-           "diversity", "faithfulness")  # fmt: skip
+           "diversity", "colour_diversity", "colour_diversity_true", "faithfulness")  # fmt: skip
 
 
 def compare(

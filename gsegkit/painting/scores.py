@@ -8,7 +8,7 @@ from torch import Tensor
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset
 from gsegkit.errors import ConfigError, DataError
-from gsegkit.images import to_pixels
+from gsegkit.images import to_images, to_pixels
 from gsegkit.interfaces import Segmenter
 from gsegkit.painting.painter import Painter
 from gsegkit.types import IGNORE, Report
@@ -23,6 +23,8 @@ DEFINITIONS = {
     "miou_true": "the same mean IoU on the true pictures of these masks: the ceiling",
     "accuracy_true": "the same share on the true pictures of these masks: the ceiling",
     "diversity": "mean absolute difference of two pictures of one mask, of 255; 0 = the latent is ignored",
+    "colour_diversity": "how far the mean colour of a class is apart in two pictures of one mask, of 255; over classes",
+    "colour_diversity_true": "the same between two true pictures: what there is to be learned",
     "faithfulness": "share of the variance of a class's mean colour, over masks and latents, that the latent explains",
 }
 
@@ -59,11 +61,10 @@ def score(
         painted_table += confusion(masks, scorer.predict(pictures[rows.start : rows.stop]).cpu(), count)
         true_table += confusion(masks, scorer.predict(pixels).cpu(), count)
     (miou, accuracy), (miou_true, accuracy_true) = agreement(painted_table), agreement(true_table)
-    diversity, faithfulness = latent_scores(painter, dataset, ctx)
     metrics = {
         "share_of_ceiling": miou / miou_true if miou is not None and miou_true else None,
         "miou": miou, "accuracy": accuracy, "miou_true": miou_true, "accuracy_true": accuracy_true,
-        "diversity": diversity, "faithfulness": faithfulness,
+        **latent_scores(painter, dataset, ctx),
     }  # fmt: skip
     tables = zip(painter.classes, class_ious(painted_table), class_ious(true_table), strict=True)
     per_class = {name: {"iou": iou, "iou_true": iou_true} for name, iou, iou_true in tables}
@@ -107,24 +108,52 @@ def class_ious(table: Tensor) -> list[float | None]:
     return [float(iou) if occurs else None for iou, occurs in zip(ious, true > 0, strict=True)]
 
 
-def latent_scores(painter: Painter, dataset: LabelledDataset, ctx: RunContext) -> tuple[float, float | None]:
-    """Diversity and faithfulness on up to a micro-batch of masks; see `DEFINITIONS`."""
+def latent_scores(painter: Painter, dataset: LabelledDataset, ctx: RunContext) -> dict[str, float | None]:
+    """What the latent does, on up to a micro-batch of masks; see `DEFINITIONS`."""
     rows = torch.linspace(0, len(dataset) - 1, min(ctx.batch_size, len(dataset))).round().long().tolist()
-    _, masks = dataset.batch(rows)
-    styles = painter.latents(ctx.seeds("preview", STYLES))
+    pixels, masks = dataset.batch(rows)
+    styles, count = painter.latents(ctx.seeds("preview", STYLES)), len(painter.classes)
     pictures = torch.stack([painter.paint(masks, z.expand(len(masks), -1).contiguous()).cpu() for z in styles])
-    diversity = float((pictures[1:] - pictures[:-1]).abs().mean()) * 127.5
-    shares = [share for value in range(len(painter.classes)) if (share := _explained(pictures, masks == value)) >= 0]
-    return diversity, sum(shares) / len(shares) if shares else None
+    colours = torch.stack([class_colours(one, masks, count) for one in pictures])
+    true = class_colours(to_images(pixels), masks, count)
+    return {
+        "diversity": float((pictures[1:] - pictures[:-1]).abs().mean()) * 127.5,
+        "colour_diversity": _apart(colours[1:], colours[:-1]),
+        "colour_diversity_true": _apart(true[1:], true[:-1]),
+        "faithfulness": _explained(colours),
+    }
 
 
-def _explained(pictures: Tensor, region: Tensor) -> float:
-    """Share of the variance of the region's mean colour, [S, M, 3], that lies between the S styles; -1 = undefined."""
-    keep = region.flatten(1).sum(dim=1) >= LEAST_PIXELS
-    if int(keep.sum()) < 2:
-        return -1.0
-    inside = region[keep][None, :, None].float()
-    colours = (pictures[:, keep] * inside).sum(dim=(3, 4)) / inside.sum(dim=(3, 4))
-    total = (colours - colours.mean(dim=(0, 1))).square().sum()
-    between = (colours.mean(dim=1) - colours.mean(dim=(0, 1))).square().sum() * colours.shape[1]
-    return float(between / total) if float(total) > 0 else -1.0
+def class_colours(images: Tensor, masks: Tensor, count: int) -> Tensor:
+    """Mean colour of each class in each picture.
+
+    Args:
+        images: [N, 3, H, W] float32 in [-1, 1].
+        masks: [N, H, W] uint8.
+        count: K.
+
+    Returns:
+        [N, K, 3] float64 in [-1, 1]; NaN where a class has fewer than `LEAST_PIXELS` pixels.
+    """
+    regions = torch.stack([(masks == value).flatten(1) for value in range(count)], dim=1).double()
+    sums = torch.einsum("nkp,ncp->nkc", regions, images.flatten(2).double())
+    sizes = regions.sum(dim=2, keepdim=True)
+    return torch.where(sizes >= LEAST_PIXELS, sums / sizes.clamp_min(1), torch.nan)
+
+
+def _apart(one: Tensor, other: Tensor) -> float | None:
+    """Mean absolute difference, of 255, of colours [..., K, 3] that both have: over the classes alike; None = none."""
+    each = (one - other).abs().mean(dim=-1).flatten(0, -2).nanmean(dim=0)
+    return None if bool(each.isnan().all()) else float(each.nanmean()) * 127.5
+
+
+def _explained(colours: Tensor) -> float | None:
+    """Share of the variance of the classes' colours [S, M, K, 3] between the S styles: the mean over classes."""
+    shares = []
+    for one in colours.unbind(dim=2):
+        kept = one[:, ~one[0, :, 0].isnan()]  # [S, masks with the class, 3]
+        total = (kept - kept.mean(dim=(0, 1))).square().sum()
+        if kept.shape[1] > 1 and float(total) > 0:
+            between = (kept.mean(dim=1) - kept.mean(dim=(0, 1))).square().sum() * kept.shape[1]
+            shares.append(float(between / total))
+    return sum(shares) / len(shares) if shares else None

@@ -29,6 +29,10 @@ class PainterConfig(Config):
     discriminator_width: int = Field(32, ge=2, le=256, description="channels of the discriminators' first layer")
     perceptual: float = Field(2.0, ge=0, le=1000, description="weight of each map of the run's segmenter; 0 = none")
 
+    colour_styles: bool = Field(
+        True,
+        description="train with the colours of a true picture's classes as latent; false = drawn, or an encoder's",
+    )
     flip: bool = Field(False, description="mirror half of the pairs; only where no class has a side")
     simplify: float = Field(
         0.25, ge=0, le=1, description="share of the masks that are smoothed, since masks drawn by hand are smooth"
@@ -53,7 +57,7 @@ class ClassAdaptiveConfig(PatchConfig):
 
 
 _PUBLISHED_NETWORK = {"layout": "published", "hidden": 128, "width": 64, "width_max": 1024}
-_PUBLISHED_TRAINING = {"lr": 1e-4, "lr_discriminator": 4e-4, "simplify": 0.0, "flip": True}
+_PUBLISHED_TRAINING = {"lr": 1e-4, "lr_discriminator": 4e-4, "simplify": 0.0, "flip": True, "colour_styles": False}
 _LAYOUT = "short = one block a size, from about 4 px; published = from a 32nd of the side, with more blocks there"
 
 

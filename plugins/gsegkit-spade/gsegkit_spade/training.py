@@ -25,6 +25,7 @@ from gsegkit_spade.encoder import Encoder
 from gsegkit_spade.layers import baked
 from gsegkit_spade.masks import as_channels, simplified
 from gsegkit_spade.objectives import Comparison, Objective
+from gsegkit_spade.styles import colour_styles
 from gsegkit_spade.watch import EVERY, Watch, diversity
 
 LARGEST_RADIUS = 2  # of the neighbourhoods by which masks are smoothed
@@ -59,6 +60,7 @@ class Training:
         self.num_classes = len(dataset.classes)
         self.pairs = in_memory(dataset, ctx)
         self.order = EpochOrder(len(self.pairs), config.batch_size, ctx.seed)
+        self.styles = colour_styles(self.pairs, config.latent_dim) if config.colour_styles else None
         self.average = WeightAverage(network, copy_buffers=True)
         trained = [*network.parameters(), *(encoder.parameters() if encoder is not None else ())]
         self.optimizer = torch.optim.Adam(trained, config.lr, objective.betas)
@@ -92,7 +94,7 @@ class Training:
         labels, true = self.batch(step)
         z = torch.randn(2, len(true), self.config.latent_dim).to(true.device)  # the second is for the watch
         self.network.train()
-        own, encoded = (z[0], {}) if self.encoder is None else self.encoder(true, z[0])
+        own, encoded = (self.own_style(step, z[0]), {}) if self.encoder is None else self.encoder(true, z[0])
         painted = self.network(labels, own)
         seen = painted.detach().requires_grad_()
         losses, judged = self.objective.losses(labels, seen, true)
@@ -125,6 +127,13 @@ class Training:
                 pixels, masks = flip_where(pixels, across), flip_where(masks[:, None], across)[:, 0]
         device = self.ctx.device
         return as_channels(upload(masks, device), self.num_classes), to_images(upload(pixels, device))
+
+    def own_style(self, step: int, drawn: Tensor) -> Tensor:
+        """The latents of a step's true pictures: what is known of their style, and drawn numbers for the rest."""
+        if self.styles is None:
+            return drawn
+        known = self.styles[self.order.rows(step)].to(drawn)
+        return torch.cat([known, drawn[:, known.shape[1] :]], dim=1)
 
     @torch.no_grad()
     def measure_statistics(self, network: nn.Module) -> None:
