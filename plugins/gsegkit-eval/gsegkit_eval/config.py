@@ -26,6 +26,13 @@ class MasksConfig(Config):
         "score; 0 or null = on the images that are scored, as in the KLiSH paper",
     )
     beta2: float = Field(0.3, gt=0, description="squared beta of F_beta; 0.3 in the saliency literature")
+    threshold: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="foreground where its probability is greater, as 0.9 in Labels4Free; for two predicted classes; "
+        "null = the most probable class",
+    )
     thresholds: Literal[254, 255] = Field(255, description="of max F_beta: k/255 from k=0 (255) or from k=1 (254)")
     empty_iou: Literal["zero", "one", "skip"] = Field("zero", description="IoU where truth and prediction are empty")
     baselines: bool = Field(True, description="also score a constant centre mask and Otsu's threshold")

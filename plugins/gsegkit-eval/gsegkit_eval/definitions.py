@@ -12,6 +12,11 @@ EMPTY = {
 }
 
 
+MACRO = f"of each class {OVER_SET}, then the mean over the classes that occur, background included"
+PARTS = "then the mean over the classes without the background; classes that occur nowhere are left out"
+VOID = "pixels of the true background count nowhere, so painting on it costs nothing"
+
+
 def mask_definitions(beta2: float, first: int, empty: str) -> dict[str, str]:
     """Definitions of the metrics of `masks`."""
     f_beta = f"(1 + {beta2:g}) P R / ({beta2:g} P + R) of the {FOREGROUND}, beta^2 = {beta2:g}; 0 when P = R = 0"
@@ -39,10 +44,19 @@ def mask_definitions(beta2: float, first: int, empty: str) -> dict[str, str]:
         "ari": f"adjusted Rand index of background and foreground over all scored pixels, {PER_IMAGE}",
         "msc": "segmentation covering: mean over the true segments (background and foreground, those that occur) of "
         f"the best IoU with a predicted one, {PER_IMAGE}",
+        "precision_macro_dataset": f"true / predicted pixels {MACRO}; 0 for a class that is never predicted",
+        "recall_macro_dataset": f"found / true pixels {MACRO}; 0 for a class that is never true",
+        "f1_macro_dataset": f"2 P R / (P + R) {MACRO}",
         "num_images": "images that were scored; those without a scored pixel are left out",
     }
 
 
+PART_DEFINITIONS = {
+    "miou_parts": "IoU of each class averaged over the images that have it in truth or prediction, " + PARTS,
+    "miou_parts_dataset": f"IoU of each class {OVER_SET}, {PARTS}",
+    "miou_parts_void": f"as miou_parts, but {VOID}",
+    "miou_parts_void_dataset": f"as miou_parts_dataset, but {VOID}",
+}
 BASELINES = {
     "baseline_centre_prior_iou": "foreground IoU, per image, then the mean, of one constant mask: where more than half "
     "of the true masks, averaged on a 64 x 64 grid with 255 as background, have foreground (it uses the labels)",
@@ -51,8 +65,18 @@ BASELINES = {
 }
 
 _SCORES = ("iou_foreground", "accuracy", "miou", "f_beta", "max_f_beta", "precision", "recall", "f1")
+_MACRO = ("precision_macro_dataset", "recall_macro_dataset", "f1_macro_dataset")
 #: The metrics of `masks` as reports print them: what is compared first stands first.
-ORDER = (*_SCORES, "ari", "msc", *BASELINES, *(f"{name}_dataset" for name in _SCORES), "num_images")
+ORDER = (
+    *_SCORES,
+    *PART_DEFINITIONS,
+    "ari",
+    "msc",
+    *BASELINES,
+    *(f"{name}_dataset" for name in _SCORES),
+    *_MACRO,
+    "num_images",
+)
 
 CLUSTERS = {
     "ami": "adjusted mutual information (arithmetic mean) of true and predicted classes over the sampled pixels",

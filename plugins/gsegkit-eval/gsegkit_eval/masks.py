@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,14 +17,14 @@ from gsegkit.classes.greedy import contingency
 from gsegkit.classes.held_out import choose_images, leave_out
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, Subset
-from gsegkit.errors import DataError
+from gsegkit.errors import ConfigError, DataError
 from gsegkit.interfaces import Evaluator, Predict
 from gsegkit.training import CentrePrior, otsu_foreground
 from gsegkit.types import IGNORE, Report
 from gsegkit_eval.baselines import foreground_iou
 from gsegkit_eval.config import MasksConfig
 from gsegkit_eval.counts import predict_classes, predict_strips, predicted_classes, scored
-from gsegkit_eval.definitions import BASELINES, ORDER, mask_definitions
+from gsegkit_eval.definitions import BASELINES, ORDER, PART_DEFINITIONS, mask_definitions
 from gsegkit_eval.matching import LABELS_USED, Matching, decide, describe, greedy, hungarian
 from gsegkit_eval.scores import (
     FCurve,
@@ -31,12 +32,14 @@ from gsegkit_eval.scores import (
     class_ious,
     covering,
     f_score,
+    macro,
     mean_defined,
     number,
     precision,
     ratio,
     recall,
     two_segments,
+    without_void,
 )
 
 Scores = dict[str, float | None]
@@ -75,6 +78,12 @@ class Masks(Evaluator):
         """
         num_predicted, names = predicted_classes(predict, dataset)
         matching = decide(self.config.match, num_predicted, names, dataset.classes)
+        if self.config.threshold is not None and (matching is None or sorted(matching.targets) != [0, 1]):
+            raise ConfigError(
+                f"threshold={self.config.threshold:g} needs two predicted classes, matched to background and "
+                f"foreground without labels; there are {num_predicted}",
+                "omit the threshold, or use the default match=auto",
+            )
         used = ""
         if matching is not None:
             dataset, used = leave_out(dataset, matching.labels_used)
@@ -96,6 +105,7 @@ class Masks(Evaluator):
                 "baseline_otsu_iou": number(mean_defined(np.array(tally.otsu))),
             }
             definitions |= BASELINES
+        definitions |= PART_DEFINITIONS if "miou_parts" in metrics else {}
         true_names = ("background", "foreground") if decided.merged else dataset.classes
         return Report(
             metrics={name: metrics[name] for name in sorted(metrics, key=ORDER.index)},
@@ -106,6 +116,7 @@ class Masks(Evaluator):
                 decided.note,
                 describe(decided, names, true_names),
                 *([used] if used else []),
+                *self._threshold_note(),
                 *self._empty_note(confusion),
             ),
         )
@@ -152,7 +163,8 @@ class Masks(Evaluator):
             truth = _merge(sample.mask) if merged else sample.mask
             table, levels = np.zeros((num_true, num_predicted), np.int64), np.zeros((2, 256), np.int64)
             for rows, probs in predict_strips(predict, sample, num_predicted):
-                table += contingency(truth[rows], probs.argmax(dim=0), num_true, num_predicted)
+                labels = _classes(probs, matching, self.config.threshold)
+                table += contingency(truth[rows], labels, num_true, num_predicted)
                 if matching is not None:
                     levels += _levels(probs, sample.mask[rows], matching)
             tally.names.append(sample.name)
@@ -197,11 +209,18 @@ class Masks(Evaluator):
     def _metrics(self, confusion: NDArray[np.int64], names: list[str]) -> tuple[Scores, dict[str, Scores]]:
         segments = two_segments(confusion)
         images = {**self._rows(confusion), "ari": adjusted_rand(segments), "msc": covering(segments)}
-        whole = self._rows(confusion.sum(axis=0, keepdims=True))
+        total = confusion.sum(axis=0, keepdims=True)
+        whole = self._rows(total)
         metrics: Scores = {name: number(mean_defined(values)) for name, values in images.items()}
         ious = class_ious(confusion)
         metrics["miou"] = number(mean_defined(mean_defined(ious, axis=0)))
-        metrics["miou_dataset"] = number(mean_defined(class_ious(confusion.sum(axis=0, keepdims=True))))
+        metrics["miou_dataset"] = number(mean_defined(class_ious(total)))
+        metrics |= {f"{name}_macro_dataset": value for name, value in macro(total[0]).items()}
+        if confusion.shape[1] > 2:  # of a foreground alone they would be its IoU and its recall
+            for name, tables in (("miou_parts", confusion), ("miou_parts_void", without_void(confusion))):
+                parts = class_ious(tables)[:, 1:]
+                metrics[name] = number(mean_defined(mean_defined(parts, axis=0)))
+                metrics[f"{name}_dataset"] = number(mean_defined(class_ious(tables.sum(axis=0, keepdims=True))[:, 1:]))
         metrics |= {f"{name}_dataset": number(values[0]) for name, values in whole.items()}
         metrics["num_images"] = len(names)
         per_image = {
@@ -228,6 +247,10 @@ class Masks(Evaluator):
     def _iou(self, inside: int, union: int) -> float:
         return inside / union if union else EMPTY_IOU[self.config.empty_iou]
 
+    def _threshold_note(self) -> list[str]:
+        threshold = self.config.threshold
+        return [] if threshold is None else [f"foreground where its probability is greater than {threshold:g}"]
+
     def _empty_note(self, confusion: NDArray[np.int64]) -> list[str]:
         count = int((confusion[:, 1:].sum(axis=(1, 2)) == 0).sum())
         return [f"{count} of {len(confusion)} images have no true foreground"] if count else []
@@ -235,6 +258,14 @@ class Masks(Evaluator):
 
 def _merge(mask: Tensor) -> Tensor:
     return mask.clone().masked_fill_((mask != 0) & (mask != IGNORE), 1)
+
+
+def _classes(probs: Tensor, matching: Matching | None, threshold: float | None) -> Tensor:
+    """The predicted classes, [K, h, W] -> [h, W]: the most probable, or what is foreground at a threshold."""
+    if threshold is None or matching is None:
+        return probs.argmax(dim=0)
+    background, foreground = (matching.targets.index(target) for target in (0, 1))
+    return torch.where(1 - probs[background] > threshold, foreground, background)
 
 
 def _levels(probs: Tensor, truth: Tensor, matching: Matching) -> NDArray[np.int64]:

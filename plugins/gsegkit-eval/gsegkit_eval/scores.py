@@ -33,6 +33,31 @@ def class_ious(tables: NDArray[np.int64]) -> Floats:
     return ratio(inside, union, np.nan)
 
 
+def without_void(tables: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The counts where true background pixels count nowhere, not even as wrong: [n, K, K'] -> [n, K, K']."""
+    kept = tables.copy()
+    kept[:, 0] = 0
+    return kept
+
+
+def macro(table: NDArray[np.int64]) -> dict[str, float]:
+    """Precision, recall and F1 of each class of one [K, K'] table, then the mean over the classes that occur.
+
+    A class that is never predicted has precision 0, one that is never true recall 0. F1 is averaged, not made of the
+    averages (Labels4Free's code).
+    """
+    k = len(table)
+    tp = np.diag(table[:, :k])
+    truth, predicted = table.sum(axis=1), table[:, :k].sum(axis=0)
+    occurs = truth + predicted > 0
+    found = {
+        "precision": ratio(tp, predicted, 0.0),
+        "recall": ratio(tp, truth, 0.0),
+        "f1": ratio(2 * tp, truth + predicted, 0.0),
+    }
+    return {name: float(values[occurs].mean()) for name, values in found.items()}
+
+
 def mean_defined(values: Floats, axis: int | None = None) -> Floats:
     """Mean of the values that are not NaN; NaN when there is none."""
     defined = ~np.isnan(values)
