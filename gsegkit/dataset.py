@@ -45,6 +45,7 @@ class LabelledDataset(ABC):
         scaling: how images of more than 8 bits became these; see `gsegkit.reading.scaling`.
         notes: what its reader recognised, left out or changed, a sentence each.
         sources: files beside images and masks that it was read from, such as annotations.
+        files: its images and masks, where its folder may hold others; () = all images of the folder.
     """
 
     classes: tuple[str, ...]
@@ -52,6 +53,7 @@ class LabelledDataset(ABC):
     scaling: str = DEFAULT_SCALING
     notes: tuple[str, ...] = ()
     sources: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...

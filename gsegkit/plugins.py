@@ -403,7 +403,10 @@ _FIRST_PARTY: dict[str, dict[str, str]] = {
     "gsegkit-baselines": {"segmenter": "otsu two-means"},
     "gsegkit-biggan": dict.fromkeys(("generator", "checkpoint-reader"), "biggan bigbigan"),
     "gsegkit-clustering": {"extractor": "kmeans ahc kasp"},
-    "gsegkit-datasets": {"dataset": "folder"},
+    "gsegkit-datasets": {
+        "dataset": "folder cub flowers102 flowers17 dut-omron duts ecssd celebamask-hq stanford-cars stanford-dogs apc"
+        " voc oxford-pets"
+    },
     "gsegkit-dcgan": {"generator": "dcgan", "checkpoint-reader": "dcgan"},
     "gsegkit-directions": {"extractor": "directions colour-maps", "segmenter": "unet-paper"},
     "gsegkit-eval": {"evaluator": "masks clusters", "generator-evaluator": "frechet"},

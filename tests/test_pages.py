@@ -175,6 +175,8 @@ def _of_assignment(assignment: str, words: list[str]) -> list[str]:
     if part == "gen" and words[0] in TAKES_COMPONENT:
         chosen = [words[1]]
     entries = [entry for each in chosen for entry in _entries(kinds, each)]
+    if part == "data_reader" and option == "name":
+        return [] if _entries(kinds, value) else [f"no component: {assignment}"]
     return [] if any(_takes(entry, option, value) for entry in entries) else [f"no option: {assignment}"]
 
 

@@ -19,8 +19,9 @@ from gsegkit.choosing.page import PAGE_FILE, write_page
 from gsegkit.comparing.budget import seconds_of
 from gsegkit.comparing.compare import Compared, Wanted, comparison_of
 from gsegkit.context import RunContext
+from gsegkit.engine.readers import build_reader
 from gsegkit.errors import ConfigError, DataError
-from gsegkit.interfaces import DatasetReader, Refiner, Segmenter
+from gsegkit.interfaces import Refiner, Segmenter
 from gsegkit.parts import save_part
 from gsegkit.records.ours import check_own_file
 from gsegkit.rundir import RunFolder, stage_key
@@ -132,7 +133,7 @@ def train_choice(
     key = stage_key(candidate.id, names, side, material.identity, seed, seg, options or {})
     made = out / f"choice-{key[:8]}"
     method = open_candidate(candidate, out / LOOK_FOLDER, session.registry, ctx.device)
-    reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
+    reader = build_reader(reader_options, session.registry)
     files = replace(reader.images(Path(photographs)), scaling=method.scaling)
     refiner: Refiner | None = None
     if candidate.step != "alone":
@@ -170,7 +171,7 @@ def _wanted(methods: Sequence[str] | None, runs: Sequence[str | Path], budget: s
 def _compared(
     data: Path, wanted: Wanted, reader_options: dict[str, Any] | None, ctx: RunContext, session: Session
 ) -> Compared:
-    reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
+    reader = build_reader(reader_options, session.registry)
     own = replace(ctx, folder=ctx.folder / LOOK_FOLDER)
     return comparison_of(data, reader, session.registry, own, wanted, masks=False)
 

@@ -11,8 +11,8 @@ from gsegkit.api.session import Session
 from gsegkit.comparing.budget import seconds_of
 from gsegkit.comparing.compare import Comparison, Wanted
 from gsegkit.comparing.compare import compare as compare_folder
+from gsegkit.engine.readers import build_reader
 from gsegkit.errors import ConfigError
-from gsegkit.interfaces import DatasetReader
 
 BUDGET = "10m"
 LABELLED = 20  # photographs whose labels may be used, where there are masks
@@ -71,6 +71,6 @@ def compare(
         None if methods is None else tuple(methods), tuple(Path(run) for run in runs), seconds_of(budget), labelled,
         photographs, update,
     )  # fmt: skip
-    reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
+    reader = build_reader(reader_options, session.registry)
     ctx = session.context(Path(out), device, seed)
     return compare_folder(Path(data), reader, session.registry, ctx, wanted)

@@ -23,12 +23,13 @@ from gsegkit.dataset import LabelledDataset, Subset, UnlabelledImages
 from gsegkit.engine.claim import TRAINED, TRAINING_MARKS, check_own, claim_work
 from gsegkit.engine.identity import contents_identity, labelled_identity
 from gsegkit.engine.next_steps import found_record
+from gsegkit.engine.readers import build_reader
 from gsegkit.engine.scoring import show_images
 from gsegkit.engine.stages import Stage
 from gsegkit.engine.work import renewal, work_of
 from gsegkit.errors import CapabilityError, ConfigError, DataError, GsegkitError, plural
 from gsegkit.exports.places import check_apart
-from gsegkit.interfaces import DatasetReader, PhotographSegmenter, Segmenter
+from gsegkit.interfaces import PhotographSegmenter, Segmenter
 from gsegkit.parts import save_part
 from gsegkit.refining import Predictor, automatic
 from gsegkit.rundir import WORK_FILE, RunFolder
@@ -151,7 +152,7 @@ def _open(
 ) -> Given:
     if data is None:
         return Given()
-    reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
+    reader = build_reader(reader_options, session.registry)
     photographs = reader.images(Path(data))
     if not labels:
         segmenter.scaling = photographs.scaling

@@ -18,9 +18,10 @@ from gsegkit.classes.named import Renamed, check_match
 from gsegkit.dataset import LabelledDataset
 from gsegkit.engine import sources
 from gsegkit.engine.devices import pick_device
+from gsegkit.engine.readers import build_reader
 from gsegkit.errors import ConfigError
 from gsegkit.exports.formats import DATASET_FORMATS, DEFAULT_PREDICTIONS, MODEL_FORMATS
-from gsegkit.interfaces import DatasetReader, Evaluator, Generator, GeneratorEvaluator, MaskExtractor, Segmenter
+from gsegkit.interfaces import Evaluator, Generator, GeneratorEvaluator, MaskExtractor, Segmenter
 from gsegkit.painting import Painter
 from gsegkit.parts import COMPONENT_FILE, holds_parts
 from gsegkit.plugins import KIND_ALIASES
@@ -129,8 +130,7 @@ def evaluate_generator(
     scorer: GeneratorEvaluator = session.registry.build("generator-evaluator", evaluator, options)
     if not isinstance(generator, Generator):
         generator = open_generator(generator, session, generator_options)
-    options_of_reader = {"scaling": generator.scaling, **(reader_options or {})}
-    reader: DatasetReader = session.registry.build("dataset", "folder", options_of_reader)
+    reader = build_reader(reader_options, session.registry, scaling=generator.scaling)
     photographs = reader.images(Path(images))
     ctx = session.context(Path(evaluator), device, seed)  # nothing is written there
     return scorer.evaluate(generator.to(ctx.device), photographs, ctx)

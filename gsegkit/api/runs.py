@@ -22,13 +22,14 @@ from gsegkit.engine.claim import TRAINING_MARKS, check_own, claim_dataset, claim
 from gsegkit.engine.identity import contents_identity, labelled_identity, recipe_of
 from gsegkit.engine.plan import PartSpec, Plan
 from gsegkit.engine.preflight import check_learns_from_pairs, check_trainable
+from gsegkit.engine.readers import build_reader
 from gsegkit.engine.shards import ShardDataset
 from gsegkit.engine.synthesis import synthesize as make_pairs
 from gsegkit.engine.time_left import TimeLeft
 from gsegkit.engine.work import renewal, work_of
 from gsegkit.errors import ConfigError
 from gsegkit.exports.places import check_apart
-from gsegkit.interfaces import DatasetReader, Generator, MaskExtractor, Segmenter, TrainableGenerator
+from gsegkit.interfaces import Generator, MaskExtractor, Segmenter, TrainableGenerator
 from gsegkit.parts import save_part
 from gsegkit.reading.scaling import AUTO
 from gsegkit.report import render_report
@@ -232,7 +233,7 @@ def train_generator(
         raise ConfigError(f"hours={hours} is not a time", f"more than 0 and at most {MAX_HOURS:,}")
     entry = session.registry.find("generator", name)
     check_trainable(entry)
-    reader: DatasetReader = session.registry.build("dataset", "folder", reader_options)
+    reader = build_reader(reader_options, session.registry)
     photographs = reader.images(Path(images))
     check_apart(out, Path(images), "folder of photographs")
     check_own(out, TRAINING_MARKS, "a trained part")

@@ -48,7 +48,7 @@ def choose(
     for name in names or ():
         early.check_part("segmenter", name)
     early.check_part("segmenter", seg, options)
-    early.check_part("dataset", "folder", reader)
+    early.check_reader(reader)
     if options and choice is None:
         raise ConfigError("options of the segmenter were given without --choice", "choose first")
     from gsegkit import api

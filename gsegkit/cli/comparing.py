@@ -52,7 +52,7 @@ def compare(
         early.check_there(run, early.RUN_REMEDY)
     for name in names or ():
         early.check_part("segmenter", name)
-    early.check_part("dataset", "folder", reader)
+    early.check_reader(reader)
     from gsegkit import api
 
     found = api.compare(

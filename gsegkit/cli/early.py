@@ -12,6 +12,7 @@ from gsegkit.config import build_config
 from gsegkit.engine.choices import PreflightError, choose
 from gsegkit.engine.plan import Plan
 from gsegkit.engine.preflight import check, check_trainable
+from gsegkit.engine.readers import named_reader
 from gsegkit.errors import ConfigError, DataError
 from gsegkit.plugins import SHORT_KINDS, installed
 
@@ -59,6 +60,12 @@ def check_part(kind: str, name: str, options: Mapping[str, Any] = NO_OPTIONS, *,
     if trainable:
         check_trainable(entry)
     build_config(entry.config_class(), options, SHORT_KINDS.get(kind, kind))
+
+
+def check_reader(options: Mapping[str, Any]) -> None:
+    """An error for a reader of folders that is not installed, or has no such options; see `named_reader`."""
+    entry, own = named_reader(options, installed())
+    build_config(entry.config_class(), own, "data_reader")
 
 
 def check_refiners(names: Sequence[str] | None) -> None:

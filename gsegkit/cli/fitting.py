@@ -32,7 +32,7 @@ def fit(
     options, reader = c.only(option, "seg", "data_reader")
     early.check_part("segmenter", name, options)
     early.check_there(data)
-    early.check_part("dataset", "folder", reader)
+    early.check_reader(reader)
     from gsegkit import api
 
     made = api.fit(

@@ -135,7 +135,7 @@ def match(
     (reader,) = c.only(option, "data_reader")
     early.check_there(run_folder, early.RUN_REMEDY)
     early.check_there(data)
-    early.check_part("dataset", "folder", reader)
+    early.check_reader(reader)
     from gsegkit import api
 
     found = api.match(

@@ -240,7 +240,7 @@ def train(
     early.check_there(classes)
     early.check_part("segmenter", seg, options)
     check_learns_from_pairs(installed().find("segmenter", seg))
-    early.check_part("dataset", "folder", reader)
+    early.check_reader(reader)
     from gsegkit import api
 
     session = c.session(quiet)
@@ -267,7 +267,7 @@ def train_generator(
     """Train a generator on an image folder. Repeat the command to resume."""
     options, reader = c.only(option, "gen", "data_reader")
     early.check_part("generator", name, options, trainable=True)
-    early.check_part("dataset", "folder", reader)
+    early.check_reader(reader)
     early.check_there(data)
     from gsegkit import api
 
@@ -301,7 +301,7 @@ def evaluate(
     early.check_names(classes)
     early.check_there(data)
     early.check_part("evaluator", evaluator, options)
-    early.check_part("dataset", "folder", reader)
+    early.check_reader(reader)
     early.check_refiners(refine)
     from gsegkit import api
 
@@ -338,7 +338,7 @@ def evaluate_generator(
         early.check_part("generator", generator, gen)
     early.check_there(data)
     early.check_part("generator-evaluator", evaluator, options)
-    early.check_part("dataset", "folder", reader)
+    early.check_reader(reader)
     from gsegkit import api
 
     report = api.evaluate_generator(

@@ -65,6 +65,8 @@ def labelled_identity(source: Path, dataset: LabelledDataset, folder: Path) -> d
     if isinstance(dataset, ShardDataset):
         records = {shard_path(dataset.folder, i).name: shard_record(dataset.folder, i) for i in dataset.shards}
         return {name: record.sha256 for name, record in records.items() if record is not None}
+    if dataset.files:
+        return contents_identity(sorted({*dataset.files, *dataset.sources}), folder)
     side = {path for path in source.iterdir() if path.is_file() and path.suffix.lower() in SIDE_FILES}
     return contents_identity([*list_images(source), *sorted({*side, *dataset.sources})], folder)
 

@@ -234,6 +234,8 @@ def _assign(values: dict[str, Any], part: str, options: dict[str, Any]) -> None:
         spec = dict(values.get(part) or Plan.model_fields[part].get_default() or {})
         if not spec.get("name"):
             raise ConfigError(f"options for '{part}' were given, but no {part}", f"choose one with --{part}")
+        if part == "data_reader" and "name" in options:  # it has no flag of its own
+            spec, options = {"name": options["name"]}, {key: options[key] for key in options if key != "name"}
         values[part] = {**spec, "options": {**spec.get("options", {}), **options}}
     else:
         known = ", ".join([*PART_KINDS, "refine", "selftrain", "run"])

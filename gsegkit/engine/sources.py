@@ -14,6 +14,7 @@ from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import LabelledDataset, MemoryDataset, UnlabelledImages
 from gsegkit.engine.choices import Choices
 from gsegkit.engine.identity import contents_identity
+from gsegkit.engine.readers import build_reader
 from gsegkit.engine.shards import MANIFEST_FILE, ShardDataset
 from gsegkit.errors import CapabilityError, DataError, GsegkitError, and_more
 from gsegkit.images import list_images, to_pixels
@@ -183,7 +184,7 @@ def open_labelled(
     Args:
         folder: see above.
         registry: where the reader comes from.
-        reader_options: options of the reader of annotated folders.
+        reader_options: options of the reader of annotated folders, and its `name`.
         scaling: of images with more than 8 bits, where the options name none.
 
     Raises:
@@ -197,9 +198,7 @@ def open_labelled(
         if made is None:
             raise DataError(f"run '{folder}' has no finished data set", "finish the run first")
         return ShardDataset(made)
-    options = {**({} if scaling == AUTO else {"scaling": scaling}), **(reader_options or {})}
-    labelled: LabelledDataset = registry.build("dataset", "folder", options).labelled(folder)
-    return labelled
+    return build_reader(reader_options, registry, scaling=scaling).labelled(folder)
 
 
 def open_part(folder: str | Path, kind: str, registry: Registry, device: torch.device) -> Any:

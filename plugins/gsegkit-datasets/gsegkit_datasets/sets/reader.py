@@ -194,6 +194,8 @@ class SetDataset(LabelledDataset):
         self.classes, self.scaling = reader.classes(), resolved(reader.config.scaling)
         self.notes = (*listed.notes, *reader.facts.notes)
         self.sources = listed.sources
+        masks = (row.mask if isinstance(row.mask, tuple) else (row.mask,) for row in self.rows)
+        self.files = (*(row.image for row in self.rows), *(path for each in masks for path in each if path is not None))
 
     def __len__(self) -> int:
         return len(self.rows)
