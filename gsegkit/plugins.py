@@ -409,7 +409,7 @@ _FIRST_PARTY: dict[str, dict[str, str]] = {
     },
     "gsegkit-dcgan": {"generator": "dcgan", "checkpoint-reader": "dcgan"},
     "gsegkit-directions": {"extractor": "directions colour-maps", "segmenter": "unet-paper"},
-    "gsegkit-eval": {"evaluator": "masks clusters", "generator-evaluator": "frechet"},
+    "gsegkit-eval": {"evaluator": "masks clusters", "generator-evaluator": "frechet fid kid precision-recall"},
     "gsegkit-faiss": {"kmeans": "faiss"},
     "gsegkit-klish": {"extractor": "klish"},
     "gsegkit-labels4free": {"extractor": "labels4free"},

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "pyproject.toml").exists())
-EXTRAS = {"gsegkit-baselines": "[grabcut,lite,onnx]", "gsegkit-faiss": "[cpu]"}
+EXTRAS = {"gsegkit-baselines": "[grabcut,lite,onnx]", "gsegkit-eval": "[fid,lite]", "gsegkit-faiss": "[cpu]"}
 NEEDED_BY_TESTS = {  # packages, and other plugins: they come after the plugin was listed alone
     "gsegkit-baselines": ["gsegkit-datasets", "gsegkit-eval", "gsegkit-refine", "gsegkit-smp"],
     "gsegkit-eval": ["scikit-image"],

@@ -1,21 +1,24 @@
 """Frechet distance of generated and real pictures on a named backbone, beside that of two halves of the reals.
 
-With the backbone of the evaluator `frechet`, as `gsegkit evaluate-generator` takes it; `distances` adds noise and
-held-out photographs as marks on the scale. Read the number beside that of the halves, never as an FID.
+`evaluator` and `lite` are what `gsegkit evaluate-generator` says, on a random resnet18 and on EfficientNet-Lite0;
+`distances` adds noise and held-out photographs as marks on the former's scale. Read the number beside that of the
+halves, never as an FID.
 """
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
 import torch
-from gsegkit_eval.frechet import Backbone, frechet_distance
+from gsegkit_eval.frechet import FALLBACK, LITE_LABEL, Backbone, frechet_distance
 from torch import Tensor
 
 from benchmarks.protocols.common import CASES, Lab
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.images import fit_pixels, list_images, to_images
+from gsegkit.engine.held_out import InMemory
+from gsegkit.images import fit_pixels, list_images, to_images, to_pixels
 from gsegkit.plugins import installed
 from gsegkit.seeds import sample_seeds
 
@@ -60,12 +63,52 @@ def distances(
 
 
 def evaluator(lab: Lab, cases: dict[str, str]) -> dict[str, Any]:
-    """What the evaluator `frechet` says of generators; case -> photographs."""
+    """What the evaluator `frechet` says of generators on a random resnet18; case -> photographs."""
     found: dict[str, Any] = {}
     for name, data in cases.items():
         generator = CASES[name].build(lab.device)
         images = installed().build("dataset", "folder").images(lab.data(data))
-        judge = installed().build("generator-evaluator", "frechet")
+        judge = installed().build("generator-evaluator", "frechet", {"backbone": FALLBACK})
         report = judge.evaluate(generator, images, lab.context(name, "frechet", 0))
         found[name] = {k: round(float(v), 4) for k, v in report.metrics.items() if isinstance(v, int | float)}
     return found
+
+
+def lite(lab: Lab, cases: list[dict[str, str]], samples: int) -> dict[str, Any]:
+    """FD(efficientnet-lite0) of generators: of `samples` images and photographs, and of half as many.
+
+    The latter, `equal`, has as many images on each side as the halves of the photographs, so the two compare.
+
+    Args:
+        lab: work folder, device.
+        cases: `name` of the row, `case` (a generator), `data` (photographs; "" = other pictures of the generator).
+        samples: number of images, and of photographs.
+    """
+    rows = []
+    for row in cases:
+        generator = CASES[row["case"]].build(lab.device)
+        if row["data"]:
+            images = installed().build("dataset", "folder").images(lab.data(row["data"]))
+        else:
+            batches = torch.split(sample_seeds(0, "validation", 0, samples), 32)
+            pixels = torch.cat([to_pixels(generator.sample(part).images) for part in batches])
+            images = InMemory((), pixels=pixels)
+        reports = []
+        for count in (samples, samples // 2):
+            judge = installed().build("generator-evaluator", "frechet", {"backbone": "lite", "num_samples": count})
+            start = time.process_time()
+            metrics = judge.evaluate(generator, images, lab.context(row["name"], "lite", 0)).metrics
+            reports.append((metrics, time.process_time() - start))
+        (whole, seconds), (half, _) = reports
+        rows.append(
+            {
+                "name": row["name"],
+                "fd": round(float(whole[LITE_LABEL]), 2),
+                "equal": round(float(half[LITE_LABEL]), 2),
+                "halves": round(float(whole[f"{LITE_LABEL}_halves"]), 2),
+                "num_samples": whole["num_samples"],
+                "num_images": whole["num_images"],
+                "cpu_seconds": round(seconds, 1),
+            }
+        )
+    return {"rows": rows}

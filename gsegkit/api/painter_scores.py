@@ -38,6 +38,7 @@ FOLDER = "evaluation"  # in the painter's own, where nobody names another
 SCORER_FOLDER = "scorer"
 SCORERS = ("fpn", "unet")  # that are trained to score: the first whose architecture is not that of the run's segmenter
 EVALUATOR = "frechet"
+BACKBONE = "resnet18"  # of random weights: scores that painters have stored stay comparable
 LEAST = 8  # pairs; fewer have no Frechet distance
 MEANINGS = {
     "distance": "Frechet distance between features of the painted and of the true pictures of the same masks, as a "
@@ -200,7 +201,7 @@ def _with_distance(
         note = f"no Frechet distance: the generator evaluator '{EVALUATOR}' is not installed (gsegkit-eval)"
         return replace(report, notes=(*report.notes, note))
     evaluator: GeneratorEvaluator = session.registry.build(
-        "generator-evaluator", EVALUATOR, {"num_samples": len(pictures)}
+        "generator-evaluator", EVALUATOR, {"num_samples": len(pictures), "backbone": BACKBONE}
     )
     true, other = (of.batch(range(len(of)))[0] for of in (pairs, others))
     found, notes = distance(evaluator, pictures, true, ctx)

@@ -1,4 +1,4 @@
-"""Evaluators for gsegkit: masks (foreground / background), clusters (parts), frechet (a generator's images)."""
+"""Evaluators for gsegkit: of masks and of clusters; frechet, fid, kid and precision-recall of generators."""
 
 from __future__ import annotations
 
@@ -35,9 +35,44 @@ def gsegkit_components() -> list[Component]:
             target="gsegkit_eval.frechet:Frechet",
             config="gsegkit_eval.config:FrechetConfig",
             kit="gsegkit_eval.kit:SETTINGS",
-            summary="Frechet distance of images, and of layers such as a bare background, to photographs",
+            summary="Frechet distance of images, and of layers such as a bare background, to photographs; no download",
             paper="Heusel et al. 2017, NeurIPS (distance); Yang et al. 2022, WACV (of backgrounds)",
             modules=("timm",),
             extra="gsegkit-eval",
         ),
+        _on_inception(
+            "fid",
+            "Fid",
+            "InceptionConfig",
+            "Frechet Inception distance of images, and of layers, with your Inception file (torch-fidelity)",
+            "Heusel et al. 2017, NeurIPS",
+        ),
+        _on_inception(
+            "kid",
+            "Kid",
+            "KidConfig",
+            "kernel Inception distance of images, and of layers, with your Inception file (torch-fidelity)",
+            "Binkowski et al. 2018, ICLR",
+        ),
+        _on_inception(
+            "precision-recall",
+            "PrecisionRecall",
+            "PrecisionRecallConfig",
+            "how many images look real, and how much of the photographs is covered (torch-fidelity)",
+            "Kynkaanniemi et al. 2019, NeurIPS (theirs on VGG-16)",
+        ),
     ]
+
+
+def _on_inception(name: str, target: str, config: str, summary: str, paper: str) -> Component:
+    return Component(
+        kind="generator-evaluator",
+        name=name,
+        target=f"gsegkit_eval.inception:{target}",
+        config=f"gsegkit_eval.config:{config}",
+        kit="gsegkit_eval.kit:INCEPTION",
+        summary=summary,
+        paper=paper,
+        modules=("torch_fidelity",),
+        extra="gsegkit-eval[fid]",
+    )

