@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from gsegkit_eval.frechet import FALLBACK, LITE_LABEL, Backbone, frechet_distance
+from gsegkit_eval.frechet import FALLBACK, Backbone, LiteBackbone, frechet_distance
+from gsegkit_eval.pictures import IMAGES, generated, halves, photographed
 from torch import Tensor
 
 from benchmarks.protocols.common import CASES, Lab
 from gsegkit.dataset import UnlabelledImages
-from gsegkit.engine.held_out import InMemory
-from gsegkit.images import fit_pixels, list_images, to_images, to_pixels
+from gsegkit.images import fit_pixels, list_images, to_images
 from gsegkit.plugins import installed
+from gsegkit.rundir import stage_key
 from gsegkit.seeds import sample_seeds
+from gsegkit.storage import atomic_write_json, read_json
 
 
 def features(network: Backbone, images: Tensor) -> np.ndarray:
@@ -75,40 +77,43 @@ def evaluator(lab: Lab, cases: dict[str, str]) -> dict[str, Any]:
 
 
 def lite(lab: Lab, cases: list[dict[str, str]], samples: int) -> dict[str, Any]:
-    """FD(efficientnet-lite0) of generators: of `samples` images and photographs, and of half as many.
+    """FD(efficientnet-lite0) of generators, a process for each of the `cases`; see `lite_row` for what they hold."""
+    return {"rows": [lab.process("frechet.lite_row", **row, samples=samples) for row in cases]}
 
-    The latter, `equal`, has as many images on each side as the halves of the photographs, so the two compare.
+
+def lite_row(lab: Lab, name: str, case: str, data: str, samples: int) -> dict[str, Any]:
+    """FD(efficientnet-lite0) of `samples` images and photographs, and of half as many on both sides.
+
+    The latter, `equal`, has as many images as each of the `halves` of the photographs has, so the two compare.
 
     Args:
         lab: work folder, device.
-        cases: `name` of the row, `case` (a generator), `data` (photographs; "" = other pictures of the generator).
-        samples: number of images, and of photographs.
+        name: of the row.
+        case: the generator.
+        data: photographs.
+        samples: number of images, and of photographs at most.
     """
-    rows = []
-    for row in cases:
-        generator = CASES[row["case"]].build(lab.device)
-        if row["data"]:
-            images = installed().build("dataset", "folder").images(lab.data(row["data"]))
-        else:
-            batches = torch.split(sample_seeds(0, "validation", 0, samples), 32)
-            pixels = torch.cat([to_pixels(generator.sample(part).images) for part in batches])
-            images = InMemory((), pixels=pixels)
-        reports = []
-        for count in (samples, samples // 2):
-            judge = installed().build("generator-evaluator", "frechet", {"backbone": "lite", "num_samples": count})
-            start = time.process_time()
-            metrics = judge.evaluate(generator, images, lab.context(row["name"], "lite", 0)).metrics
-            reports.append((metrics, time.process_time() - start))
-        (whole, seconds), (half, _) = reports
-        rows.append(
-            {
-                "name": row["name"],
-                "fd": round(float(whole[LITE_LABEL]), 2),
-                "equal": round(float(half[LITE_LABEL]), 2),
-                "halves": round(float(whole[f"{LITE_LABEL}_halves"]), 2),
-                "num_samples": whole["num_samples"],
-                "num_images": whole["num_images"],
-                "cpu_seconds": round(seconds, 1),
-            }
-        )
-    return {"rows": rows}
+    path = lab.work / "rows" / f"{stage_key('lite', name, case, data, samples, lab.tiny)}.json"
+    if path.exists():
+        return dict(read_json(path))
+    generator = CASES[case].build(lab.device)
+    images = installed().build("dataset", "folder").images(lab.data(data))
+    ctx = lab.context(name, "lite", 0)
+    start = time.process_time()
+    network = LiteBackbone().to(lab.device)
+    made = generated(generator, network, samples, ctx)[IMAGES]
+    real = photographed(generator, images, network, samples, ctx)
+    whole = frechet_distance(made.numpy(), real.numpy())
+    seconds = time.process_time() - start
+    one, other = halves(real, ctx)
+    found = {
+        "name": name,
+        "fd": round(whole, 2),
+        "equal": round(frechet_distance(made[: len(one)].numpy(), one.numpy()), 2),
+        "halves": round(frechet_distance(one.numpy(), other.numpy()), 2),
+        "num_samples": len(made),
+        "num_images": len(real),
+        "cpu_seconds": round(seconds, 1),
+    }
+    atomic_write_json(path, found)
+    return found
