@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from gsegkit.distributed.team import ALONE, Team
 from gsegkit.errors import DivergedError, InterruptedRunError
 from gsegkit.images import grid, write_png
 from gsegkit.progress import Progress
@@ -57,6 +58,7 @@ class RunContext:
         stop: set from outside (Ctrl-C) to end at the next step with everything saved.
         time_limit: seconds after which a loop of steps ends as if it were finished, those before a resume included.
         run_seed: the run's seed, from which sample identities derive.
+        team: the processes that work on it together; a part that does not divide its work never meets another.
     """
 
     folder: Path
@@ -70,6 +72,7 @@ class RunContext:
     run_seed: int | None = None
     time_limit: float = math.inf
     began: float = field(default_factory=time.monotonic)
+    team: Team = ALONE
 
     def __post_init__(self) -> None:
         if self.run_seed is None:
@@ -79,6 +82,10 @@ class RunContext:
         """The context of a stage: its own folder and seed. Round 0 lives in `name`, round r in `name-r`."""
         folder = self.folder / stage_name(name, round)
         return replace(self, folder=folder, seed=child_seed(self.seed, name, round))
+
+    def alone(self) -> RunContext:
+        """The same for work that this process does by itself, whatever the others do."""
+        return replace(self, team=ALONE)
 
     # ---- samples -----------------------------------------------------------------------------------------------
 
@@ -148,6 +155,8 @@ class RunContext:
             StorageError: it cannot be written.
         """
         path = self.folder / FIGURES_FOLDER / f"{name}.png"
+        if not self.team.first:
+            return path
         write_png(path, pixels if pixels.ndim == 3 else grid(pixels, columns))
         atomic_write(path.with_suffix(".txt"), (caption + "\n").encode())
         return path
@@ -182,7 +191,7 @@ class Steps:
         try:
             with isolated_rng(ctx.seed):
                 for step in range(start, self.total):
-                    if step and self._seconds() >= ctx.time_limit:  # the first step is always taken
+                    if step and self._over():  # the first step is always taken
                         if step > start:
                             self.save(step)
                         ctx.info(f"{self.name}: the time is over after step {step} of {self.total}")
@@ -193,11 +202,12 @@ class Steps:
                     done = step + 1
                     self._read_values(write=done % LOG_EVERY == 0 or done == self.total)
                     ctx.progress.advance(done, self._shown)
-                    stopping = ctx.stop.is_set() and done < self.total
+                    stopping = ctx.team.any(ctx.stop.is_set()) and done < self.total
                     if stopping or time.monotonic() - saved >= ctx.checkpoint_seconds or done == self.total:
                         self.save(done)
                         saved = time.monotonic()
                     if stopping:
+                        ctx.stop.set()
                         ctx.check_stop()
         finally:
             ctx.progress.finish()
@@ -216,7 +226,7 @@ class Steps:
         Raises:
             DivergedError: a tensor of the state is not finite; the checkpoint before stays.
         """
-        if not self.state:
+        if not self.state or not self.ctx.team.first:  # the others hold the same
             return
         self._read_values(write=False, force=True)
         tree = {name: part.state_dict() for name, part in self.state.items()}
@@ -225,6 +235,11 @@ class Steps:
             raise self._diverged(f"{bad} became non-finite")
         own = {} if self.ctx.time_limit == math.inf else {"seconds": self._seconds()}
         save_tree(self._path, {"done": done, "state": tree, **own})
+
+    def _over(self) -> bool:
+        """Whether the time is over, which the first process says."""
+        limit = self.ctx.time_limit
+        return limit < math.inf and bool(self.ctx.team.told(self._seconds() >= limit))
 
     def _seconds(self) -> float:
         return self._spent + time.monotonic() - self.ctx.began
@@ -238,7 +253,9 @@ class Steps:
                 for name, part in self.state.items():
                     part.load_state_dict(saved["state"][name])
             self.ctx.info(f"{self.name}: resumed after step {done} of {self.total}")
-        _truncate_metrics(self._metrics, done)
+        if self.ctx.team.first:
+            _truncate_metrics(self._metrics, done)
+        self.ctx.team.wait()  # until all have read what the first will write again
         return done
 
     def _read_values(self, write: bool, force: bool = False) -> None:
@@ -251,7 +268,7 @@ class Steps:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise self._diverged(f"{name} is {value}")
-        if not write:
+        if not write or not self.ctx.team.first:
             return
         self._pending = {}
         self._shown = values

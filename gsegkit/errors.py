@@ -82,6 +82,14 @@ class DivergedError(GsegkitError):
     """Training produced non-finite numbers or collapsed; the last good state is kept."""
 
 
+class LostProcessError(GsegkitError):
+    """Of the processes of a run one ended without a word, or says nothing any more; `ranks` says which."""
+
+    def __init__(self, message: str, ranks: Sequence[int] = ()) -> None:
+        super().__init__(message, "see what happened there, then run the same command again: finished work is kept")
+        self.ranks = tuple(ranks)
+
+
 class InterruptedRunError(GsegkitError):
     """Stopped by the user; the run can be resumed by the same command."""
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -50,9 +50,13 @@ class ModulePart(nn.Module, ABC):
     Attributes:
         scaling: how photographs of more than 8 bits became those that it learned from, see `gsegkit.reading.scaling`;
             who trains it sets it, and it is stored with the part.
+        divided: `fit` may be called in all processes of `ctx.team` at once and divides its work among them. Where it
+            is false, the first process fits alone and the others load what it stored. Afterwards only the first
+            process needs to hold the result.
     """
 
     scaling: str = DEFAULT_SCALING
+    divided: ClassVar[bool] = False
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ from gsegkit.exports.places import check_apart
 from gsegkit.interfaces import Generator, MaskExtractor, Segmenter, TrainableGenerator
 from gsegkit.parts import save_part
 from gsegkit.reading.scaling import AUTO
-from gsegkit.report import render_report
+from gsegkit.report import PAGE, render_report
 from gsegkit.rundir import RunFolder
 from gsegkit.storage import atomic_write
 from gsegkit.tensors import state_hash
@@ -104,9 +104,10 @@ def run_plan(
     session = session or Session.default()
     done = pipeline.run(
         plan, out, registry=session.registry, progress=session.progress, stop=session.stop, update=update,
-        command=command,
+        command=command, team=session.team,
     )  # fmt: skip
-    return Result(done.folder, done.report, done.learned, done.found, render_report(done.folder))
+    page = render_report(done.folder) if session.team.first else done.folder / PAGE
+    return Result(done.folder, done.report, done.learned, done.found, page)
 
 
 @checked

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gsegkit.context import RunContext
+from gsegkit.distributed.team import ALONE, Team
 from gsegkit.engine.devices import pick_device
 from gsegkit.plugins import Registry, installed
 from gsegkit.progress import Progress
@@ -20,6 +21,7 @@ class Session:
     registry: Registry
     progress: Progress
     stop: threading.Event
+    team: Team = ALONE
 
     @staticmethod
     def default() -> Session:

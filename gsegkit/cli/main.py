@@ -98,6 +98,8 @@ def main() -> None:
     # Before torch is imported: waiting threads must sleep, not spin. On a machine that does other work too, spinning
     # makes everything several times slower; on an idle one no difference was measured.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if os.environ.get("WORLD_SIZE"):  # the connections' own warnings come with pages of C++; we say it in a sentence
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         _with_plugins()
         app()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +19,9 @@ from gsegkit.classes.class_map import names_something_shipped
 from gsegkit.cli.early import check_refiners
 from gsegkit.cli.terminal import make_console, make_progress
 from gsegkit.config import parse_assignments
+from gsegkit.distributed.launched import launched
 from gsegkit.engine.plan import DEVICES, Plan, device_name, renew
-from gsegkit.errors import ConfigError
+from gsegkit.errors import ConfigError, GsegkitError
 from gsegkit.plugins import SHORT_KINDS, installed
 from gsegkit.refining import chosen
 from gsegkit.rundir import CONFIG_FILE
@@ -129,15 +134,64 @@ def read_plan(config: Path | None, options: list[str] | None, *, no_refine: bool
 
 
 def session(quiet: bool = False) -> Session:
-    """Everything installed, with progress for people and a stop signal on Ctrl-C and SIGTERM."""
+    """Everything installed, with progress for people and a stop signal on Ctrl-C and SIGTERM.
+
+    Raises:
+        ConfigError: a launcher started several processes; see `team_session`.
+    """
     from gsegkit.api import Session
 
+    if (place := launched(os.environ)) is not None:
+        raise ConfigError(
+            f"this command uses one process, and {place.size} were started",
+            "start it by itself; `gsegkit run` divides its work among processes",
+        )
     return Session(installed(), make_progress(console, quiet), stop_signal())
 
 
-def stop_signal() -> threading.Event:
+@contextlib.contextmanager
+def team_session(quiet: bool = False) -> Iterator[Callable[[], Session]]:
+    """All processes that a launcher started (torchrun sets RANK, WORLD_SIZE ...) at one command; the first one speaks.
+
+    What the block gets makes the session, which imports torch where it is not here yet. Everything that can fail in one
+    process alone belongs inside, so that all end with its sentence.
+    """
+    place = launched(os.environ)
+    if place is None:
+        yield partial(session, quiet)
+        return
+    with _silent(place.rank > 0):
+        from gsegkit.api import Session
+        from gsegkit.distributed.processes import join
+
+        team = join(place)
+        try:
+            with team.at_work():
+                stop = stop_signal(team.watch.stop)
+                yield lambda: Session(installed(), make_progress(console, quiet), stop, team)
+        except GsegkitError as error:
+            if not team.speaks:
+                raise typer.Exit(error.exit_code) from None
+            raise
+
+
+@contextlib.contextmanager
+def _silent(wanted: bool) -> Iterator[None]:
+    """Print nothing in the block; an error is printed by whoever gets it."""
+    if not wanted:
+        yield
+        return
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
+
+
+def stop_signal(stop: threading.Event | None = None) -> threading.Event:
     """An event that the first Ctrl-C or SIGTERM sets, so that a loop can save and leave; a second one ends at once."""
-    stop = threading.Event()
+    stop = stop or threading.Event()
 
     def ask(number: int, frame: Any) -> None:
         if stop.is_set():

@@ -58,16 +58,20 @@ def run(
     quiet: c.Quiet = False,
 ) -> None:
     """Generator to segmenter: masks, pairs, training, report. Repeat the command to resume."""
-    plan = c.read_plan(
-        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, no_refine=no_refine, classes=classes,
-        target=target, eval=evaluator, images=images, photos=photos, data=data, num_samples=samples, rounds=rounds,
-        train_generator=train_generator, seed=seed, device=device, smoke=smoke,
-    )  # fmt: skip
-    early.check_plan(plan, out)
-    from gsegkit import api
+    with c.team_session(quiet) as make_session:
+        plan = c.read_plan(
+            config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, no_refine=no_refine, classes=classes,
+            target=target, eval=evaluator, images=images, photos=photos, data=data, num_samples=samples, rounds=rounds,
+            train_generator=train_generator, seed=seed, device=device, smoke=smoke,
+        )  # fmt: skip
+        early.check_plan(plan, out)
+        from gsegkit import api
 
-    command = shlex.join(["gsegkit", *sys.argv[1:]])
-    result = api.run_plan(plan, out, update=update, command=command, session=c.session(quiet))
+        session = make_session()
+        command = shlex.join(["gsegkit", *sys.argv[1:]])
+        result = api.run_plan(plan, out, update=update, command=command, session=session)
+    if not session.team.first:
+        return
     metrics = result.report.to_json() if result.report is not None else None
     learned = result.learned.to_json() if result.learned is not None else None
     if as_json:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import torch
 
+from gsegkit.distributed.team import ALONE, Team
 from gsegkit.engine.plan import device_name
 from gsegkit.errors import ConfigError
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, team: Team = ALONE) -> torch.device:
     """`auto` = CUDA when there is one, else the CPU; any other name is taken as it is.
+
+    Of several processes each takes the GPU of its own number, unless the name has one.
 
     Raises:
         ConfigError: not a device that gsegkit computes on, or one that this machine does not have.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(device_name(name))
     except ValueError as error:
@@ -26,4 +29,6 @@ def pick_device(name: str) -> torch.device:
         raise ConfigError(
             f"device '{name}' is not available ({torch.cuda.device_count()} CUDA devices found)", "use --device cpu"
         )
+    if device == torch.device("cuda") and not team.alone:
+        return torch.device("cuda", team.local_rank % torch.cuda.device_count())
     return device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,10 +12,13 @@ from typing import Any
 import torch
 
 from gsegkit.context import RunContext
+from gsegkit.distributed.agreement import check_agreed, check_shared
+from gsegkit.distributed.team import ALONE, Team
 from gsegkit.engine.choices import Choices, PreflightError, choose
 from gsegkit.engine.claim import check_own_run, claim_images, claim_photographs, claim_run
 from gsegkit.engine.devices import pick_device
 from gsegkit.engine.environment import environment
+from gsegkit.engine.followed import Followed, run_folder
 from gsegkit.engine.identity import contents_identity
 from gsegkit.engine.learned import Learned
 from gsegkit.engine.plan import Plan
@@ -56,6 +60,7 @@ def run(
     stop: threading.Event | None = None,
     update: bool = False,
     command: str = "",
+    team: Team = ALONE,
 ) -> Result:
     """Carry out a plan in a run folder, reusing every stage that is already there and still valid.
 
@@ -67,6 +72,7 @@ def run(
         stop: set it from outside to stop at the next step, with everything saved.
         update: allow a plan that differs from the one the folder was made with; what depends on it is remade.
         command: what the user typed, for the report.
+        team: the processes that carry it out together, each with the same call; the first one writes all records.
 
     Raises:
         PreflightError: problems found before anything was computed.
@@ -75,7 +81,8 @@ def run(
     """
     registry = registry or installed()
     choices = plan if isinstance(plan, Choices) else choose(plan, registry)
-    folder = RunFolder(out if out is not None else _plan_given(plan).default_folder())
+    folder = run_folder(out if out is not None else _plan_given(plan).default_folder(), team)
+    check_agreed(team, _in_common(choices, folder, team))
     problems = check(choices, folder.path)
     if problems:
         raise PreflightError(problems)
@@ -84,10 +91,14 @@ def run(
         if source is not None:
             check_apart(folder.path, source, "folder of photographs")
     with folder.locked():
-        choices = claim_run(folder, choices, registry, update)
-        journal = Journal(progress or Progress(), folder.path / "log.txt")
-        ctx = _context(choices.plan, folder, journal, stop or threading.Event())
-        facts = {"device": str(ctx.device), "threads": torch.get_num_threads(), **environment()}
+        check_shared(team, folder.path)
+        if team.first:
+            choices = claim_run(folder, choices, registry, update)
+        choices = choices.as_recorded(team.told(choices.plan.record()), registry.available)
+        journal = Journal(progress or Progress(), folder.path / "log.txt") if team.first else Followed()
+        ctx = _context(choices.plan, folder, journal, stop or threading.Event(), team)
+        check_agreed(team, {"the kind of device": ctx.device.type})
+        facts = {"device": str(ctx.device), "threads": torch.get_num_threads(), "processes": team.size, **environment()}
         licences = [choice.licence for choice in choices.every]
         with folder.recorded(journal.warnings, command=command, licences=licences, **facts):
             result = _run_stages(choices, StageRunner(folder, ctx, registry), update)
@@ -101,11 +112,13 @@ def _run_stages(choices: Choices, stages: StageRunner, update: bool) -> Result:
         ctx.warn(note)
     stages.record_licence(choices, generator.info.licence)
     inputs = open_inputs(choices, generator, ctx)
-    if inputs.photographs is not None:
+    if inputs.photographs is not None and ctx.team.first:
         claim_photographs(stages.run, inputs.contents, update)
     if inputs.images is not None:
-        revision = claim_images(stages.run, contents_identity(inputs.images.paths, stages.run.path), update)
-        inputs = replace(inputs, revision=revision)
+        revision = ""
+        if ctx.team.first:
+            revision = claim_images(stages.run, contents_identity(inputs.images.paths, stages.run.path), update)
+        inputs = replace(inputs, revision=ctx.team.told(revision))
     work = Rounds(choices, stages, generator, inputs)
 
     segmenter: Segmenter | None = None
@@ -128,13 +141,26 @@ def _plan_given(plan: Plan | Choices) -> Plan:
     return plan.plan if isinstance(plan, Choices) else plan
 
 
-def _context(plan: Plan, folder: RunFolder, journal: Journal, stop: threading.Event) -> RunContext:
+def _in_common(choices: Choices, folder: RunFolder, team: Team) -> dict[str, str]:
+    """What the processes must have in common: versions, options, folder."""
+    if team.alone:
+        return {}
+    versions = {f"the version of {name}": value for name, value in environment().items() if name != "system"}
+    parts = {f"the version of {part.entry.full_name}": part.entry.version for part in choices.every}
+    plan = {f"the plan's {name}": json.dumps(value) for name, value in choices.plan.record().items()}
+    return {**versions, **parts, "the run folder": str(folder.path), **plan}
+
+
+def _context(
+    plan: Plan, folder: RunFolder, journal: Journal | Followed, stop: threading.Event, team: Team
+) -> RunContext:
     return RunContext(
         folder=folder.path,
-        device=pick_device(plan.device),
+        device=pick_device(plan.device, team),
         seed=plan.seed,
         batch_size=plan.batch_size,
         smoke=plan.smoke,
         progress=journal,
         stop=stop,
+        team=team,
     )

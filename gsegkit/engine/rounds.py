@@ -150,7 +150,9 @@ class Rounds:
             segmenter: trained on pairs of `extractor`.
             extractor: as the pairs were made, under its class names if it has any.
         """
-        pairs = None if self.plan.smoke else new_pairs(self.generator, extractor, self.refiners, self.ctx)
+        if not self.ctx.team.first:  # a few pictures: not worth dividing
+            return None
+        pairs = None if self.plan.smoke else new_pairs(self.generator, extractor, self.refiners, self.ctx.alone())
         learned = None if pairs is None else compare(segmenter, pairs, self._remedy(extractor))
         self.checked = None if pairs is None or learned is None else (pairs, learned)
         if learned is not None and learned.failed:
@@ -183,7 +185,15 @@ class Rounds:
             return Mixed(pairs, ShardDataset(stage.folder), config.share)
 
     def report(self, segmenter: Segmenter) -> Report | None:
-        """Score the last segmenter and show it; beside it the one that had not seen the photographs."""
+        """Score the last segmenter and show it; beside it the one that had not seen the photographs.
+
+        The first process does it; the others get None.
+        """
+        if not self.ctx.team.first:
+            return None
+        return self._reported(segmenter, StageRunner(self.stages.run, self.ctx.alone(), self.stages.registry))
+
+    def _reported(self, segmenter: Segmenter, stages: StageRunner) -> Report | None:
         view = self._view(segmenter)
         samples = samples_name(self.choices, self.stages.registry)
         parts = view.classes if view is not segmenter else ()
@@ -201,7 +211,7 @@ class Rounds:
         )
         evaluator: Evaluator = self.choices["eval"].build()
         labels_used = self.classes.labels_used if self.classes else ()
-        with self.stages.open("report", 0, self.key) as stage:  # cheap beside the rest, so it is never reused
+        with stages.open("report", 0, self.key) as stage:  # cheap beside the rest, so it is never reused
             note = ""
             if self.first is not None and inputs.photographs is not None:
                 palette = run_palette(self.stages.run.path, segmenter.classes)

@@ -17,7 +17,7 @@ from gsegkit.colours import overlay
 from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import LabelledDataset, Sample, UnlabelledImages
 from gsegkit.engine.plan import SelfTrain
-from gsegkit.engine.shards import Manifest, ShardDataset, shard_record, write_shard
+from gsegkit.engine.shards import Manifest, ShardDataset, missing_shards, write_shard
 from gsegkit.engine.sources import FEWEST_PHOTOGRAPHS
 from gsegkit.errors import DataError
 from gsegkit.images import resize_pixels
@@ -78,8 +78,9 @@ def store_pairs(
         ctx: its folder receives the shards.
     """
     shards = [range(start, min(start + SHARD_SIZE, count)) for start in range(0, count, SHARD_SIZE)]
-    manifest.model_copy(update={"num_shards": len(shards)}).write(ctx.folder)
-    missing = [number for number in range(len(shards)) if shard_record(ctx.folder, number) is None]
+    if ctx.team.first:
+        manifest.model_copy(update={"num_shards": len(shards)}).write(ctx.folder)
+    missing = ctx.team.share(ctx.team.told(missing_shards(ctx.folder, range(len(shards))) if ctx.team.first else []))
     groups = {number: torch.arange(count)[shards[number].start : shards[number].stop] for number in missing}
     batches = [(number, rows) for number in missing for rows in groups[number].split(BATCH_SIZE)]
     made: list[LabelledBatch] = []
@@ -89,6 +90,7 @@ def store_pairs(
             batch = joined(made)
             write_shard(ctx.folder, number, batch, {"photographs": len(shards[number]), "kept": len(batch)})
             made = []
+    ctx.team.wait()
     return ShardDataset(ctx.folder)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,6 +90,11 @@ def shard_record(folder: Path, shard: int) -> ShardRecord | None:
         return record if record.sha256 == file_hash(path) else None
     except (OSError, ArtifactError):
         return None
+
+
+def missing_shards(folder: Path, shards: Iterable[int]) -> list[int]:
+    """Those of the shards that are not there, or damaged."""
+    return [shard for shard in shards if shard_record(folder, shard) is None]
 
 
 class ShardDataset(LabelledDataset):

@@ -63,12 +63,14 @@ def open_inputs(choices: Choices, generator: Generator, ctx: RunContext) -> Inpu
     test_set = open_test_set(choices, scaling)
     for note in test_set.notes if test_set is not None else ():
         ctx.info(note)
-    if photographs is not None:
-        check_readable(photographs, "photographs", ctx.stage("selftrain"))
-    if test_set is not None:
-        check_readable(test_set, "test pairs", ctx.stage("report"))
-    contents = contents_identity(photographs.paths, ctx.folder) if photographs is not None else {}
-    return Inputs(images, photographs, contents, test_set, scaling=scaling)
+    contents: dict[str, str] = {}
+    if ctx.team.first:
+        if photographs is not None:
+            check_readable(photographs, "photographs", ctx.stage("selftrain"))
+        if test_set is not None:
+            check_readable(test_set, "test pairs", ctx.stage("report"))
+        contents = contents_identity(photographs.paths, ctx.folder) if photographs is not None else {}
+    return Inputs(images, photographs, ctx.team.told(contents), test_set, scaling=scaling)
 
 
 def run_scaling(choices: Choices, generator: Generator) -> str:

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from gsegkit.context import RunContext
+from gsegkit.distributed.agreement import check_agreed
 from gsegkit.engine.choices import Choice, Choices
-from gsegkit.interfaces import ModulePart
+from gsegkit.engine.followed import Followed
+from gsegkit.errors import ConfigError
+from gsegkit.interfaces import Generator, ModulePart
 from gsegkit.parts import load_part, save_part
 from gsegkit.plugins import Registry
+from gsegkit.progress import Journal
 from gsegkit.records.files import damaged_file
 from gsegkit.rundir import CHECKPOINT_FILE, RunFolder
 
@@ -47,18 +51,39 @@ class StageRunner:
 
     @contextlib.contextmanager
     def open(self, name: str, round: int, key: str) -> Iterator[Stage]:
-        """Open a stage; it is committed when the block ends without an error."""
-        ctx = self.ctx.stage(name, round)
-        if self.run.stage_done(ctx.folder, key):
+        """Open a stage; it is committed when the block ends without an error in all processes."""
+        ctx, team = self.ctx.stage(name, round), self.ctx.team
+        check_agreed(team, {f"what the stage '{ctx.folder.name}' is made from": key})
+        if team.told(self.run.stage_done(ctx.folder, key)):
             self.ctx.info(f"{ctx.folder.name}: reused")
             yield Stage(ctx, done=True)
             return
         self.run.begin_stage(ctx.folder, key)
+        team.wait()  # until what another plan left is removed
         stage = Stage(ctx, done=False)
         started = time.monotonic()
         yield stage
+        self._tell_warnings()
+        if team.first:
+            self._commit(stage, key, time.monotonic() - started)
+        team.wait()
+
+    def _tell_warnings(self) -> None:
+        """Tell the warnings of the other processes, once each; here they all have finished their work."""
+        if self.ctx.team.alone:
+            return
+        heard = self.ctx.progress
+        own = heard.warnings if isinstance(heard, Followed | Journal) else []
+        first, *others = self.ctx.team.gather(own)
+        if self.ctx.team.first:
+            for text in dict.fromkeys(text for texts in others for text in texts if text not in first):
+                self.ctx.warn(text)
+        else:
+            own.clear()
+
+    def _commit(self, stage: Stage, key: str, seconds: float) -> None:
+        ctx = stage.ctx
         (ctx.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
-        seconds = time.monotonic() - started
         self.run.end_stage(ctx.folder, key, seconds, stage.facts)
         facts = {"seconds": seconds, **stage.facts}
         for failure in self.registry.call(
@@ -82,10 +107,26 @@ class StageRunner:
         fit: Callable[..., None],
     ) -> None:
         """Fit a part (`fit(ctx=...)`) and store it, or load what an earlier run stored."""
+        first = self.ctx.team.first
         with self.open(name, round, key) as stage:
-            if stage.done:
-                with reading(stage):
-                    load_part(part, stage.folder)
-            else:
-                fit(ctx=stage.ctx)
-                save_part(part, stage.folder, choice.kind, choice.name)
+            if not stage.done:
+                self._fit(part, stage, fit)
+                if first:
+                    save_part(part, stage.folder, choice.kind, choice.name)
+        if stage.done or not first:
+            with reading(stage):
+                load_part(part, stage.folder)
+
+    def _fit(self, part: ModulePart, stage: Stage, fit: Callable[..., None]) -> None:
+        """Fit a part in all processes; one that does not divide its work, in the first."""
+        team = stage.ctx.team
+        if team.alone or part.divided:
+            fit(ctx=stage.ctx)
+        elif isinstance(part, Generator):
+            raise ConfigError(
+                f"the training of generator '{type(part).__name__}' uses one process, and {team.size} were started",
+                "start this command by itself until the generator is trained, then with all processes",
+            )
+        elif team.first:
+            stage.ctx.info(f"{stage.folder.name}: '{type(part).__name__}' uses one process, the others wait")
+            fit(ctx=stage.ctx.alone())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.engine.plan import MAX_SAMPLES
-from gsegkit.engine.shards import Manifest, ShardDataset, shard_record, write_shard
+from gsegkit.engine.shards import Manifest, ShardDataset, missing_shards, write_shard
 from gsegkit.errors import ConfigError, ContractError, DataError, StorageError
 from gsegkit.images import to_pixels
 from gsegkit.interfaces import Generator, MaskExtractor, Refiner
@@ -45,8 +45,8 @@ def synthesize(
         extractor: fitted, on the same device.
         refiners: (name, refiner) in the order they run.
         num_samples: candidates; refiners may drop some.
-        ctx: its folder receives the shards; its batch_size is the micro-batch.
-        worker: (index, count): this process makes every count-th shard.
+        ctx: its folder receives the shards; its batch_size is the micro-batch; its team shares the shards.
+        worker: (index, count): this process, or its team, makes every count-th shard.
         recipe: JSON-ready facts to store in the manifest.
 
     Returns:
@@ -76,20 +76,22 @@ def synthesize(
     generator.eval()
     extractor.eval()
     mine = [shard for shard in range(num_shards) if shard % worker[1] == worker[0]]
-    missing = [shard for shard in mine if shard_record(ctx.folder, shard) is None]
+    missing = ctx.team.told(missing_shards(ctx.folder, mine) if ctx.team.first else [])
     if len(missing) < len(mine):
         ctx.info(f"kept {len(mine) - len(missing)} of {len(mine)} shards")
     _check_space(ctx, len(missing) * shard_size * manifest.height * manifest.width * BYTES_PER_PIXEL)
     coverage = Coverage(ctx, manifest.classes)
-    manifest.write(ctx.folder)
-    for shard in ctx.track(missing, "making pairs"):
+    if ctx.team.first:
+        manifest.write(ctx.folder)
+    for shard in ctx.track(ctx.team.share(missing), "making pairs"):
         batch, counts = _make_shard(generator, extractor, refiners, shard, shard_size, num_samples, ctx)
         coverage.add(batch.masks)
         write_shard(ctx.folder, shard, batch, counts)
-    if any(shard_record(ctx.folder, shard) is None for shard in range(num_shards)):
+    counts_of_all = ctx.team.sum(coverage.counts)  # and all shards are written
+    if ctx.team.told(ctx.team.first and bool(missing_shards(ctx.folder, range(num_shards)))):
         return None
     dataset = ShardDataset(ctx.folder)
-    if missing and len(dataset) and not bool(coverage.counts.any()):
+    if missing and len(dataset) and not bool(counts_of_all.any()):
         raise DataError(
             "every pixel of every pair is ignored, so there is nothing to learn", "name fewer clusters ignored"
         )

@@ -1,5 +1,5 @@
 """The report of a run: one self-contained page, drawn from what lies in the run folder."""
 
-from gsegkit.report.render import render_report
+from gsegkit.report.render import PAGE, render_report
 
-__all__ = ["render_report"]
+__all__ = ["PAGE", "render_report"]
