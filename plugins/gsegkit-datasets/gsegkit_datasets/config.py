@@ -190,7 +190,7 @@ class VocConfig(SetConfig):
     split: Literal["official-train", "official-val", "official-trainval"] = Field(
         "official-val", description="images, by ImageSets/Segmentation"
     )
-    year: str | None = Field(None, pattern="^20[0-9][0-9]$", description="of VOC20xx; None = the only one there")
+    year: int | None = Field(None, ge=2005, le=2012, description="of VOC20xx; None = the only one there")
     classes: tuple[str, ...] | None = Field(
         None, min_length=1, description='only images with these classes, such as ["car"]; None = all 20'
     )

@@ -183,7 +183,7 @@ def test_only_255_is_an_object_for_genesis(tmp_path):
         assert (sample.mask.sum().item() == 0) is empty
 
 
-def test_voc_can_be_cars_alone(minis):
+def test_voc_can_be_cars_alone(minis, tmp_path):
     mini = minis("voc")
     data = reader("voc", classes=["car"], split="official-trainval").labelled(mini.folder)
     assert data.classes == ("background", "car")
@@ -201,6 +201,11 @@ def test_voc_can_be_cars_alone(minis):
         for s in reader("voc", classes=["car"], split="official-trainval", others="ignore").labelled(mini.folder)
     }
     assert (alone["2008_000002"] == 255).sum() == (mini.masks["2008_000002"] > 7).sum()
+    shutil.copytree(mini.folder, tmp_path / "v")
+    (tmp_path / "v" / "VOCdevkit" / "VOC2007").mkdir()
+    with pytest.raises(DataError, match="holds the years 2007, 2012"):
+        reader("voc").labelled(tmp_path / "v")
+    assert len(reader("voc", year=2012).labelled(tmp_path / "v")) == 3
     with pytest.raises(ConfigError, match="no class 'lorry'"):
         reader("voc", classes=["lorry"]).labelled(mini.folder)
 

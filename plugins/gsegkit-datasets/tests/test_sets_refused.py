@@ -1,12 +1,10 @@
 """Data sets that are incomplete, of another version, damaged or hostile: one sentence, and what to do."""
 
 import shutil
-import zlib
 
 import gsegkit_datasets
 import numpy as np
 import pytest
-from gsegkit_datasets.sets import lists
 from gsegkit_datasets.testing import LAYOUTS, make_miniature
 from gsegkit_datasets.testing.drawing import save
 from PIL import Image
@@ -49,6 +47,18 @@ def test_another_folder_is_told_with_the_layouts_that_are_known(tmp_path):
         assert "it holds a.jpg" in text
         assert "layouts: " in text
         assert "Archives: unpack " in text
+
+
+def test_archives_and_tables_are_told_from_folders(tmp_path):
+    (tmp_path / "CUB_200_2011.tgz").write_bytes(b"")
+    assert "holds CUB_200_2011.tgz, which is not unpacked" in refusal("cub", tmp_path)
+    for name in ("data/test-00000-of-00002.parquet", "duts-test.tfrecord-00000-of-00001"):
+        path = tmp_path / name.partition("-")[0].replace("/", "") / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+        text = refusal("duts", tmp_path / name.partition("-")[0].replace("/", ""))
+        assert f"as tables ({path.name}), which are not read" in text
+        assert "DUTS-TE-Image/" in text
 
 
 def test_a_half_unpacked_archive_is_told_with_size_and_checksum(cub):
@@ -227,17 +237,6 @@ def test_damaged_matlab_lists_are_refused(tmp_path):
         assert "has no numbers called" in refusal("flowers102", mini.folder, split="redo-test")
     savemat(path, {"trnid": [1.0, 1.0]})
     assert "name 'image_00001' twice" in refusal("flowers102", mini.folder, split="redo-test")
-
-
-def test_a_matlab_list_may_be_compressed_but_not_a_bomb(tmp_path, monkeypatch):
-    path = tmp_path / "a.mat"
-    savemat(path, {"trnid": np.arange(1.0, 2000.0)}, do_compression=True)
-    assert lists.mat_ids(lists.read_mat(path, "again"), "trnid", path, "again") == list(range(1, 2000))
-    monkeypatch.setattr(lists, "MAX_MAT_BYTES", 1 << 20)
-    body = zlib.compress(b"\0" * (2 << 20))
-    path.write_bytes(path.read_bytes()[:128] + (15).to_bytes(4, "little") + len(body).to_bytes(4, "little") + body)
-    with pytest.raises(DataError, match="unpacks to more than"):
-        lists.read_mat(path, "again")
 
 
 def test_boxes_that_are_none_are_refused(tmp_path, cub):

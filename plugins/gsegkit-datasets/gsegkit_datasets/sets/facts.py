@@ -40,6 +40,7 @@ class Facts:
         archives: what it is published as.
         counts: split -> number of images.
         notes: what a reader of results should know: leaks, doubtful masks.
+        either: whether one of the archives is enough.
         absent: names of samples that some or all copies lack; they are left out and counted, not refused.
     """
 
@@ -47,12 +48,13 @@ class Facts:
     archives: tuple[Archive, ...]
     counts: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    either: bool = False
     absent: frozenset[str] = field(default_factory=frozenset)
 
     def unpack(self, *brings: str) -> str:
         """A remedy: which archives bring what is missing, or all of them."""
-        found = [str(archive) for archive in self.archives if not brings or archive.brings in brings]
-        return f"unpack {' and '.join(found or [str(archive) for archive in self.archives])}"
+        found = [archive for archive in self.archives if not brings or archive.brings in brings] or self.archives
+        return f"unpack {(' or ' if self.either else ' and ').join(map(str, found))}"
 
 
 CUB = Facts(
@@ -104,6 +106,7 @@ DUTS = Facts(
     (Archive("DUTS-TE.zip", "official-test"), Archive("DUTS-TR.zip", "official-train")),
     {"official-train": 10_553, "official-test": 5_019},
     ("DUTS-TR holds photographs of ImageNet, DUTS-TE some of its test set",),
+    either=True,
 )
 ECSSD = Facts(
     "ECSSD",
@@ -145,6 +148,7 @@ VOC = Facts(
         Archive("VOCtrainval_06-Nov-2007.tar", "2007", 0, "c52e279531787c972589f7e41ab4ae64"),
     ),
     {},
+    either=True,
 )
 VOC_COUNTS: Mapping[str, Mapping[str, int]] = {
     "2012": {"official-train": 1_464, "official-val": 1_449, "official-trainval": 2_913},

@@ -12,6 +12,8 @@ from gsegkit.records.text import printable
 from gsegkit_datasets.sets.facts import Facts
 
 MAX_NAMED = 6
+MAX_LOOKED_AT = 1000  # names that are searched for tables
+TABLES = (".parquet", ".arrow")
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,30 @@ def _none(folder: Path, layouts: Sequence[Layout], facts: Facts) -> DataError:
                     facts.unpack(),
                 )
     inside = sorted(printable(name)[:60] for name in os.listdir(folder))
+    packed = [archive for archive in facts.archives if archive.name in inside]
+    if packed:
+        names = ", ".join(archive.name for archive in packed)
+        return DataError(f"'{folder}' holds {names}, which is not unpacked", f"unpack it there: {facts.unpack()}")
+    tables = [name for name in _names(folder) if name.endswith(TABLES) or ".tfrecord" in name]
+    if tables:
+        return DataError(
+            f"'{folder}' holds {facts.title} as tables ({printable(tables[0])[:60]}), which are not read",
+            "save their images and masks as files in one of the layouts, or give the unpacked archives "
+            f"(of TFDS downloads/extracted): {'; '.join(map(str, layouts))}",
+        )
     what = f"it holds {and_more(inside, MAX_NAMED)}" if inside else "it is empty"
     return DataError(
         f"'{folder}' is not {facts.title} in a layout that is known: {what}",
         f"layouts: {'; '.join(map(str, layouts))}. Archives: {facts.unpack()}",
     )
+
+
+def _names(folder: Path) -> list[str]:
+    """Names in a folder and in the folders in it."""
+    try:
+        return [path.name for pattern in ("*", "*/*") for path in sorted(folder.glob(pattern))[:MAX_LOOKED_AT]]
+    except OSError:
+        return []
 
 
 def _unknown(chosen: str, layouts: Sequence[Layout], facts: Facts) -> Sequence[Layout]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,10 @@ import numpy as np
 from gsegkit.errors import DataError
 from gsegkit.records.files import read_bytes
 from gsegkit.records.text import UnreadableError, printable, shown
+from gsegkit_datasets.sets.mat import MAX_BYTES, mat_values
 
 MAX_LIST_BYTES = 32 << 20
-MAX_MAT_BYTES = 64 << 20  # of a MATLAB file once it is inflated; the largest known one has 4 MB
-MAT_HEADER = 128
-COMPRESSED = 15  # type of a MATLAB element
+MAX_ID = 10**7
 MAX_NAME = 300
 
 
@@ -81,74 +78,60 @@ def number(word: str, path: Path, remedy: str) -> int:
 
 
 def read_mat(path: Path, remedy: str) -> Mapping[str, Any]:
-    """The variables of a MATLAB 5 file: numbers, texts, cells and structs, with axes of length 1 removed.
+    """The variables of a MATLAB 5 file, see `mat_values`.
 
     Raises:
         DataError: it cannot be read, or is larger than any list.
     """
-    from scipy.io import loadmat  # late: it takes a third of a second, and light commands need none of it
-
     try:
-        data = _inflated(read_bytes(path, MAX_MAT_BYTES))
-        table: Mapping[str, Any] = loadmat(io.BytesIO(data), squeeze_me=True, struct_as_record=True)
+        return mat_values(read_bytes(path, MAX_BYTES))
     except OSError as error:
-        raise DataError(f"cannot read the list '{path}': {error.strerror or 'it is damaged'}", remedy) from None
+        raise DataError(f"cannot read the list '{path}': {error.strerror}", remedy) from None
     except UnreadableError as error:
         raise DataError(f"the list '{path}' {error}", remedy) from None
-    except Exception:  # scipy leaks any kind for damaged files
-        raise DataError(f"the list '{path}' is not a MATLAB 5 file, or it is damaged", remedy) from None
-    return table
 
 
 def mat_ids(table: Mapping[str, Any], key: str, path: Path, remedy: str) -> list[int]:
     """A list of whole numbers >= 1 out of a MATLAB file."""
-    values = np.atleast_1d(np.asarray(table.get(key, "")))
-    whole = values.dtype.kind in "iuf" and values.ndim == 1 and bool((values == np.floor(values)).all())
-    if not whole or not len(values) or values.min() < 1 or values.max() > 10**7:
+    values = table.get(key)
+    if (
+        not isinstance(values, np.ndarray)
+        or not len(values)
+        or not bool(((values >= 1) & (values <= MAX_ID) & (values == np.floor(values))).all())
+    ):
         raise DataError(f"the list '{path}' has no numbers called '{key}'", remedy)
     return [int(value) for value in values]
 
 
 def mat_texts(table: Mapping[str, Any], key: str, path: Path, remedy: str) -> list[str]:
     """A cell of texts out of a MATLAB file."""
-    values = np.atleast_1d(np.asarray(table.get(key, 0)))
-    texts = [np.asarray(value).reshape(-1) for value in values.reshape(-1)]
-    if not texts or any(len(text) != 1 or text.dtype.kind != "U" for text in texts):
+    values = table.get(key)
+    singles = [_single(value) for value in values] if isinstance(values, list) else []
+    texts = [text for text in singles if isinstance(text, str)]
+    if not texts or len(texts) < len(singles):
         raise DataError(f"the list '{path}' has no names called '{key}'", remedy)
-    return [str(text[0]) for text in texts]
+    return texts
 
 
 def mat_structs(
     table: Mapping[str, Any], key: str, fields: tuple[str, ...], path: Path, remedy: str
 ) -> list[tuple[Any, ...]]:
-    """Of each struct in an array the named fields."""
-    values = np.atleast_1d(np.asarray(table.get(key, 0)))
-    if values.dtype.names is None or any(field not in values.dtype.names for field in fields):
+    """Of each struct in an array the named fields: a text or a number each."""
+    values = table.get(key)
+    found = values if isinstance(values, list) else []
+    structs = [row for row in found if isinstance(row, dict) and all(field in row for field in fields)]
+    if not structs or len(structs) < len(found):
         raise DataError(f"the list '{path}' has no structs '{key}' with {', '.join(fields)}", remedy)
-    rows = [tuple(np.asarray(row[field]).reshape(-1) for field in fields) for row in values.reshape(-1)]
-    if any(len(value) != 1 for row in rows for value in row):
+    rows = [tuple(_single(row[field]) for field in fields) for row in structs]
+    if any(value is None for row in rows for value in row):
         raise DataError(f"the list '{path}' has a struct in '{key}' whose fields are no single values", remedy)
-    return [tuple(value[0] for value in row) for row in rows]
+    return rows
 
 
-def _inflated(data: bytes) -> bytes:
-    """A MATLAB 5 file with its elements uncompressed; UnreadableError when they are larger than any list."""
-    header, at, parts = data[:MAT_HEADER], MAT_HEADER, [data[:MAT_HEADER]]
-    if len(header) < MAT_HEADER or header[126:128] not in (b"IM", b"MI"):
-        raise UnreadableError("is not a MATLAB 5 file")
-    order: Any = "little" if header[126:128] == b"IM" else "big"
-    room = MAX_MAT_BYTES
-    while at + 8 <= len(data):
-        kind, size = (int.from_bytes(data[at + skip : at + skip + 4], order) for skip in (0, 4))
-        body, at = data[at + 8 : at + 8 + size], at + 8 + size
-        if kind == COMPRESSED:
-            body = zlib.decompressobj().decompress(body, room + 1)
-        else:
-            body = data[at - 8 - size : at]
-            at += -size % 8
-            body += b"\0" * (-size % 8)
-        room -= len(body)
-        if room < 0:
-            raise UnreadableError(f"unpacks to more than {MAX_MAT_BYTES:,} bytes, which no list needs")
-        parts.append(body)
-    return b"".join(parts)
+def _single(value: Any) -> str | float | None:
+    """The text or number that a value is, or holds alone."""
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, np.ndarray):
+        return float(value[0]) if len(value) == 1 else None
+    return value if isinstance(value, str) else None

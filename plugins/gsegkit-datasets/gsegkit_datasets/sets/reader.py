@@ -41,7 +41,8 @@ class Row:
     Attributes:
         name: of the sample; unique.
         image: its file, which may be missing.
-        mask: its file or files, which may be missing; () = all of it is background, None = it should have one.
+        mask: its file, which may be missing, or the files of its parts, which are there; () = all of it is background,
+            None = it should have one.
         box: of its object, where the set has boxes.
         border: colour of what its mask does not label, where the set has such a colour.
     """
@@ -246,9 +247,8 @@ def pairs_of(images: Sequence[Path], masks: Sequence[Path], image_root: Path, ma
 
 
 def _has_mask(row: Row) -> bool:
-    if row.mask is None:
-        return False
-    return all(path.is_file() for path in ((row.mask,) if isinstance(row.mask, Path) else row.mask))
+    """Whether its mask is there; of several files those are listed that were found."""
+    return row.mask.is_file() if isinstance(row.mask, Path) else row.mask is not None
 
 
 def _best(masks: Sequence[Path], image: Path) -> Path | None:

@@ -92,10 +92,10 @@ class VocReader(SetReader):
             return found.root
         base = found.root / "VOCdevkit" if found.name == "devkit" else found.root
         years = sorted(path.name.removeprefix("VOC") for path in base.glob("VOC20??") if path.is_dir())
-        chosen = self.config.year or (years[0] if len(years) == 1 else None)
+        chosen = str(self.config.year) if self.config.year else years[0] if len(years) == 1 else None
         if chosen is None or chosen not in years:
             listed = ", ".join(years) or "none"
-            raise DataError(f"'{base}' holds the years {listed}", "choose one: -o 'data_reader.year=\"2012\"'")
+            raise DataError(f"'{base}' holds the years {listed}", "choose one: -o data_reader.year=YEAR")
         return base / f"VOC{chosen}"
 
     def _share(self, row: Row) -> float:
