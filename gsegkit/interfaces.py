@@ -53,10 +53,12 @@ class ModulePart(nn.Module, ABC):
         divided: `fit` may be called in all processes of `ctx.team` at once and divides its work among them. Where it
             is false, the first process fits alone and the others load what it stored. Afterwards only the first
             process needs to hold the result.
+        hashed_too: what beside its tensors decides what it makes; part of `gsegkit.tensors.state_hash`.
     """
 
     scaling: str = DEFAULT_SCALING
     divided: ClassVar[bool] = False
+    hashed_too: str = ""
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
 from torch import Tensor
 
 from gsegkit.errors import ArtifactError
 from gsegkit.reading.scaling import DEFAULT_SCALING, check_scaling
 from gsegkit.records.memory import Budget
 from gsegkit.records.parts import Component, check_restored
+from gsegkit.records.tensors import write_tensors
 from gsegkit.records.text import MAX_SHOWN, cut
 from gsegkit.rundir import CONFIG_FILE, last_round
-from gsegkit.storage import atomic_write, atomic_write_json, file_hash, read_json
+from gsegkit.storage import atomic_file, atomic_write_json, file_hash, read_json
 from gsegkit.tensors import load_state, read_safetensors
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def save_state(
     state: Mapping[str, Tensor], folder: Path, kind: str, name: str, config: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> None:
     """Store tensors as a part; see `save_part`."""
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-    atomic_write(folder / STATE_FILE, safetensors.torch.save(tensors))
+    with atomic_file(folder / STATE_FILE) as file:
+        write_tensors(file, state)
     sha256 = file_hash(folder / STATE_FILE)
     record = {"kind": kind, "name": name, "config": dict(config), "facts": dict(facts), "sha256": sha256}
     atomic_write_json(folder / COMPONENT_FILE, record)

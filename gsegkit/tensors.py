@@ -14,8 +14,9 @@ from torch import Tensor
 
 from gsegkit.errors import ArtifactError, and_more
 from gsegkit.records.files import regular
+from gsegkit.records.tensors import bytes_of, write_tensors
 from gsegkit.records.text import json_value
-from gsegkit.storage import atomic_write
+from gsegkit.storage import atomic_file
 
 TREE_KEY = "gsegkit.tree"
 HASH_KEY = "gsegkit.sha256"
@@ -32,7 +33,8 @@ def save_tree(path: Path, tree: Any) -> None:
     tensors: dict[str, Tensor] = {}
     structure = json.dumps(_flatten(tree, tensors))
     metadata = {TREE_KEY: structure, HASH_KEY: _content_hash(structure, tensors)}
-    atomic_write(path, safetensors.torch.save(tensors, metadata))
+    with atomic_file(path) as file:
+        write_tensors(file, tensors, metadata)
 
 
 def load_tree(path: Path, device: str | torch.device = "cpu") -> Any:
@@ -78,7 +80,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         key = f"t{len(tensors)}"
-        tensors[key] = value.detach().cpu().contiguous().clone()
+        tensors[key] = value.detach()
         return {"tensor": key}
     if isinstance(value, dict):
         return {"dict": [[_flatten(k, tensors), _flatten(v, tensors)] for k, v in value.items()]}
@@ -105,9 +107,9 @@ def _unflatten(node: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
 def _content_hash(structure: str, tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(structure.encode())
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
+        tensor = tensors[name]
         digest.update(f"{name}{tensor.dtype}{list(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(bytes_of(tensor))
     return digest.hexdigest()
 
 
@@ -115,16 +117,16 @@ def _content_hash(structure: str, tensors: dict[str, Tensor]) -> str:
 
 
 def state_hash(part: torch.nn.Module) -> str:
-    """Hash of a part's tensors: what it would compute, wherever its weights came from."""
-    digest = hashlib.sha256()
+    """Hash of a part's tensors, and of its `hashed_too`: what it would compute, wherever its weights came from."""
+    digest = hashlib.sha256(str(getattr(part, "hashed_too", "")).encode())
     for name, tensor in sorted(part.state_dict().items()):
         digest.update(f"{name}{tensor.dtype}{list(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(bytes_of(tensor))
     return digest.hexdigest()[:16]
 
 
-def load_state(part: torch.nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Load tensors strictly; ArtifactError names the first missing, unexpected or misshapen ones."""
+def load_state(part: torch.nn.Module, state: dict[str, Tensor], source: str, *, assign: bool = False) -> None:
+    """Load tensors strictly, or `assign` them; ArtifactError names the first missing, unexpected or misshapen ones."""
     own = part.state_dict()
     problems = [f"missing {key}" for key in own if key not in state]
     problems += [f"unexpected {key}" for key in state if key not in own]
@@ -138,4 +140,4 @@ def load_state(part: torch.nn.Module, state: dict[str, Tensor], source: str) -> 
             f"'{source}' does not fit {type(part).__name__}: {and_more(problems)}",
             "the options differ from those it was made with",
         )
-    part.load_state_dict(state)
+    part.load_state_dict(state, assign=assign)

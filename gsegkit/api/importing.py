@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from gsegkit.api.arguments import checked
 from gsegkit.api.session import Session
 from gsegkit.checkpoints import Checkpoint
-from gsegkit.errors import ArtifactError
+from gsegkit.errors import ArtifactError, and_more
 from gsegkit.importing import read_checkpoint
 from gsegkit.parts import CARD_FILE, COMPONENT_FILE, STATE_FILE, holds_parts, save_state
 from gsegkit.storage import atomic_write_json, file_hash, is_temporary, read_json
@@ -110,11 +111,16 @@ def _already_there(folder: Path, found: Checkpoint, options: dict[str, Any]) -> 
     source = card.get("source") if isinstance(card, dict) else None
     if not isinstance(source, dict) or source.get("sha256") != found.source.get("sha256"):
         raise ArtifactError(f"'{folder}' holds the import of a different file", "choose another folder with --out")
-    facts = found.facts if options else {}  # what options name, such as a file with class names, may have changed
-    if card.get("options", {}) != options or any(card.get(name) != value for name, value in facts.items()):
+    if card.get("options", {}) != options:
         raise ArtifactError(
             f"'{folder}' holds the import of this file with other options", "choose another folder with --out"
         )
+    # what lies beside the file, or what options name, may have changed
+    facts = json.loads(json.dumps(dict(found.facts)))
+    changed = [name for name, value in facts.items() if name in card and card[name] != value]
+    if changed:
+        what = f"with other options, or with another file beside it (which says: {and_more(changed)})"
+        raise ArtifactError(f"'{folder}' holds the import of this file {what}", "choose another folder with --out")
     whole = (folder / STATE_FILE).exists() and (folder / COMPONENT_FILE).exists()
     return whole and file_hash(folder / STATE_FILE) == card.get("sha256")
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import safetensors.torch
 import torch
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
 from safetensors import SafetensorError, safe_open
@@ -18,7 +17,8 @@ from gsegkit.reading.scaling import DEFAULT_SCALING, check_scaling
 from gsegkit.records.files import Record
 from gsegkit.records.names import CLASS_NAME_RULE, is_class_name
 from gsegkit.records.parts import FIT_RULES, MAX_SIDE
-from gsegkit.storage import atomic_write, atomic_write_json, file_hash
+from gsegkit.records.tensors import write_tensors
+from gsegkit.storage import atomic_file, atomic_write_json, file_hash
 from gsegkit.types import LabelledBatch
 
 MANIFEST_FILE = "dataset.json"
@@ -77,7 +77,8 @@ def write_shard(folder: Path, shard: int, batch: LabelledBatch, counts: Mapping[
     tensors = {"seeds": batch.seeds, "pixels": batch.pixels, "masks": batch.masks}
     tensors |= {f"score.{name}": value for name, value in batch.scores.items()}
     path = shard_path(folder, shard)
-    atomic_write(path, safetensors.torch.save({k: v.cpu().contiguous() for k, v in tensors.items()}))
+    with atomic_file(path) as file:
+        write_tensors(file, tensors)
     record = ShardRecord(rows=len(batch), counts=dict(counts), sha256=file_hash(path))
     atomic_write_json(path.with_suffix(".json"), record.model_dump())
 

@@ -1,6 +1,6 @@
 """How much memory a stored part may take: what its options and facts ask for is counted before it is made.
 
-The only file of this folder that imports torch.
+This file and `tensors.py` are the ones of this folder that import torch.
 """
 
 from __future__ import annotations

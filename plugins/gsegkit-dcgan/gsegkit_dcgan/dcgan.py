@@ -48,14 +48,16 @@ class DCGAN(TrainableGenerator):
 
     # ---- weights -------------------------------------------------------------------------------------------------
 
-    def set_network(self, arch: DCGANArch) -> None:
-        """Replace the network by a random one, always the same for the same shape."""
+    def set_network(self, arch: DCGANArch, *, empty: bool = False) -> None:
+        """Replace the network by a random one, always the same for the same shape; `empty`: by one without numbers."""
         device = self.device
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device("meta" if empty else "cpu"):
             torch.manual_seed(RANDOM_SEED)
             network = GeneratorNet(arch)
         self.arch = arch
-        self.__dict__["network"] = network.to(device)  # only its layers are registered, so that names stay short
+        self.__dict__["network"] = (
+            network if empty else network.to(device)
+        )  # only its layers are registered, so that names stay short
         self.layers = network.layers
         hidden = {f"layer{i}": layer for i, layer in enumerate(list(network.layers)[:-1])}
         self.taps = Taps(hidden)

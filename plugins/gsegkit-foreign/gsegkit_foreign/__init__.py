@@ -9,6 +9,7 @@ shapes (tensors, arrays, dicts) is turned into data. Damaged, hostile or foreign
 from gsegkit_foreign.limits import Limits, printable
 from gsegkit_foreign.modules import ModuleTree, is_module, read_modules
 from gsegkit_foreign.nodes import Opaque, Record, describe
+from gsegkit_foreign.numbers import all_finite
 from gsegkit_foreign.reader import ForeignFile, inspect, read_foreign
 from gsegkit_foreign.wrappings import Network, networks, opened, source_of, taken_note
 
@@ -19,6 +20,7 @@ __all__ = [
     "Network",
     "Opaque",
     "Record",
+    "all_finite",
     "describe",
     "inspect",
     "is_module",

@@ -17,7 +17,11 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "a zstd archive", "unpack it first: unzstd FILE"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first"),
     (b"Rar!", "a rar archive", "unpack it first"),
-    (b"\x89HDF", "an HDF5 file (Keras)", "only torch, pickle, npy and safetensors are read"),
+    (
+        b"\x89HDF",
+        "an HDF5 file (Keras, or a dump of TF-Hub)",
+        "convert it to torch first: for TF-Hub's BigGAN and BigBiGAN, BigGAN-PyTorch's folder TFHub has the script",
+    ),
     (b"\x89PNG", "a PNG image", "give the checkpoint, not an image of its samples"),
     (b"\xff\xd8\xff", "a JPEG image", "give the checkpoint, not an image of its samples"),
     (b"GIF8", "a GIF image", "give the checkpoint, not an image of its samples"),

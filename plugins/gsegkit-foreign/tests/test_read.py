@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from gsegkit_foreign import Limits, Opaque, Record, inspect, read_foreign
+from gsegkit_foreign import Limits, Opaque, Record, all_finite, inspect, read_foreign
 
 from gsegkit.errors import ArtifactError
 
@@ -203,3 +203,15 @@ def test_places_that_are_no_files(tmp_path):
     (tmp_path / "large.pt").write_bytes(b"x" * 100)
     with pytest.raises(ArtifactError, match="more than the limit of 99"):
         read_foreign(tmp_path / "large.pt", Limits(file_bytes=99))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", [0, 517, 999])
+def test_one_number_that_is_not_finite_is_found(dtype, bad, place):
+    numbers = torch.linspace(-3, 3, 1000).to(dtype)
+    assert all_finite(numbers)
+    assert all_finite(numbers[:0])
+    numbers[place] = bad
+    assert not all_finite(numbers)
+    assert not all_finite(numbers.reshape(10, 100).t())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,6 +69,7 @@ class ResidualGenerator(Generator):
         self.taps: Taps = network.taps()
         self.info = self._info()
         self.wanted, self._chances = self._classes()
+        self.hashed_too = json.dumps(self.prior) if self.prior else ""
         sets, reference = arch.statistics, getattr(self.config, "statistics", "") == "reference"
         self._at = statistics_at(self.config.truncation, sets, reference)
         self.eval().requires_grad_(False)

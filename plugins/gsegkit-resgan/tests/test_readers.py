@@ -221,7 +221,7 @@ def test_a_dump_of_tf_hub_is_refused_with_a_remedy(tmp_path):
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 500)
     with pytest.raises(ArtifactError, match="HDF5") as caught:
         found(path)
-    assert "torch" in caught.value.hint
+    assert "BigGAN-PyTorch's folder TFHub" in caught.value.hint
 
 
 # ---- hostile files -------------------------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ from gsegkit_resgan.readers import sample
 
 from gsegkit import api
 from gsegkit.errors import ArtifactError
-from gsegkit.parts import CARD_FILE
+from gsegkit.parts import CARD_FILE, save_part
 from gsegkit.plugins import installed
 from gsegkit.storage import read_json
+from gsegkit.tensors import state_hash
 
 SEEDS = torch.arange(300)
 
@@ -73,11 +74,29 @@ def test_a_clusterer_of_another_model_is_refused(model, tmp_path):
 
 
 def test_a_generator_stored_with_a_clusterer_needs_its_file_no_more(model, tmp_path):
-    from gsegkit.parts import save_part
-
     write_clusterer(tmp_path / "c.pkl", [1, 1])
     first = generator(weights=str(model), clusterer=str(tmp_path / "c.pkl"))
     save_part(first, tmp_path / "part", "generator", "selfcondgan")
     (tmp_path / "c.pkl").unlink()
     other = generator(weights=str(tmp_path / "part"))
     assert torch.equal(other.labels(SEEDS), first.labels(SEEDS))
+
+
+def test_other_clusters_are_another_generator(model, tmp_path):
+    write_clusterer(tmp_path / "c.pkl", [0, 0, 2])
+    write_clusterer(tmp_path / "d.pkl", [0, 2, 2])
+    alike = generator(weights=str(model))
+    one, two = (generator(weights=str(model), clusterer=str(tmp_path / name)) for name in ("c.pkl", "d.pkl"))
+    assert len({state_hash(part) for part in (alike, one, two)}) == 3
+    save_part(one, tmp_path / "part", "generator", "selfcondgan")
+    assert state_hash(generator(weights=str(tmp_path / "part"))) == state_hash(one)
+
+
+def test_a_clusterer_that_came_later_is_not_passed_over(model, tmp_path):
+    folder = api.import_checkpoint(model, tmp_path / "out")
+    assert api.import_checkpoint(model, tmp_path / "out") == folder
+    write_clusterer(tmp_path / "selfcondgan_i_clusterer.pkl", [0, 0, 2])
+    with pytest.raises(ArtifactError, match="prior") as caught:
+        api.import_checkpoint(model, tmp_path / "out")
+    assert "--out" in caught.value.hint
+    assert read_json(folder / CARD_FILE)["prior"] == []

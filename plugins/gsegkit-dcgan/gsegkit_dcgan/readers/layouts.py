@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from gsegkit_foreign import ForeignFile, read_foreign
+from gsegkit_foreign import ForeignFile, all_finite, read_foreign
 from torch import Tensor
 
 from gsegkit.config import ConfigT, build_config
@@ -98,7 +98,7 @@ class _Reader:
         tensor = self.tensors.pop(name, None)
         if tensor is None:
             raise ArtifactError(f"the checkpoint lacks '{name}'", FILES_HINT)
-        if tensor.ndim != rank or not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+        if tensor.ndim != rank or not tensor.is_floating_point() or not all_finite(tensor):
             what = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
             raise ArtifactError(f"'{name}' is {what}; finite weights of rank {rank} were expected", FILES_HINT)
         return tensor.float()

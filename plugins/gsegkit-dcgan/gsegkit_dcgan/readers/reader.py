@@ -72,8 +72,8 @@ def _checkpoint(found: Found, source: Mapping[str, Any], notes: tuple[str, ...],
     generator = DCGAN(DCGANConfig(weights="none"))
     generator.licence = found.licence
     try:
-        generator.set_network(found.arch)
-        load_state(generator, dict(found.state), str(source["file"]))
+        generator.set_network(found.arch, empty=True)  # the file's tensors become its own: no copy of a large one
+        load_state(generator, dict(found.state), str(source["file"]), assign=True)
     except ArtifactError as error:
         raise ArtifactError(f"{source['file']}: {error.message}", FILES_HINT) from None
     if found.batch_statistics:
@@ -82,7 +82,7 @@ def _checkpoint(found: Found, source: Mapping[str, Any], notes: tuple[str, ...],
         notes = (*notes, f"the file holds no running statistics: fixed on {STATISTICS_SAMPLES} samples")
     notes = (*found.notes, *notes)
     facts = {"arch": found.arch.model_dump(mode="json"), "licence": found.licence}
-    state = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
+    state = generator.state_dict()
     side = generator.info.height
     return Checkpoint(
         "dcgan", found.layout, state, facts, {"weights": "none"}, f"{side} px", notes, found.licence, source, card

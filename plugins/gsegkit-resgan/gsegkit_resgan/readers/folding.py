@@ -6,11 +6,11 @@ norm, or vectors made unit length again, give other weights and so other images.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 
 import torch
+from gsegkit_foreign import all_finite
 from torch import Tensor
 
 from gsegkit.errors import ArtifactError, and_more
@@ -48,7 +48,7 @@ class Tensors:
         if tensor is None:
             raise ArtifactError(f"the checkpoint lacks '{name}'", FILES_HINT)
         good = tensor.ndim == rank and tensor.is_floating_point() and tensor.numel() > 0
-        if not good or not math.isfinite(tensor.sum(dtype=torch.float64)):  # NaN and infinity survive any sum
+        if not good or not all_finite(tensor):
             what = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
             raise ArtifactError(f"'{name}' is {what}; finite weights of rank {rank} were expected", FILES_HINT)
         return tensor if tensor.dtype == torch.float64 else tensor.float()
@@ -84,7 +84,8 @@ class Tensors:
             return self.take(f"{name}.weight", rank)
         if not abs(float(norm)) > _NORMS_EPS:
             raise ArtifactError(f"the spectral norm of '{name}' is {float(norm):.3g}", FILES_HINT)
-        return (weight.double() / norm).to(weight.dtype)
+        del matrix
+        return weight.to(torch.float64, copy=True).div_(norm).to(weight.dtype)
 
     def statistics(self, name: str) -> tuple[Tensor, Tensor]:
         """Means and variances of a normalisation, [sets, C] each, under any of the names that they have.
@@ -119,6 +120,10 @@ class Tensors:
             raise ArtifactError(f"'{name}' has {vector.numel()} numbers, {length} were expected", FILES_HINT)
 
 
+def _scaled(tensor: Tensor, scale: float) -> Tensor:
+    return tensor if scale == 1 else tensor * scale  # no second copy of a large network
+
+
 def _unit(vector: Tensor) -> Tensor:
     return vector / vector.norm().clamp(min=_NORMS_EPS)
 
@@ -132,10 +137,10 @@ class State:
 
     def conv(self, to: str, name: str, *, rank: int = 4, scale: float = 1.0, bias: bool = True) -> Tensor:
         """A convolution or linear layer; `scale` multiplies its output. Returns the weight."""
-        weight = self.tensors.weight(name, rank) * scale
+        weight = _scaled(self.tensors.weight(name, rank), scale)
         self.found[f"{to}.weight"] = weight
         if bias:
-            self.found[f"{to}.bias"] = self.tensors.take(f"{name}.bias", 1) * scale
+            self.found[f"{to}.bias"] = _scaled(self.tensors.take(f"{name}.bias", 1), scale)
         return weight
 
     def norm(self, to: str, name: str, gain: Tensor, bias: Tensor) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from gsegkit_foreign import all_finite
 from torch import Tensor
 
 from gsegkit.config import build_config
@@ -32,7 +33,7 @@ class Table:
         tensor = self.left.pop(name, None)
         if tensor is None:
             raise ArtifactError(f"the file lacks '{name}'", HINT)
-        if tensor.ndim not in ranks or not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+        if tensor.ndim not in ranks or not tensor.is_floating_point() or not all_finite(tensor):
             what = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
             raise ArtifactError(f"'{name}' is {what}; finite weights of rank {ranks[0]} were expected", HINT)
         return tensor.float()
