@@ -53,6 +53,10 @@ def test_what_a_reader_does_not_have_is_said_before_anything_is_read(birds, tmp_
     assert not (tmp_path / "o").exists()
 
 
+def test_show_says_how_a_reader_and_its_options_are_given(call):
+    assert "-o data_reader.name=cub -o data_reader.layout=VALUE" in " ".join(call("show", "dataset", "cub")[2].split())
+
+
 def test_what_was_learned_from_one_split_is_not_taken_for_another(birds, tmp_path):
     def fit(split):
         return gsegkit.fit("otsu", birds.folder, tmp_path / "f", reader_options={"name": "cub", "split": split})

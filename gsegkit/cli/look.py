@@ -98,7 +98,9 @@ def show(
         console.print(table)
         prefix = SHORT_KINDS.get(component.kind, component.kind)
         prefix = f"refine.{component.name}" if component.kind == "refiner" else prefix
-        console.print(f"set one with -o {prefix}.{options[0].name}=VALUE")
+        prefix = "data_reader" if component.kind == "dataset" else prefix
+        chosen = f"-o {prefix}.name={component.name} " if component.kind == "dataset" else ""
+        console.print(f"set one with {chosen}-o {prefix}.{options[0].name}=VALUE")
 
 
 def _card(entry: Entry) -> dict[str, Any]:
