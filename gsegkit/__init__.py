@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gsegkit.api import (
         Result,
         Session,
+        annotate,
         choose,
         compare,
         copy_samples,
@@ -64,6 +65,7 @@ __all__ = [
     "Result",
     "Session",
     "__version__",
+    "annotate",
     "choose",
     "compare",
     "copy_samples",

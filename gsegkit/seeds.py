@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 #: Purposes have disjoint seed ranges: their number is the seed's top byte. Append only: order is identity.
-PURPOSES = ("fit", "dataset", "validation", "preview", "test")
+PURPOSES = ("fit", "dataset", "validation", "preview", "test", "annotate")
 
 
 def child_seed(seed: int, *names: object) -> int:

@@ -6,6 +6,10 @@ from gsegkit.seeds import PURPOSES, child_seed, integers, isolated_rng, normals,
 KNOWN_SEED = 143320700730474496
 KNOWN_NORMALS = [-1.279028, -1.019109, -1.797565]
 KNOWN_CHILD = 657490497891668870
+KNOWN_PURPOSES = {
+    "fit": 109698227858571264, "dataset": 198400632644698112, "validation": 218771172903354368,
+    "preview": 292938575136161792, "test": 363381029542559744, "annotate": 475559871597510656,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("draw", [lambda s: normals(s, (7,)), lambda s: uniforms(s, (2, 3)), lambda s: integers(s, 10)])
@@ -44,6 +48,8 @@ def test_known_values_never_change():
     assert seeds.tolist() == [KNOWN_SEED, KNOWN_SEED + 1]
     assert torch.allclose(normals(seeds, (3,))[0], torch.tensor(KNOWN_NORMALS))
     assert child_seed(0, "a", 1) == KNOWN_CHILD
+    found = {purpose: int(sample_seeds(7, purpose, 0, 1)) for purpose in PURPOSES}
+    assert found == KNOWN_PURPOSES, "a new purpose is appended: those before keep their seeds"
 
 
 def test_bad_arguments():

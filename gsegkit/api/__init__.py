@@ -1,5 +1,6 @@
 """The Python API: the command line's verbs as functions."""
 
+from gsegkit.api.annotating import annotate
 from gsegkit.api.choosing import choose, train_choice
 from gsegkit.api.comparing import compare
 from gsegkit.api.fitting import fit
@@ -17,6 +18,7 @@ from gsegkit.api.starting import look, start
 __all__ = [
     "Result",
     "Session",
+    "annotate",
     "choose",
     "compare",
     "copy_samples",

@@ -11,7 +11,19 @@ from typing import Annotated
 
 import typer
 
-from gsegkit.cli import choosing, comparing, fitting, importing, look, names, painting, plugins, starting, work
+from gsegkit.cli import (
+    annotating,
+    choosing,
+    comparing,
+    fitting,
+    importing,
+    look,
+    names,
+    painting,
+    plugins,
+    starting,
+    work,
+)
 from gsegkit.cli.extensions import add_commands
 from gsegkit.cli.options import console
 from gsegkit.cli.terminal import show_error
@@ -43,6 +55,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "fit": fitting.fit,
     "evaluate": work.evaluate,
     "evaluate-generator": work.evaluate_generator,
+    "annotate": annotating.annotate,
     "paint": painting.paint,
     "evaluate-painter": painting.evaluate_painter,
     "compare": comparing.compare,

@@ -8,12 +8,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
 from torch import Tensor
 
 from gsegkit.colours import display_palette
 from gsegkit.dataset import LabelledDataset, Sample
 from gsegkit.errors import MissingDependencyError
+from gsegkit.reading.class_names import class_names_yaml
 from gsegkit.storage import storage_errors
 
 CLASSES_FILE = "classes.yaml"
@@ -106,10 +106,8 @@ def object_classes(classes: Sequence[str]) -> dict[int, str]:
 
 def classes_yaml(dataset: LabelledDataset) -> str:
     """The text of classes.yaml: names from mask value 0 on."""
-    remark = (
-        f"# names of the mask values 0, 1, 2 ...; 255 is ignored; images were fitted by rule '{dataset.fit_rule}'\n"
-    )
-    return remark + yaml.safe_dump(list(dataset.classes), allow_unicode=True)
+    remark = f"names of the mask values 0, 1, 2 ...; 255 is ignored; images were fitted by rule '{dataset.fit_rule}'"
+    return class_names_yaml(dataset.classes, remark)
 
 
 def need(module: str, extra: str) -> Any:

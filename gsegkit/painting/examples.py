@@ -68,7 +68,7 @@ def examples_of(pairs: LabelledDataset, run_folder: Path, names: ClassMap | None
     chosen = choose_pictures(small[:, 0], len(pairs.classes), min(SHOWN, len(rows)))
     chosen.sort(key=lambda place: int((masks[place] == IGNORE).sum()))  # a page begins with the first one
     palette = run_palette(run_folder, pairs.classes, names)
-    return Examples(pixels[chosen], masks[chosen], _colours(palette, len(pairs.classes)), _licences(run_folder))
+    return Examples(pixels[chosen], masks[chosen], css_colours(palette, len(pairs.classes)), _licences(run_folder))
 
 
 def stored_examples(folder: Path, painter: Painter) -> Examples:
@@ -80,7 +80,7 @@ def stored_examples(folder: Path, painter: Painter) -> Examples:
     path, count, size = folder / EXAMPLES_FILE, len(painter.classes), painter.train_size
     if not path.is_file():
         empty = torch.zeros(0, *size, dtype=torch.uint8)
-        return Examples(empty[:, None].expand(-1, 3, -1, -1), empty, _colours(display_palette(), count))
+        return Examples(empty[:, None].expand(-1, 3, -1, -1), empty, css_colours(display_palette(), count))
     with damaged_file(path, REMEDY):
         tree = load_tree(path)
         found = Examples(tree["pixels"], tree["masks"], tuple(tree["colours"]), tuple(tree["licences"]))
@@ -111,7 +111,10 @@ def licence_of(what: str, licence: str) -> str:
     return f"Weights of the {what}: {cut(printable(licence), LONGEST_LICENCE)}."
 
 
-def _colours(palette: Tensor, count: int) -> tuple[str, ...]:
-    """As CSS; a background whose colour nobody chose is grey, as on the page on which classes are named."""
+def css_colours(palette: Tensor, count: int) -> tuple[str, ...]:
+    """The first `count` of a palette [256, 3] uint8 as "#rrggbb".
+
+    A background whose colour nobody chose is grey, as on the page on which classes are named.
+    """
     colours = ["#" + bytes(row.tolist()).hex() for row in palette[:count]]
     return (GREY if colours[0] == "#000000" else colours[0], *colours[1:])

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from gsegkit.dataset import LabelledDataset, Sample, UnlabelledImages
-from gsegkit.errors import DataError, NoMasksError
+from gsegkit.errors import DataError, NoMasksError, plural
 from gsegkit.images import image_size, list_images, read_image, read_mask
 from gsegkit.interfaces import DatasetReader
+from gsegkit.reading.class_names import check_class_names, read_class_names
 from gsegkit.reading.scaling import resolved
+from gsegkit.records.annotated import ANNOTATED_FILE
 from gsegkit.types import IGNORE
 from gsegkit_datasets.coco import find_coco, read_coco
 from gsegkit_datasets.config import FolderConfig
-from gsegkit_datasets.names import check_class_names, read_class_names
 from gsegkit_datasets.outlines import AnnotatedDataset
 from gsegkit_datasets.yolo import find_labels, has_names, read_yolo
 
@@ -41,13 +42,17 @@ class FolderReader(DatasetReader):
         images, masks = self._split(folder)
         if not masks or self.config.annotations is not None:
             return self._annotated(folder, images)
+        own = (folder / ANNOTATED_FILE).is_file()  # of `gsegkit annotate` or its editor
+        images, notes = _with_mask(images, masks) if own else (images, ())
         pairs = self._pair(images, masks)
         names = self.config.classes
         if names is None:
             names = read_class_names(folder)
         else:
             check_class_names(names, "option 'classes'")
-        return FolderDataset(pairs, self.config, names)
+        index = own and self.config.values == "auto"  # there 255 is unknown, whatever else there is
+        config = self.config.model_copy(update={"values": "index"}) if index else self.config
+        return FolderDataset(pairs, config, names, notes)
 
     def _annotated(self, folder: Path, images: list[Path]) -> LabelledDataset:
         """Masks drawn from the COCO or YOLO annotations that lie in the folder."""
@@ -112,8 +117,14 @@ class FolderDataset(LabelledDataset):
         binary: whether 255 was read as class 1.
     """
 
-    def __init__(self, pairs: Sequence[tuple[Path, Path]], config: FolderConfig, names: tuple[str, ...] | None) -> None:
-        self.pairs = list(pairs)
+    def __init__(
+        self,
+        pairs: Sequence[tuple[Path, Path]],
+        config: FolderConfig,
+        names: tuple[str, ...] | None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.pairs, self.notes = list(pairs), notes
         self.binary = False
         self.scaling = resolved(config.scaling)
         values = self._scan()
@@ -183,6 +194,14 @@ def _by_stem(paths: Sequence[Path]) -> dict[str, Path]:
             )
         found[path.stem] = path
     return found
+
+
+def _with_mask(images: Sequence[Path], masks: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
+    """The images that have a mask, and a note on the others: nobody has painted them yet."""
+    painted = {path.stem for path in masks}
+    found = [path for path in images if path.stem in painted]
+    bare = len(images) - len(found)
+    return found, (f"{plural(bare, 'image')} without a mask left out",) if bare else ()
 
 
 def _some(names: Sequence[str]) -> str:

@@ -17,8 +17,8 @@ from gsegkit.annotation.rle import decode_rle, expand_runs
 from gsegkit.dataset import LabelledDataset, Sample
 from gsegkit.errors import DataError, plural
 from gsegkit.images import image_size, read_image
+from gsegkit.reading.class_names import check_class_names
 from gsegkit.types import IGNORE
-from gsegkit_datasets.names import check_class_names
 
 BACKGROUND_NAMES = ("background", "bg", "void")
 

@@ -261,3 +261,23 @@ def test_benchmark_folder():
     assert data.classes == ("background", "class-1", "class-2")
     assert data[0].pixels.shape == (3, 120, 120)
     assert len(reader().images(benchmark_data("coffee_leaf_unlabelled"))) == 1747
+
+
+# ---- annotated by hand -------------------------------------------------------------------------------------------
+
+
+def test_255_is_unknown_in_a_folder_to_annotate(tmp_path):
+    """Where a person painted nothing but background so far, 255 is no foreground; and pictures may have no mask yet."""
+    make_folder(tmp_path, {"a": mask_of(255), "b": mask_of()})
+    (tmp_path / "classes.yaml").write_text("- ground\n- leaf\n")
+    assert reader().labelled(tmp_path).binary
+    (tmp_path / "annotate.json").write_text("{}")
+    write_png(tmp_path / "images" / "later.png", picture(3))
+    write_png(tmp_path / "drafts" / "a.png", mask_of(1))
+    data = reader().labelled(tmp_path)
+    assert not data.binary
+    assert data.notes == ("1 image without a mask left out",)
+    assert torch.equal(data[0].mask, mask_of(255))
+    assert [sample.name for sample in data] == ["a", "b"]
+    assert len(reader().images(tmp_path)) == 3
+    assert reader(values="binary").labelled(tmp_path).binary, "an option overrules it"

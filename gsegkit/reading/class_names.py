@@ -1,11 +1,14 @@
-"""Class names of a data folder: classes.yaml or classes.txt."""
+"""Class names of a data folder: classes.yaml or classes.txt. Imports no torch."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from gsegkit.errors import DataError
 from gsegkit.records.files import MAX_BYTES, read_bytes, read_value
@@ -56,6 +59,11 @@ def check_class_names(names: tuple[str, ...], source: str) -> None:
     name, count = counts.most_common(1)[0]
     if count > 1:
         raise DataError(f"{source} gives the class name '{name}' {count} times", "give each name once")
+
+
+def class_names_yaml(names: Sequence[str], remark: str) -> str:
+    """The text of a classes.yaml: names from mask value 0 on, under a line of remark."""
+    return f"# {remark}\n" + yaml.safe_dump(list(names), allow_unicode=True)
 
 
 def _lines(text: str) -> tuple[str, ...]:

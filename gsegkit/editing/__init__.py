@@ -1,0 +1,1 @@
+"""Masks painted by hand: folders to annotate, their drafts, and the painting page as their editor."""
