@@ -13,7 +13,7 @@ import torch
 from gsegkit.config import Config
 from gsegkit.errors import ConfigError
 from gsegkit.images import to_pixels
-from gsegkit.painting import Painter, check_canvas, server
+from gsegkit.painting import Painter, check_canvas, local
 from gsegkit.painting.server import PaintServer
 from gsegkit.painting.styles import Style, latents_of
 
@@ -262,7 +262,7 @@ def test_what_is_no_request_is_refused(client):
 
 
 def test_what_trickles_in_ends(client, monkeypatch):
-    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.4)
+    monkeypatch.setattr(local, "REQUEST_SECONDS", 0.4)
     request = "POST /paint HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in client.headers().items())
     request += f"Content-Length: {len(body())}\r\n\r\n"
     with client.connect() as connection:  # the body does not come
@@ -281,7 +281,7 @@ def test_what_trickles_in_ends(client, monkeypatch):
 
 
 def test_too_many_connections_do_not_pile_up(client):
-    idle = [client.connect() for _ in range(server.CONNECTIONS)]
+    idle = [client.connect() for _ in range(local.CONNECTIONS)]
     until(lambda: client.served._free._value == 0)
     with client.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
@@ -289,7 +289,7 @@ def test_too_many_connections_do_not_pile_up(client):
             assert connection.recv(10) == b""
     for connection in idle:
         connection.close()
-    until(lambda: client.served._free._value == server.CONNECTIONS)
+    until(lambda: client.served._free._value == local.CONNECTIONS)
     assert client.ask("GET", "/")[0] == 200
 
 

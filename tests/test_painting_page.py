@@ -104,7 +104,10 @@ def test_drawing_on_a_mask():
     const at = (draw) => { const mask = empty(); draw(mask); return rows(mask); };
     const walls = Uint8Array.from("1100000" + "0010000" + "0100000" + "1000000" + "0000000");
     fill(walls, size, [0.5, 1.5], 3);
-    const history = makeHistory();
+    const history = makeHistory(35), large = makeHistory(4 << 20);
+    for (let i = 0; i < 20; i += 1) large.keep(Uint8Array.of(i));
+    let few = 0;
+    for (; large.undo(Uint8Array.of(9)); few += 1);
     for (let i = 0; i < 120; i += 1) history.keep(Uint8Array.of(i));
     let steps = 0, last = Uint8Array.of(120);
     for (let mask = last; mask; steps += 1) { last = mask; mask = history.canUndo ? history.undo(mask) : null; }
@@ -114,12 +117,12 @@ def test_drawing_on_a_mask():
       at((mask) => stamp(mask, size, [3.5, 2.5], { size: 5 }, 1)),
       at((mask) => stroke(mask, size, [-3, 0.5], [9.5, 4.5], { size: 1 }, 1)),
       at((mask) => rectangle(mask, size, [5.9, 3.2], [-2, 1], 2)),
-      rows(walls), steps - 1, last[0], history.redo(last)[0],
+      rows(walls), steps - 1, last[0], history.redo(last)[0], few,
       [..."0 7 4294967294 4294967295 -1 1e3 x".split(" ").map(seedIn), seedIn(" 12 ")],
       Array.from(packedStyle({ seed: 7, other: 0xfffffffe, mix: 0.25, regions: [null, 3] }), (byte) => byte.toString(16).padStart(2, "0")).join(""),
     ]));
     """)
-    one, two, five, line, box, walls, steps, first, again, seeds, style = shapes
+    one, two, five, line, box, walls, steps, first, again, few, seeds, style = shapes
     assert one == ["0000000", "0000000", "0001000", "0000000", "0000000"]
     assert two == ["0000000", "0011000", "0011000", "0000000", "0000000"]
     assert five == ["0011100", "0111110", "0111110", "0111110", "0011100"]
@@ -128,6 +131,7 @@ def test_drawing_on_a_mask():
     assert box == ["0000000", "2222220", "2222220", "2222220", "0000000"]
     assert walls == ["1100000", "3310000", "3100000", "1000000", "0000000"], "corners do not connect"
     assert (steps, first, again) == (100, 20, 21)
+    assert few == 16, "of large masks fewer: 64 MiB"
     assert seeds == [0, 7, 4294967294, None, None, None, None, 12]
     assert style == Style(7, 0xFFFFFFFE, 0.25, (None, 3)).pack(2).hex()
 

@@ -18,6 +18,7 @@ from gsegkit.classes.colours import run_palette
 from gsegkit.classes.named import Named
 from gsegkit.config import build_config
 from gsegkit.dataset import LabelledDataset
+from gsegkit.editing.folder import AnnotationFolder, can_be_edited
 from gsegkit.engine.claim import TRAINING_MARKS, check_own, claim_work
 from gsegkit.engine.identity import labelled_identity
 from gsegkit.engine.work import renewal, work_of
@@ -35,7 +36,7 @@ from gsegkit.seeds import sample_seeds
 from gsegkit.storage import atomic_write
 from gsegkit.tensors import state_hash
 
-PAGE_FILE, PAGE_MARK = "painter.html", b"gsegkit</title>"
+PAGE_FILE, EDITOR_FILE, PAGE_MARK = "painter.html", "editor.html", b"gsegkit</title>"
 ROWS, STYLES = 6, 4  # of the contact sheet
 CAPTION = f"Masks of the run's pairs, their own pictures, and {STYLES} painted from each mask: one style a column."
 
@@ -149,20 +150,29 @@ def open_painter(
 def paint_page(folder: str | Path, out: str | Path | None = None, *, session: Session | None = None) -> Path:
     """Make the page on which people paint: one HTML file that needs no server, no network and no Python.
 
+    Of a folder of `annotate`, or one of your own photographs (images/ and classes.yaml), it is an editor of masks,
+    which holds the pictures and gives the masks as a zip.
+
     Args:
-        folder: of `train_painter`.
-        out: the page; None = painter.html in `folder`.
+        folder: of `train_painter`, or a folder to annotate.
+        out: the page; None = painter.html or editor.html in `folder`.
         session: see `run`.
 
     Raises:
         ArtifactError: the folder holds no painter, or it is damaged.
         ConfigError: this painter does not run in a page, is too large for one, or no earlier call wrote `out`.
     """
+    from gsegkit.editing.page import static_editor
     from gsegkit.painting.page import static_page
 
     folder = Path(folder)
     if out is not None:
         check_own_file(Path(out), PAGE_MARK)
+    if can_be_edited(folder):
+        page = Path(out) if out is not None else folder / EDITOR_FILE
+        check_own_file(page, PAGE_MARK)
+        atomic_write(page, static_editor(AnnotationFolder(folder), folder.resolve().name).encode())
+        return page
     painter = open_painter(folder, session=session)
     text = static_page(painter, stored_examples(folder, painter), folder.resolve().name)
     page = Path(out) if out is not None else folder / PAGE_FILE

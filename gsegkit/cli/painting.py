@@ -44,11 +44,13 @@ def train_painter(
 
 def paint(
     painter: Annotated[
-        Path, typer.Argument(metavar="PAINTER", help="Folder of train-painter; with --serve also a run.")
+        Path, typer.Argument(metavar="PAINTER", help="Folder of train-painter or annotate; with --serve also a run.")
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE.html", help="Where the page goes. Default: PAINTER/painter.html."),
+        typer.Option(
+            "--out", metavar="FILE.html", help="Where the page goes. Default: painter.html or editor.html there."
+        ),
     ] = None,
     serve: Annotated[
         bool, typer.Option("--serve", help="Write no file: serve the page to this machine, and paint here.")
@@ -60,9 +62,13 @@ def paint(
     option: c.Options = None,
     quiet: c.Quiet = False,
 ) -> None:
-    """Make a page on which you paint masks and see pictures: one file, opened in a browser; or serve it."""
+    """Make a page on which you paint masks: one file, opened in a browser; or serve it.
+
+    Of a painter you see the picture that belongs to the mask. Of a folder of gsegkit annotate, or your own photographs
+    with a classes.yaml, you paint the masks of its pictures, and --serve saves them there.
+    """
     (options,) = c.only(option, "painter")
-    early.check_there(painter, "give a folder made by gsegkit train-painter")
+    early.check_there(painter, "give a folder made by gsegkit train-painter or annotate")
     early.check_names(classes)
     if serve:
         if out is not None:

@@ -18,8 +18,10 @@ from gsegkit.errors import ConfigError, DataError
 from gsegkit.exports.places import place
 from gsegkit.images import image_size, list_images, png_bytes, read_image, read_mask
 from gsegkit.painting.examples import css_colours
+from gsegkit.parts import COMPONENT_FILE
 from gsegkit.reading.class_names import read_class_names
 from gsegkit.records.annotated import ANNOTATED_FILE, AnnotatedRecord
+from gsegkit.rundir import CONFIG_FILE
 from gsegkit.storage import atomic_write, atomic_write_json
 from gsegkit.types import IGNORE
 
@@ -27,6 +29,12 @@ IMAGES, MASKS, DRAFTS = "images", "masks", "drafts"
 MAX_PICTURES = 500  # that an editor shows
 LARGEST_SIDE = 2048  # pixels of a picture
 REMEDY = "a folder to annotate has images/ and classes.yaml (a list of names); gsegkit annotate RUN makes one"
+
+
+def can_be_edited(path: Path) -> bool:
+    """Whether a folder is one to annotate: no run, no stored part, and it has images/ or was annotated before."""
+    own = any((path / name).exists() for name in (COMPONENT_FILE, CONFIG_FILE))
+    return not own and ((path / IMAGES).is_dir() or (path / ANNOTATED_FILE).exists())
 
 
 @dataclass(frozen=True)

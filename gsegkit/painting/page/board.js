@@ -1,26 +1,34 @@
 // ---- the boards: mask and picture, which are painted on alike, by mouse, pen, finger or keys --------------------------
 
 const ZOOMS = [1, 1.5, 2, 3, 4, 6, 8];
+// of what is unknown, as bytes of opacity, blue, green and red: dark and light, to be seen on any picture; null is clear
+const HATCH = [null, 0xff4a4642, null, 0xfff4f2f0];
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /**
  * `hand` is told what is done: begin(place, {pick, erase}), move(places), end(), hover(place or null), at(place) when the
  * cursor of the keys moves, moves() = whether a drag moves the sheet. Places are in pixels of the mask.
  */
-function makeBoards(root, [width, height], hand) {
+function makeBoards(root, size, hand) {
+  let [width, height] = size;
   const boards = [...root.querySelectorAll(".frame")].map((frame) => {
     const find = (name) => frame.querySelector(`.${name}`);
-    const contexts = ["picture", "mask"].map((name) => {
-      Object.assign(find(name), { width, height });
-      return find(name).getContext("2d");
-    });
-    frame.style.aspectRatio = `${width} / ${height}`;
+    const contexts = ["picture", "mask"].map((name) => find(name).getContext("2d"));
     return { frame, sheet: find("sheet"), ghost: find("ghost"), contexts, opaque: frame.dataset.shows === "mask" };
   });
   const cursor = [Math.floor(width / 2), Math.floor(height / 2)];
   let pointer = null; // what is down: {id, drag}
   let penDown = false; // of the keys
   let zoom = 0;
+
+  function resize(dimensions) {
+    [width, height] = dimensions;
+    for (const { frame, contexts } of boards) {
+      for (const { canvas } of contexts) Object.assign(canvas, { width, height });
+      frame.style.aspectRatio = `${width} / ${height}`;
+    }
+    cursor.splice(0, 2, Math.floor(width / 2), Math.floor(height / 2));
+  }
 
   function placeOf({ sheet }, event) {
     const box = sheet.getBoundingClientRect(); // CSS pixels are no pixels of the mask
@@ -112,22 +120,31 @@ function makeBoards(root, [width, height], hand) {
     return ZOOMS[zoom];
   }
 
+  resize(size);
+
   return {
-    zoomBy,
+    resize, zoomBy,
     label: (text) => boards.forEach(({ frame }) => frame.setAttribute("aria-label", `${frame.dataset.shows === "mask" ? "Mask" : "Picture"}, ${text}`)),
 
-    /** Colours are [r, g, b] by class; the background lets the picture through. */
+    /** Colours are [r, g, b] by class; the background lets the picture through, and what is unknown is hatched. */
     drawMask(mask, colours) {
+      const band = Math.max(1, Math.round(Math.max(width, height) / 64));
       for (const { contexts, opaque } of boards) {
         const image = new ImageData(width, height), words = new Uint32Array(image.data.buffer);
         const table = Uint32Array.from({ length: 256 }, (_, value) => {
           const [red, green, blue] = colours[value] ?? [255, 255, 255];
           return value || opaque ? ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0 : 0; // every browser is little-endian
         });
-        for (let place = 0; place < mask.length; place += 1) words[place] = table[mask[place]];
+        const clear = opaque ? 0xffb4b0ac : 0;
+        for (let place = 0, y = 0; y < height; y += 1) {
+          for (let x = 0; x < width; x += 1, place += 1) {
+            words[place] = mask[place] !== UNKNOWN ? table[mask[place]] : HATCH[Math.floor((x + y) / band) % 4] ?? clear;
+          }
+        }
         contexts[1].putImageData(image, 0, 0);
       }
     },
+    drawBitmap: (bitmap) => boards.forEach(({ contexts }) => contexts[0].drawImage(bitmap, 0, 0, width, height)),
     drawPicture: (pixels) => boards.forEach(({ contexts }) => contexts[0].putImageData(new ImageData(pixels, width, height), 0, 0)),
 
     /** Where a brush would paint, on both boards; no place = nowhere. */

@@ -5,7 +5,8 @@
 // fractions. Every shape is drawn as indices here, so no edge is smoothed into a colour that is no class.
 
 const UNKNOWN = 255;
-const KEPT = 100; // steps that can be undone
+const KEPT = 100; // steps that can be undone, of large masks fewer:
+const KEPT_BYTES = 64 << 20;
 
 /** Put a brush down once. A brush of odd width sits on a pixel, one of even width between pixels. */
 function stamp(mask, [width, height], [x, y], { size, square }, value) {
@@ -57,7 +58,8 @@ function rectangle(mask, [width, height], from, to, value) {
 const same = (a, b) => a.length === b.length && a.every((value, place) => value === b[place]);
 
 /** What can be undone: `keep` a mask before it changes; `undo` and `redo` take the present one and give another, or null. */
-function makeHistory() {
+function makeHistory(pixels) {
+  const kept = Math.max(8, Math.min(KEPT, Math.floor(KEPT_BYTES / pixels)));
   const past = [], future = [];
   const swap = (from, to, mask) => {
     if (!from.length) return null;
@@ -67,7 +69,7 @@ function makeHistory() {
   return {
     keep(mask) {
       past.push(mask.slice());
-      if (past.length > KEPT) past.shift();
+      if (past.length > kept) past.shift();
       future.length = 0;
     },
     undo: (mask) => swap(past, future, mask),

@@ -1,66 +1,16 @@
 // ---- the page -------------------------------------------------------------------------------------------------------
 
-const LARGEST_BRUSH = 32;
 const FAST = 250; // milliseconds: a picture that takes longer is painted when a stroke ends, not during it
 const SLOW = 1500; // one that takes longer is not painted in other styles as well
-const TOOLS = { b: "brush", e: "eraser", g: "fill", r: "rectangle", i: "pick", m: "move" };
-
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value !== null) element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
-
-function icon(name) {
-  const [svg, use] = ["svg", "use"].map((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag));
-  use.setAttribute("href", `#i-${name}`);
-  svg.setAttribute("aria-hidden", "true");
-  svg.append(use);
-  return svg;
-}
-
-/** What the page keeps of itself over a reload; a browser may refuse that for pages opened from a file. */
-function makeStore(id) {
-  const key = `gsegkit-painter-${id}`;
-  try {
-    localStorage.setItem(`${key}-probe`, "");
-    localStorage.removeItem(`${key}-probe`);
-  } catch {
-    return null;
-  }
-  return {
-    read() {
-      try {
-        return JSON.parse(localStorage.getItem(key)) ?? {};
-      } catch {
-        return {};
-      }
-    },
-    write(value) {
-      try {
-        localStorage.setItem(key, JSON.stringify(value));
-      } catch { /* it is full: the page goes on without */ }
-    },
-  };
-}
 
 function start({ data, painter }) {
   const at = (id) => document.getElementById(id);
   const dimensions = data.size, [width, height] = dimensions, count = data.classes.length;
-  const colours = data.classes.map((one) => rgb(one.colour)), names = data.classes.map((one) => one.name);
-  const history = makeHistory(), store = makeStore(data.id);
+  const colours = data.classes.map((one) => rgb(one.colour));
+  const store = makeStore(data.id);
   const style = { seed: 1, other: 2, mix: 0, regions: data.classes.map(() => null) };
   const state = { mask: new Uint8Array(width * height), tool: "brush", value: Math.min(1, count - 1), brush: { size: Math.max(1, Math.round(Math.min(width, height) / 12)), square: false }, view: matchMedia("(max-width: 60rem)").matches ? "over" : "beside" };
-  let work = null; // what is being drawn
   let wanted = null, busy = false, took = 0, pixels = null, painted = 0, saving = 0;
-
-  const nameOf = (value) => names[value] ?? "unknown";
-  const say = (text) => { at("status").textContent = text; };
-  const trouble = (text) => { at("problem").textContent = text; at("problem").hidden = !text; };
 
   // -- pictures: the newest mask only
 
@@ -101,175 +51,44 @@ function start({ data, painter }) {
     return found && new ImageData(found, width, height);
   }
 
-  // -- the mask
+  // -- the desk
 
-  function show() {
-    boards.drawMask(state.mask, colours);
-    at("undo").disabled = !history.canUndo;
-    at("redo").disabled = !history.canRedo;
-    keep();
-  }
-
-  /** The mask has changed: show it, and paint it, during a stroke only where that is fast. */
-  function changed(final = true) {
-    show();
-    if (final || took < FAST) repaint();
-  }
-
-  function replace(mask, words) {
-    if (!same(mask, state.mask)) history.keep(state.mask);
-    state.mask = mask;
-    changed();
-    say(words);
-  }
-
-  function step(mask, words) {
-    if (work) return;
-    if (!mask) {
-      say(`nothing to ${words}`);
-      return;
-    }
-    state.mask = mask;
-    changed();
-    say(words === "undo" ? "undone" : "done again");
-  }
-
-  function choose(value) {
-    state.value = value;
-    if (state.tool === "eraser" || state.tool === "pick" || state.tool === "move") state.tool = "brush";
-    render();
-    say(`painting ${nameOf(value)}`);
-  }
-
-  function pick([x, y]) {
-    const value = x >= 0 && y >= 0 && x < width ? state.mask[Math.floor(y) * width + Math.floor(x)] : undefined;
-    if (value === UNKNOWN) say("nobody knows what is there: choose a class");
-    else if (value !== undefined) choose(value);
-  }
-
-  const brushOf = () => (["brush", "eraser"].includes(work?.tool ?? state.tool) ? state.brush : { size: 1, square: true });
-
-  function draw(place) {
-    const value = work.tool === "eraser" ? 0 : state.value;
-    if (work.tool === "fill") fill(state.mask, dimensions, place, value);
-    else if (work.tool === "rectangle") {
-      state.mask.set(work.before);
-      rectangle(state.mask, dimensions, work.start, place, value);
-    } else stroke(state.mask, dimensions, work.last, place, state.brush, value);
-    work.last = place;
-  }
-
-  const hand = {
-    moves: () => state.tool === "move",
-    begin(place, how) {
-      if (work) hand.end();
-      if (how.pick || state.tool === "pick") {
-        pick(place);
-        return;
-      }
-      if (state.tool === "move") return;
-      work = { tool: how.erase ? "eraser" : state.tool, start: place, last: place, before: state.mask.slice() };
-      draw(place);
-      changed(false);
-    },
-    move(places) {
-      if (!work || work.tool === "fill") return;
-      places.forEach(draw);
-      changed(false);
-    },
-    end() {
-      if (!work) return;
-      const { before, tool } = work;
-      work = null;
-      if (same(before, state.mask)) return;
-      history.keep(before);
-      changed();
-      say(tool === "eraser" ? `${names[0]} again` : `${nameOf(state.value)} painted`);
-    },
-    hover(place) {
-      boards.showGhost(place, brushOf(), data.classes[state.tool === "eraser" ? 0 : state.value].colour);
-      const inside = place && place[0] >= 0 && place[1] >= 0 && place[0] < width && place[1] < height;
-      at("under").textContent = inside ? nameOf(state.mask[Math.floor(place[1]) * width + Math.floor(place[0])]) : "";
-    },
-    at(place) {
-      if (!place) return;
-      hand.hover(place);
-      say(`${nameOf(state.mask[Math.floor(place[1]) * width + Math.floor(place[0])])}, column ${Math.floor(place[0]) + 1}, row ${Math.floor(place[1]) + 1}`);
-    },
-  };
-  const boards = makeBoards(at("boards"), dimensions, hand);
-  const styles = makeStyles(at, make, style, (words) => { render(); keep(); repaint(); if (words) say(words); }, say);
-
-  // -- controls
-
-  const rows = data.classes.map(({ name, colour }, value) => {
-    const key = value < 10 ? make("kbd", { "aria-hidden": "true" }, String(value)) : "";
-    const button = make("button", { type: "button", class: "class" }, make("i", {}), make("span", {}, name), key);
-    button.addEventListener("click", () => choose(value));
-    const own = make("button", { type: "button", class: "own", title: "A style of its own", "aria-label": `A style of its own for ${name}` }, icon("dice"));
-    own.addEventListener("click", () => styles.region(value, freshSeed(), name));
+  /** What a class has beside it: a style of its own, and a way back. */
+  const own = new Map();
+  function beside({ name, value }) {
+    if (!data.regionStyles) return [];
+    const on = make("button", { type: "button", class: "own", title: "A style of its own", "aria-label": `A style of its own for ${name}` }, icon("dice"));
+    on.addEventListener("click", () => styles.region(value, freshSeed(), name));
     const off = make("button", { type: "button", class: "own", title: "As the picture again", "aria-label": `${name} as the picture again` }, icon("off"));
-    off.addEventListener("click", () => { styles.region(value, null, name); own.focus(); });
-    const row = make("li", {}, button, ...(data.regionStyles ? [own, off] : []));
-    row.style.setProperty("--class", colour);
-    at("classes").append(row);
-    return { button, own, off };
-  });
+    off.addEventListener("click", () => { styles.region(value, null, name); on.focus(); });
+    own.set(value, { on, off });
+    return [on, off];
+  }
 
   function render() {
-    const erasing = state.tool === "eraser";
-    rows.forEach(({ button, own, off }, value) => {
-      button.setAttribute("aria-pressed", String(!erasing && value === state.value));
-      own.setAttribute("aria-pressed", String(style.regions[value] !== null));
+    for (const [value, { on, off }] of own) {
+      on.setAttribute("aria-pressed", String(style.regions[value] !== null));
       off.hidden = style.regions[value] === null;
-    });
-    for (const tool of Object.values(TOOLS)) at(`tool-${tool}`).setAttribute("aria-pressed", String(tool === state.tool));
-    for (const view of ["beside", "over"]) at(`view-${view}`).setAttribute("aria-pressed", String(view === state.view));
-    at("boards").className = `boards ${state.view} tool-${state.tool}`;
-    at("opacity-box").hidden = state.view !== "over";
-    at("size").value = state.brush.size;
-    at("size-shown").textContent = `${state.brush.size} px`;
-    at("round").setAttribute("aria-pressed", String(!state.brush.square));
-    at("square").setAttribute("aria-pressed", String(state.brush.square));
-    at("boards").style.setProperty("--over", at("opacity").value / 100);
+    }
     styles.render();
   }
 
-  function set(changes, words) {
-    Object.assign(state, changes);
-    render();
-    keep();
-    if (words) say(words);
-  }
-
-  const sized = (size) => set({ brush: { ...state.brush, size: Math.max(1, Math.min(LARGEST_BRUSH, size)) } }, `brush ${Math.max(1, Math.min(LARGEST_BRUSH, size))} pixels wide`);
-  const zoomed = (steps) => { at("zoom-shown").textContent = `${boards.zoomBy(steps)}×`; };
-  const undo = () => step(history.canUndo ? history.undo(state.mask) : null, "undo");
-  const redo = () => step(history.canRedo ? history.redo(state.mask) : null, "redo");
-  const turnView = () => set({ view: state.view === "beside" ? "over" : "beside" }, state.view === "beside" ? "the mask is over the picture" : "side by side");
-  const clicks = {
-    undo, redo, "save-mask": saveMask, "save-picture": savePicture, load: () => at("file").click(),
-    "view-beside": () => set({ view: "beside" }), "view-over": () => set({ view: "over" }),
-    "zoom-in": () => zoomed(1), "zoom-out": () => zoomed(-1),
-    round: () => set({ brush: { ...state.brush, square: false } }), square: () => set({ brush: { ...state.brush, square: true } }),
-    empty: () => replace(new Uint8Array(width * height), `all ${names[0]}`),
-  };
-  for (const tool of Object.values(TOOLS)) clicks[`tool-${tool}`] = () => set({ tool }, at(`tool-${tool}`).textContent.trim());
-  for (const [id, action] of Object.entries(clicks)) at(id).addEventListener("click", action);
-  at("size").max = LARGEST_BRUSH;
-  at("size").addEventListener("input", () => sized(Number(at("size").value)));
-  at("opacity").addEventListener("input", () => set({}));
-
-  const keys = { z: undo, y: redo, n: styles.fresh, p: styles.back, v: turnView, "+": () => zoomed(1), "=": () => zoomed(1), "-": () => zoomed(-1), "[": () => sized(state.brush.size - 1), "]": () => sized(state.brush.size + 1) };
-  document.addEventListener("keydown", (event) => {
-    const key = event.key.toLowerCase(), control = event.ctrlKey || event.metaKey;
-    if (event.altKey || event.target.matches("input[type=text]") || (control && key !== "z" && key !== "y")) return;
-    const action = key === "z" && event.shiftKey ? redo : TOOLS[key] ? clicks[`tool-${TOOLS[key]}`] : keys[key];
-    if (/^\d$/.test(key) && Number(key) < count) choose(Number(key));
-    else if (action) action();
-    else return;
-    event.preventDefault();
+  const desk = makeDesk({
+    at, size: dimensions, state, erased: 0, beside,
+    classes: data.classes.map(({ name, colour }, value) => ({ name, colour, value, key: value < 10 ? String(value) : "" })),
+    on: {
+      keep, render,
+      changed(final) {
+        if (final || took < FAST) repaint();
+      },
+      keys: { n: () => styles.fresh(), p: () => styles.back() },
+    },
   });
+  const { boards, replace, say, trouble } = desk;
+  const styles = makeStyles(at, make, style, (words) => { desk.render(); keep(); repaint(); if (words) say(words); }, say);
+  at("save-mask").addEventListener("click", saveMask);
+  at("save-picture").addEventListener("click", savePicture);
+  at("empty").addEventListener("click", () => replace(new Uint8Array(width * height), `all ${data.classes[0].name}`));
 
   // -- examples and files
 
@@ -296,9 +115,7 @@ function start({ data, painter }) {
   }
 
   function save(bytes, name) {
-    const url = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
-    make("a", { href: url, download: name }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10000);
+    download(bytes, name, "image/png");
     say(`${name} saved`);
   }
 
@@ -332,8 +149,8 @@ function start({ data, painter }) {
   }
 
   function keepNow() {
-    const { mask, ...rest } = state;
-    store?.write({ ...rest, mask: toBase64(work?.before ?? mask), style, locked: styles.locked, opacity: at("opacity").value });
+    const { mask: _, ...rest } = state;
+    store?.write({ ...rest, mask: toBase64(desk.settled), style, locked: styles.locked, opacity: at("opacity").value });
   }
 
   /** Take what was kept, as far as it can be: anybody may have written it. Whether there was a mask. */
@@ -342,7 +159,7 @@ function start({ data, painter }) {
     if (Object.values(TOOLS).includes(kept.tool)) state.tool = kept.tool;
     if (whole(kept.value, count - 1)) state.value = kept.value;
     if (kept.view === "beside" || kept.view === "over") state.view = kept.view;
-    if (whole(kept.brush?.size, LARGEST_BRUSH) && kept.brush.size) state.brush = { size: kept.brush.size, square: kept.brush.square === true };
+    if (whole(kept.brush?.size, limitOf(dimensions)) && kept.brush.size) state.brush = { size: kept.brush.size, square: kept.brush.square === true };
     if (/^\d{1,3}$/.test(kept.opacity)) at("opacity").value = kept.opacity;
     for (const name of ["seed", "other"]) if (whole(kept.style?.[name], LARGEST_SEED)) style[name] = kept.style[name];
     if (kept.style?.mix >= 0 && kept.style.mix <= 1) style.mix = Number(kept.style.mix);
@@ -365,8 +182,9 @@ function start({ data, painter }) {
     document.querySelector("main").hidden = false;
     if (!restore(store?.read() ?? {}) && data.examples.length) state.mask = (await readExample(data.examples[0])).slice();
     at("mixing").open = style.mix > 0;
-    render();
-    changed();
+    desk.render();
+    desk.show();
+    repaint();
     if (!store) say("This browser keeps nothing for this page: save your mask before you leave.");
     window.addEventListener("pagehide", keepNow);
   }
@@ -376,10 +194,5 @@ function start({ data, painter }) {
 
 if (typeof document === "undefined") module.exports = { stamp, stroke, fill, rectangle, makeHistory, packedStyle, maskPng, picturePng, readMaskPng, seedIn };
 else {
-  opened().then(start).catch((error) => {
-    const box = document.createElement("p");
-    box.className = "note warn";
-    box.textContent = `This page cannot paint: ${error.message}.`;
-    document.querySelector("header").append(box);
-  });
+  opened().then(start).catch((error) => cannot("paint", error));
 }

@@ -24,16 +24,6 @@ function workerPainter(source, network) {
   };
 }
 
-const TOKEN = "X-Gsegkit-Token"; // it comes in the address behind the #, which no server and no log sees
-
-async function asked(path, options) {
-  const answer = await fetch(path, { ...options, cache: "no-store", referrerPolicy: "no-referrer" })
-    .catch(() => { throw new Error("the server does not answer; start it again"); });
-  if (answer.ok) return answer;
-  const said = (await answer.text()).slice(0, 300).trim();
-  throw new Error(said || `the server refused (${answer.status})`);
-}
-
 /** Pictures by POST /paint: a byte a pixel and the packed style in, three bytes a pixel out. */
 function servedPainter(token, [width, height]) {
   const headers = { [TOKEN]: token, "Content-Type": "application/octet-stream" };
@@ -50,14 +40,9 @@ function servedPainter(token, [width, height]) {
 
 /** {data, painter}: out of the page itself, else from the server that sent it. */
 async function opened() {
-  const inside = (id) => {
-    const block = document.getElementById(id);
-    return block && JSON.parse(block.textContent);
-  };
   const data = inside("data"), network = inside("network");
   if (data) return { data, painter: workerPainter(network.script, network) };
-  const token = location.hash.slice(1);
-  if (!token) throw new Error("the address lacks its key: open the one that gsegkit printed");
+  const token = keyOf(location);
   const model = await (await asked("model", { headers: { [TOKEN]: token } })).json();
   return { data: model, painter: servedPainter(token, model.size) };
 }

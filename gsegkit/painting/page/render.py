@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -26,7 +26,7 @@ from gsegkit.tensors import state_hash
 LARGEST_SIDE = 128  # pixels that a page paints by itself
 LARGEST_PAGE = 6_000_000  # bytes
 THUMBNAIL = 128  # longer side of an example's picture
-SCRIPTS = ("mask.js", "png.js", "painters.js", "board.js", "style.js", "page.js")
+SCRIPTS = ("mask.js", "png.js", "asked.js", "painters.js", "board.js", "tools.js", "style.js", "page.js")
 STATIC = "worker-src blob:"
 SERVED = "connect-src 'self'"
 
@@ -65,21 +65,44 @@ def render(data: Mapping[str, Any] | None = None, network: Mapping[str, Any] | N
             pictures, with the part of its address behind the # in the header X-Gsegkit-Token.
         network: of `network_data`, and `script`, the worker's; with `data` alone.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    style = files("gsegkit").joinpath("style.css").read_text(encoding="utf-8") + asset("page.css")
-    return environment.from_string(asset("page.html.j2")).render(
-        style=Markup(style), script=Markup(_script()), policy=policy(static=data is not None),
-        data=_block(data), network=_block(network), title=data["title"] if data else "", version=version("gsegkit"),
-    )  # fmt: skip
+    return document(SCRIPTS, policy(static=data is not None), data, network)
 
 
 def policy(*, static: bool) -> str:
     """The page's content policy: its own script alone, and its own worker or its own server."""
-    digest = base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode()
-    return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; {STATIC if static else SERVED}; img-src data:; "
-        "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-    )
+    return policy_of(SCRIPTS, STATIC if static else SERVED)
+
+
+def document(
+    scripts: Sequence[str],
+    policy: str,
+    data: Mapping[str, Any] | None,
+    network: Mapping[str, Any] | None = None,
+    *,
+    editor: bool = False,
+) -> str:
+    """The page around its scripts.
+
+    Args:
+        scripts: files of the page, in the order in which they follow each other.
+        policy: of `policy_of`.
+        data: what the scripts work on; None = they ask the server.
+        network: see `render`.
+        editor: whether it has pictures with masks, in the place of styles and examples.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    style = files("gsegkit").joinpath("style.css").read_text(encoding="utf-8") + asset("page.css")
+    return environment.from_string(asset("page.html.j2")).render(
+        style=Markup(style), script=Markup(_joined(scripts)), policy=policy, editor=editor,
+        data=_block(data), network=_block(network), title=data["title"] if data else "", version=version("gsegkit"),
+    )  # fmt: skip
+
+
+def policy_of(scripts: Sequence[str], more: str = "") -> str:
+    """A content policy: these scripts alone, pictures in the page, and `more`."""
+    digest = base64.b64encode(hashlib.sha256(_joined(scripts).encode()).digest()).decode()
+    own = f"default-src 'none'; script-src 'sha256-{digest}'; {more + '; ' if more else ''}img-src data:; "
+    return own + "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 def page_data(painter: Painter, examples: Examples, title: str) -> dict[str, Any]:
@@ -95,19 +118,20 @@ def page_data(painter: Painter, examples: Examples, title: str) -> dict[str, Any
         ],
         "regionStyles": painter.region_styles,
         "examples": [
-            {"mask": _packed(mask), "picture": _uri(pixels)}
+            {"mask": packed_mask(mask), "picture": thumbnail(pixels)}
             for mask, pixels in zip(examples.masks, examples.pixels, strict=True)
         ],
         "licences": [*examples.licences, *([licence_of("painter", painter.licence)] if painter.licence else [])],
     }
 
 
-def _packed(mask: Tensor) -> str:
+def packed_mask(mask: Tensor) -> str:
     """[H, W] uint8, row by row, deflated, as base64."""
     return base64.b64encode(zlib.compress(mask.contiguous().numpy().tobytes(), 9)).decode()
 
 
-def _uri(pixels: Tensor) -> str:
+def thumbnail(pixels: Tensor) -> str:
+    """[3, H, W] uint8 as an address of its own, shrunk."""
     size = shrunk_size(int(pixels.shape[1]), int(pixels.shape[2]), THUMBNAIL)
     return "data:image/png;base64," + base64.b64encode(png_bytes(resize_pixels(pixels[None], size)[0])).decode()
 
@@ -117,5 +141,5 @@ def _block(value: Mapping[str, Any] | None) -> Markup | None:
     return Markup(json.dumps(value).replace("<", "\\u003c")) if value is not None else None
 
 
-def _script() -> str:
-    return "".join(asset(name) for name in SCRIPTS)
+def _joined(scripts: Sequence[str]) -> str:
+    return "".join(asset(name) for name in scripts)
