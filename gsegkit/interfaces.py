@@ -386,6 +386,10 @@ class DatasetReader(PlainPart, ABC):
     def labelled(self, folder: Path) -> LabelledDataset:
         """The folder's images with their masks. DataError when masks are missing or do not fit."""
 
+    def published_count(self) -> int | None:
+        """How many images the chosen split of a published data set has; None = not known, or no such set."""
+        return None
+
 
 class Weights(PlainPart, ABC):
     """Generator weights that ship with a plugin.

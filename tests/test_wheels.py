@@ -70,6 +70,17 @@ def test_the_core_wheel_alone(wheels, tmp_path):
     assert listing["broken"] == []
 
 
+def test_the_core_wheel_has_the_recipes_of_the_papers(wheels, tmp_path):
+    python = clean_environment(tmp_path / "env", wheel(wheels, "gsegkit"), links=wheels)
+    done = subprocess.run(
+        [python, "-m", "gsegkit", "reproduce", "--list", "--json"],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    names = {line["table"] for line in json.loads(done.stdout)}
+    papers = (ROOT / "benchmarks" / "recipes" / "papers").glob("*/table-*.toml")
+    assert names == {f"{path.parent.name}-{path.stem.removeprefix('table-')}" for path in papers}
+
+
 @pytest.mark.parametrize("dist", PLUGINS)
 def test_a_plugin_alone(wheels, tmp_path, dist):
     core, own = wheel(wheels, "gsegkit"), wheel(wheels, dist)

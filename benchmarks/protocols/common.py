@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gsegkit_directions.ensemble import Ensemble
 
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, Subset, UnlabelledImages
@@ -29,6 +28,7 @@ from gsegkit.rundir import stage_key
 from gsegkit.storage import atomic_write_json, read_json
 from gsegkit.tensors import state_hash
 from gsegkit.testing.data import DATA_VARIABLE, data_root
+from gsegkit.training.ensemble import Ensemble
 
 ROOT = Path(__file__).parents[2]
 #: Options of extractors that do not change what is found, only what is made of it: rows share the fit.

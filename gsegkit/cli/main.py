@@ -21,6 +21,7 @@ from gsegkit.cli import (
     names,
     painting,
     plugins,
+    reproducing,
     starting,
     work,
 )
@@ -60,6 +61,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate-painter": painting.evaluate_painter,
     "compare": comparing.compare,
     "choose": choosing.choose,
+    "reproduce": reproducing.reproduce,
     "predict": work.predict,
     "export": work.export,
     "import": importing.import_file,

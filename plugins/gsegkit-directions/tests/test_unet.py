@@ -1,12 +1,12 @@
 import pytest
 import torch
-from gsegkit_directions.ensemble import Ensemble
 from gsegkit_directions.unet import Unet, cross_entropy
 
 from gsegkit.context import read_metrics
 from gsegkit.dataset import MemoryDataset
 from gsegkit.errors import ArtifactError, ConfigError, ContractError, DataError
 from gsegkit.plugins import installed
+from gsegkit.training.ensemble import Ensemble
 
 CLASSES = ("ground", "square")
 

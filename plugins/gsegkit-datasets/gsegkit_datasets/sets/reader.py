@@ -91,6 +91,10 @@ class SetReader(DatasetReader):
 
     def expected(self, found: Found) -> int | None:
         """How many images the published split has; None = not known."""
+        return self.published_count()
+
+    def published_count(self) -> int | None:
+        """How many images the split has as it was published; None = not known."""
         return self.facts.counts.get(getattr(self.config, "split", "all"))
 
     def no_masks(self, found: Found, count: int) -> DataError:
