@@ -244,7 +244,8 @@ def test_evaluate_generator_by_name_and_of_a_run(call, finished, tmp_path):
     """The same toy by its name and out of a run; the run's options are its own, and nothing is written."""
     for i in range(8):
         write_png(tmp_path / "photos" / f"{i}.png", torch.randint(0, 255, (3, 40, 30), dtype=torch.uint8))
-    common = ("--data", tmp_path / "photos", "--device", "cpu", "-o", "eval.num_samples=12", "-q")
+    common = ("--data", tmp_path / "photos", "--device", "cpu", "-q", "-o", "eval.num_samples=12")
+    common += ("-o", "eval.backbone=resnet18")  # its metrics have the same names with and without the pretrained one
     before = sorted(finished.rglob("*"))
     code, out, _ = call("evaluate-generator", finished, *common, "--json")
     assert code == 0
