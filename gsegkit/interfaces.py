@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from gsegkit.checkpoints import Checkpoint, CheckpointFile
 from gsegkit.config import Config
+from gsegkit.distributed.team import ALONE, Team
 from gsegkit.errors import CapabilityError, ConfigError
 from gsegkit.images import enlarge_logits, fit_pixels, to_images, without_pads
 from gsegkit.reading.scaling import DEFAULT_SCALING
@@ -356,7 +357,15 @@ class GeneratorEvaluator(PlainPart, ABC):
 
 
 class KMeans(PlainPart, ABC):
-    """A k-means backend."""
+    """A k-means backend.
+
+    Attributes:
+        divided: `fit` may be called in all processes of `team` at once, divides its work, and returns the same in all.
+        team: set by whoever calls `fit` so.
+    """
+
+    divided: ClassVar[bool] = False
+    team: Team = ALONE
 
     @abstractmethod
     def fit(self, points: Tensor, k: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -155,7 +155,7 @@ def test_means_do_not_depend_on_the_batches(sizes):
     maps = torch.randn(7, 5, 20, 24, generator=torch.Generator().manual_seed(0))
     means, first = PlaceMeans(5, torch.device("cpu"), GRID), 0
     for part in torch.split(maps, list(sizes)):
-        means.add({"f": part}, ("f",), first)
+        means.add(means.pooled({"f": part}, ("f",)), first)
         first += len(part)
     assert means.counts == [4, 3]
     pooled = torch.nn.functional.adaptive_avg_pool2d(maps, GRID).permute(0, 2, 3, 1).double()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from gsegkit.clustering.points import Points, collect_points, linear_scores, poi
 from gsegkit.clustering.position import fold
 from gsegkit.context import RunContext
 from gsegkit.dataset import UnlabelledImages
+from gsegkit.distributed.team import ALONE, Team
 from gsegkit.errors import DataError
 from gsegkit.interfaces import Generator, KMeans, Level, MaskExtractor
 from gsegkit.plugins import installed
@@ -81,6 +82,8 @@ class ClusterExtractor(MaskExtractor):
     config: ClusterConfig
     weight: Tensor
     bias: Tensor
+    divided = True  # the reading of features
+    clusters_together: ClassVar[bool] = False  # `cluster` divides its work among the processes of `ctx.team` too
 
     def __init__(self, config: ClusterConfig) -> None:
         super().__init__(config)
@@ -121,7 +124,11 @@ class ClusterExtractor(MaskExtractor):
         select_layers(generator.info, self.config)
         try:
             points = collect_points(generator, self.config, ctx, self.memory_per_point())
-            found = self.cluster(points, ctx)
+            if not (ctx.team.first or self.clusters_together):
+                return
+            found = self.cluster(points, ctx if self.clusters_together else ctx.alone())
+            if not ctx.team.first:
+                return
             self._store(found, points)
         finally:
             points_file(ctx).unlink(missing_ok=True)
@@ -276,11 +283,24 @@ def build_kmeans(name: str) -> KMeans:
     return backend
 
 
-def assign(points: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def fit_kmeans(name: str, points: Tensor, k: int, seed: int, team: Team = ALONE) -> tuple[Tensor, Tensor]:
+    """Centres and assignments by the k-means backend of that name, in all processes; see `KMeans.fit`."""
+    backend = build_kmeans(name)
+    if backend.divided:
+        backend.team = team
+        return backend.fit(points, k, seed)
+    ((centres, labels),) = team.map(lambda _: backend.fit(points, k, seed), range(1))
+    return centres, labels
+
+
+def assign(points: Tensor, weight: Tensor, bias: Tensor, team: Team = ALONE) -> Tensor:
     """Index of the highest linear score of each point: [N, D], [K, D], [K] -> [N] int64; in blocks."""
     size = max(1, BLOCK // max(weight.shape))
-    blocks = [torch.addmm(bias, block.float(), weight.T).argmax(dim=1) for block in torch.split(points, size)]
-    return torch.cat(blocks)
+
+    def highest(block: Tensor) -> tuple[Tensor]:
+        return (torch.addmm(bias, block.float(), weight.T).argmax(dim=1),)
+
+    return torch.cat([labels for (labels,) in team.map(highest, torch.split(points, size))])
 
 
 def centre_classifiers(centres: Tensor) -> tuple[Tensor, Tensor]:

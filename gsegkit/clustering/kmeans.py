@@ -54,6 +54,7 @@ class TorchKMeans(KMeans):
     """
 
     config: KMeansConfig
+    divided = True
 
     def __init__(self, config: KMeansConfig) -> None:
         super().__init__(config)
@@ -129,11 +130,16 @@ class TorchKMeans(KMeans):
         labels = torch.empty(len(points), dtype=torch.int64, device=points.device)
         distances = torch.empty(len(points), dtype=torch.float32, device=points.device)
         sums = torch.zeros(k, d, dtype=torch.float64, device=points.device)
-        for rows in self._chunks(len(points), k + 2 * d):
+        chunks = list(self._chunks(len(points), k + 2 * d))
+
+        def nearest_in(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
             block = points[rows] - mean
             nearest, label = squared_distances(block, centres).min(dim=1)
+            return label, nearest, _cluster_sums(block, label, k)
+
+        for rows, (label, nearest, own) in zip(chunks, self.team.map(nearest_in, chunks), strict=True):
             labels[rows], distances[rows] = label, nearest
-            sums += _cluster_sums(block, label, k)
+            sums += own
         return Assignment(labels, distances, sums, torch.bincount(labels, minlength=k))
 
     # ---- first centres -----------------------------------------------------------------------------------------
@@ -146,8 +152,12 @@ class TorchKMeans(KMeans):
         sample = points[rows]
         if self.config.init == "random":
             return sample
-        chosen = self._plus_plus(sample - sample.mean(dim=0), k, generator)
-        return sample[torch.tensor(chosen, device=sample.device)]
+
+        def choose(_: int) -> tuple[Tensor]:
+            return (torch.tensor(self._plus_plus(sample - sample.mean(dim=0), k, generator)),)
+
+        ((chosen,),) = self.team.map(choose, range(1))
+        return sample[chosen.to(sample.device)]
 
     def _plus_plus(self, sample: Tensor, k: int, generator: torch.Generator) -> list[int]:
         """Rows chosen by greedy k-means++ (Arthur and Vassilvitskii 2007).

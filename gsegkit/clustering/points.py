@@ -124,18 +124,29 @@ def collect_points(
     axes = mirrored_axes(info, config)
     means = PlaceMeans(dim, x.device, config.position_grid) if axes else None
     batches = list(ctx.batches("fit", config.num_images))
+
+    def read(number: int) -> tuple[Tensor, ...]:
+        """Points, their pixels, whether they vary, and the means of places, of a batch."""
+        seeds, first = batches[number], number * ctx.batch_size
+        batch = generator.sample(seeds, features=layers)
+        chosen = torch.stack([_pixels(ctx.seed, first + i, per_image, size) for i in range(len(seeds))])
+        found = features_at(batch.features, layers, chosen.to(generator.device), size)  # [N, P, D]
+        differ = torch.tensor(per_image == 1 or _varies(found))
+        found = found.flatten(0, 1)
+        _check_finite(found, specs)
+        pooled = () if means is None else (means.pooled(batch.features, layers),)
+        return found.to(x.dtype).to(x.device), chosen.flatten(), differ, *pooled
+
     with frozen(generator):
-        for seeds in ctx.track(batches, "reading features"):
-            batch = generator.sample(seeds, features=layers)
-            chosen = torch.stack([_pixels(ctx.seed, row // per_image + i, per_image, size) for i in range(len(seeds))])
-            found = features_at(batch.features, layers, chosen.to(generator.device), size)  # [N, P, D]
-            varied = varied or per_image == 1 or _varies(found)
-            found = found.flatten(0, 1)
-            _check_finite(found, specs)
-            if means is not None:
-                means.add(batch.features, layers, row // per_image)
-            x[row : row + len(found)] = found.to(x.dtype).to(x.device)
-            pixel[row : row + len(found)] = chosen.flatten()
+        parts = ctx.team.map(read, range(len(batches)))
+        for number in ctx.track(range(len(batches)), "reading features"):
+            found, chosen, differ, *pooled = next(parts)
+            varied = varied or bool(differ)
+            for places in pooled:
+                assert means is not None
+                means.add(places, number * ctx.batch_size)
+            x[row : row + len(found)] = found
+            pixel[row : row + len(found)] = chosen
             row += len(found)
     if not varied:
         raise DataError(
@@ -237,8 +248,9 @@ def _buffer(count: int, dim: int, config: FeatureConfig, ctx: RunContext, extra:
 
 
 def points_file(ctx: RunContext) -> Path:
-    """Where `storage=disk` keeps the points while a fit runs."""
-    return ctx.folder / POINTS_FILE
+    """Where `storage=disk` keeps the points while a fit runs; each process has its own copy."""
+    name = POINTS_FILE if ctx.team.first else f"{ctx.team.rank}-{POINTS_FILE}"
+    return ctx.folder / name
 
 
 def _pixels(seed: int, image: int, count: int, size: tuple[int, int]) -> Tensor:

@@ -34,9 +34,12 @@ class PlaceMeans:
         self.sums = torch.zeros(2, grid, grid, dim, dtype=torch.float64, device=device)
         self.counts = [0, 0]
 
-    def add(self, maps: Mapping[str, Tensor], layers: Iterable[str], first: int) -> None:
-        """Add images of feature maps ([N, C, h, w] by name); `first` is the number of the first image."""
-        pooled = torch.cat([F.adaptive_avg_pool2d(maps[name].float(), self.sums.shape[1]) for name in layers], dim=1)
+    def pooled(self, maps: Mapping[str, Tensor], layers: Iterable[str]) -> Tensor:
+        """Mean features of the places of each image, [N, D, G, G] float32, from feature maps [N, C, h, w] by name."""
+        return torch.cat([F.adaptive_avg_pool2d(maps[name].float(), self.sums.shape[1]) for name in layers], dim=1)
+
+    def add(self, pooled: Tensor, first: int) -> None:
+        """Add images as `pooled` gives them; `first` is the number of the first image."""
         for half in (0, 1):
             own = pooled[(half + first) % 2 :: 2]
             self.sums[half] += own.sum(dim=0, dtype=torch.float64).permute(1, 2, 0)

@@ -29,13 +29,14 @@ from gsegkit.clustering.extractor import (
     Clustering,
     Partition,
     assign,
-    build_kmeans,
     centre_classifiers,
     check_count,
+    fit_kmeans,
 )
 from gsegkit.clustering.points import Points
 from gsegkit.config import Config
 from gsegkit.context import RunContext
+from gsegkit.distributed.team import ALONE, Team
 from gsegkit.errors import ConfigError, DataError, InterruptedRunError
 from gsegkit.rundir import CHECKPOINT_FILE
 from gsegkit.seeds import child_seed
@@ -46,6 +47,8 @@ from gsegkit_klish.svm import SVMSolver, signs
 SMOKE_CLUSTERS = 8
 LOGIT_EPS = 1e-6  # IoUs of 0 and 1 have no logit
 TIE = 1e-6  # IoUs closer than this are equal: the larger ECoS, then the lower index decides
+
+Ahead = dict[tuple[int, int], tuple[Tensor, Tensor]]  # SVMs of merges that may follow, by the ids of both clusters
 
 
 @dataclass
@@ -83,6 +86,7 @@ class Klish(ClusterExtractor):
     """Extractor `klish`."""
 
     config: KlishConfig
+    clusters_together = True
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)  # type: ignore[arg-type]
@@ -94,13 +98,13 @@ class Klish(ClusterExtractor):
     def cluster(self, points: Points, ctx: RunContext) -> Clustering:
         """Algorithm 1: from K0 clusters down to one, with every level kept."""
         c = self.config
-        solver = SVMSolver(points.x, c.C, c.tol, c.svm_rounds, c.newton_steps)
+        solver = SVMSolver(points.x, c.C, c.tol, c.svm_rounds, c.newton_steps, ctx.team)
         tree = self._resumed(points, ctx) or self._initial(points, solver, ctx)
         confidence = tree.scores.clamp(-1, 1).add_(1).mul_(0.5)
-        saved = time.monotonic()
+        saved, ahead = time.monotonic(), Ahead()
         try:
             for _ in ctx.track(range(len(tree.live) - 1), "merging clusters"):
-                self._merge(tree, confidence, solver)
+                self._merge(tree, confidence, solver, ahead)
                 if time.monotonic() - saved >= ctx.checkpoint_seconds:
                     self._save(tree, ctx)
                     saved = time.monotonic()
@@ -108,6 +112,8 @@ class Klish(ClusterExtractor):
             self._save(tree, ctx)
             raise
         found = self._clustering(tree)
+        if not ctx.team.first:
+            return found
         self._warn_of_snowball(tree, ctx)
         return self._refit(found, points) if self.config.refit == "softmax" else found
 
@@ -117,8 +123,8 @@ class Klish(ClusterExtractor):
         c = self.config
         k0 = c.k0 if not ctx.smoke else min(c.k0, max(SMOKE_CLUSTERS, c.k or 0))
         check_count(points, k0)
-        centres = self._kmeans(points.x, k0, ctx.seed)
-        labels, centres = _assigned(points.x, centres)
+        centres = self._kmeans(points.x, k0, ctx)
+        labels, centres = _assigned(points.x, centres, ctx.team)
         if len(centres) < 2:
             raise DataError(
                 "all pixels fell into one cluster", "the feature maps are constant: is the generator broken?"
@@ -129,9 +135,9 @@ class Klish(ClusterExtractor):
             keep = unusual(iou, c.filter_sigmas).logical_not()
             ctx.info(f"filter: {int(keep.sum())} of {len(keep)} initial clusters kept")
             if not bool(keep.all()):
-                labels, centres = _assigned(
-                    points.x, _lloyd(points.x, centres[keep.to(centres.device)], c.lloyd_steps, c.lloyd_tol)
-                )
+                kept = centres[keep.to(centres.device)]
+                moved = _lloyd(points.x, kept, c.lloyd_steps, c.lloyd_tol, ctx.team)
+                labels, centres = _assigned(points.x, moved, ctx.team)
                 V, scores = self._solve_all(solver, labels, len(centres), ctx)
                 iou = _ious(scores, labels)
         if c.k is not None and c.k > len(centres):
@@ -152,12 +158,13 @@ class Klish(ClusterExtractor):
             node_iou=iou.tolist(),
         )
 
-    def _kmeans(self, x: Tensor, k0: int, seed: int) -> Tensor:
+    def _kmeans(self, x: Tensor, k0: int, ctx: RunContext) -> Tensor:
         count = self.config.init_points or len(x)
         if count < len(x):
-            order = torch.randperm(len(x), generator=torch.Generator().manual_seed(child_seed(seed, "init")))
+            order = torch.randperm(len(x), generator=torch.Generator().manual_seed(child_seed(ctx.seed, "init")))
             x = x[order[: max(count, k0)].sort().values.to(x.device)]
-        centres, _ = build_kmeans(self.config.kmeans).fit(x.float(), k0, child_seed(seed, "kmeans") % 2**31)
+        seed = child_seed(ctx.seed, "kmeans") % 2**31
+        centres, _ = fit_kmeans(self.config.kmeans, x.float(), k0, seed, ctx.team)
         return centres
 
     def _solve_all(self, solver: SVMSolver, labels: Tensor, k: int, ctx: RunContext) -> tuple[Tensor, Tensor]:
@@ -176,27 +183,54 @@ class Klish(ClusterExtractor):
 
     # ---- one merge -----------------------------------------------------------------------------------------------
 
-    def _merge(self, tree: Tree, confidence: Tensor, solver: SVMSolver) -> None:
+    def _merge(self, tree: Tree, confidence: Tensor, solver: SVMSolver, ahead: Ahead) -> None:
         """p, the cluster of least IoU, joins q, the one of largest ECoS with it."""
         live = torch.tensor(tree.live)
         p, q, ecos = self._choose(tree, live)
+        solved = self._solved(tree, p, q, solver, ahead) if len(live) > 2 else None
         merged = len(tree.nodes)
         tree.merges.append([tree.ids[p], tree.ids[q], merged, float(tree.iou[p]), ecos])
-        size_p, size_q = int((tree.labels == p).sum()), int((tree.labels == q).sum())
         tree.labels[tree.labels == p] = q
-        if len(live) == 2:  # one cluster is left: nothing to separate it from
+        if solved is None:  # one cluster is left: nothing to separate it from
             tree.ids[p], tree.ids[q] = -1, merged
             return
-        y = signs(tree.labels == q)
-        start = _better_start(tree, p, q, size_p / (size_p + size_q), y, solver)
-        tree.V[q], tree.scores[q], _ = solver.solve(y, *start)
-        tree.iou[q] = _iou(tree.scores[q], y > 0)
+        tree.V[q], tree.scores[q] = solved
+        tree.iou[q] = _iou(tree.scores[q], tree.labels == q)
         confidence[q] = tree.scores[q].clamp(-1, 1).add_(1).mul_(0.5)  # Eq. 5
         row = torch.mv(confidence, confidence[q]).double()
         tree.gram[q], tree.gram[:, q] = row, row
         tree.ids[p], tree.ids[q] = -1, merged
         tree.nodes.append(tree.V[q].clone())
         tree.node_iou.append(float(tree.iou[q]))
+
+    def _solved(self, tree: Tree, p: int, q: int, solver: SVMSolver, ahead: Ahead) -> tuple[Tensor, Tensor]:
+        """The SVM of p and q together, and its scores.
+
+        It depends on the two alone. So the processes solve, each one, the merges that will probably follow: a merge
+        that does is there already, and the tree is the same, whichever of them do.
+        """
+        wanted = (tree.ids[p], tree.ids[q])
+        if wanted not in ahead:
+            pairs = self._likely(tree, (p, q), solver.team.size, ahead)
+            for (one, other), found in zip(
+                pairs, solver.team.map(lambda pair: _solve_pair(tree, *pair, solver), pairs), strict=True
+            ):
+                ahead[tree.ids[one], tree.ids[other]] = (found[0], found[1])
+        solved = ahead.pop(wanted)
+        for pair in [pair for pair in ahead if {*pair} & {*wanted}]:
+            del ahead[pair]
+        return solved
+
+    def _likely(self, tree: Tree, first: tuple[int, int], count: int, ahead: Ahead) -> list[tuple[int, int]]:
+        """Slots of a merge, and of those that would follow if their clusters had nothing to do with it."""
+        pairs, live = [first], tree.live
+        p, q = first
+        while len(pairs) < count and len(live) > 3:
+            live = [slot for slot in live if slot not in (p, q)]
+            p, q, _ = self._choose(tree, torch.tensor(live))
+            if (tree.ids[p], tree.ids[q]) not in ahead:
+                pairs.append((p, q))
+        return pairs
 
     def _choose(self, tree: Tree, live: Tensor) -> tuple[int, int, float]:
         """Slots p and q, and their ECoS."""
@@ -277,7 +311,8 @@ class Klish(ClusterExtractor):
     # ---- resuming ------------------------------------------------------------------------------------------------
 
     def _save(self, tree: Tree, ctx: RunContext) -> None:
-        save_tree(ctx.folder / CHECKPOINT_FILE, {**vars(tree), "nodes": torch.stack(tree.nodes)})
+        if ctx.team.first:  # the others hold the same
+            save_tree(ctx.folder / CHECKPOINT_FILE, {**vars(tree), "nodes": torch.stack(tree.nodes)})
 
     def _resumed(self, points: Points, ctx: RunContext) -> Tree | None:
         path = ctx.folder / CHECKPOINT_FILE
@@ -340,6 +375,15 @@ def fit_softmax(
     return w.detach(), b.detach()
 
 
+def _solve_pair(tree: Tree, p: int, q: int, solver: SVMSolver) -> tuple[Tensor, Tensor]:
+    """The SVM of two clusters together against the rest, and its scores."""
+    in_p, in_q = tree.labels == p, tree.labels == q
+    size_p, size_q = int(in_p.sum()), int(in_q.sum())
+    y = signs(in_p | in_q)
+    v, scores, _ = solver.solve(y, *_better_start(tree, p, q, size_p / (size_p + size_q), y, solver))
+    return v, scores
+
+
 def _better_start(tree: Tree, p: int, q: int, share: float, y: Tensor, solver: SVMSolver) -> tuple[Tensor, Tensor]:
     """Of two cheap guesses at the merged SVM the better: the size-weighted mean, or "p or q": their sum + 1."""
     mean = torch.lerp(tree.V[q], tree.V[p], share), torch.lerp(tree.scores[q], tree.scores[p], share)
@@ -348,9 +392,9 @@ def _better_start(tree: Tree, p: int, q: int, share: float, y: Tensor, solver: S
     return min((mean, either), key=lambda guess: solver.value(guess[0], guess[1], y))
 
 
-def _assigned(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+def _assigned(x: Tensor, centres: Tensor, team: Team = ALONE) -> tuple[Tensor, Tensor]:
     """Nearest centre of every point, clusters by falling size, empty ones left out."""
-    labels = assign(x, *centre_classifiers(centres))
+    labels = assign(x, *centre_classifiers(centres), team)
     sizes = torch.bincount(labels, minlength=len(centres))
     order = sizes.argsort(descending=True, stable=True)
     order = order[sizes[order] > 0]
@@ -359,10 +403,10 @@ def _assigned(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     return place[labels], centres[order]
 
 
-def _lloyd(x: Tensor, centres: Tensor, steps: int, tol: float) -> Tensor:
+def _lloyd(x: Tensor, centres: Tensor, steps: int, tol: float, team: Team = ALONE) -> Tensor:
     """k-means from given centres."""
     for _ in range(steps):
-        labels = assign(x, *centre_classifiers(centres))
+        labels = assign(x, *centre_classifiers(centres), team)
         sums = torch.zeros_like(centres).index_add_(0, labels, x.float())
         sizes = torch.bincount(labels, minlength=len(centres))
         moved = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centres)

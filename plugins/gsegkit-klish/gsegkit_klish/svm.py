@@ -15,6 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gsegkit.distributed.team import ALONE, Team
+
 WORKING = 2.0  # a first working set has this many times the points inside the margin
 WORKING_MIN = 4  # and at least this many points per feature
 ROUGH = 1e-2  # accuracy of the solution by which the working set is chosen
@@ -38,10 +40,11 @@ class SVMSolver:
         tol: relative accuracy: half the squared Newton decrement over f, an estimate of the gap to the optimum.
         rounds: most working sets of one problem; 2 or 3 is what happens.
         steps: most Newton steps on one working set; about 10 is what happens.
+        team: the processes among which the classes of `solve_all` are divided; all hold the same points.
     """
 
-    def __init__(self, x: Tensor, C: float, tol: float, rounds: int = 30, steps: int = 60) -> None:
-        self.x = x
+    def __init__(self, x: Tensor, C: float, tol: float, rounds: int = 30, steps: int = 60, team: Team = ALONE) -> None:
+        self.x, self.team = x, team
         self.rounds, self.steps = rounds, steps
         self.lam = C / len(x)
         self.tol = tol
@@ -67,22 +70,32 @@ class SVMSolver:
         scores = self.scores(V)
         values = torch.zeros(num_classes, dtype=torch.float64)
         working: list[Tensor | None] = [None] * num_classes
-        for k in range(num_classes):
+
+        def begin(k: int) -> tuple[Tensor]:
             y = signs(labels == k)
-            V[k] = self.rough(y, *self.rescale(V[k], scores[k], y))
+            return (self.rough(y, *self.rescale(V[k], scores[k], y)),)
+
+        for k, (v,) in enumerate(self.team.map(begin, range(num_classes))):
+            V[k] = v
             tick(0)
         scores = self.scores(V)
         open_ = list(range(num_classes))
+
+        def improve(k: int) -> tuple[Tensor, ...]:
+            y = signs(labels == k)
+            rows = self.extend(working[k], y, scores[k])
+            if rows is None:
+                return ()
+            v, value = self.newton(rows, y, V[k], scores[k])
+            return v, torch.tensor(value, dtype=torch.float64), rows
+
         for _ in range(self.rounds):
             still_open = []
-            for k in open_:
-                y = signs(labels == k)
-                rows = self.extend(working[k], y, scores[k])
-                if rows is None:
+            for k, found in zip(open_, self.team.map(improve, open_), strict=True):
+                if not found:
                     tick(num_classes - len(open_) + 1)
                     continue
-                V[k], values[k] = self.newton(rows, y, V[k], scores[k])
-                working[k] = rows
+                V[k], values[k], working[k] = found
                 still_open.append(k)
             open_ = still_open
             if not open_:
@@ -134,10 +147,16 @@ class SVMSolver:
         gram = torch.zeros(d + 1, d + 1, device=self.x.device)
         sums = torch.zeros(num_classes, d + 1, device=self.x.device)
         size = max(1, BLOCK // d)
-        for block, label in zip(torch.split(self.x, size), torch.split(labels, size), strict=True):
+
+        def products(part: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            block, label = part
             rows = self._rows.take(block, torch.arange(len(block), device=block.device))
-            gram += lower_gram(rows)
-            sums.index_add_(0, label, rows)
+            return lower_gram(rows), torch.zeros_like(sums).index_add_(0, label, rows)
+
+        parts = list(zip(torch.split(self.x, size), torch.split(labels, size), strict=True))
+        for products_of_rows, sums_of_rows in self.team.map(products, parts):
+            gram += products_of_rows
+            sums += sums_of_rows
         total = sums.sum(dim=0)
         hessian = 2 * self.lam * gram
         hessian.diagonal()[:-1] += 1
