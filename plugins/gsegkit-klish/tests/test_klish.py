@@ -304,10 +304,10 @@ def test_resumes_from_the_last_merge(tmp_path, after):
     interrupted = Klish(config)
     merge = interrupted._merge
 
-    def stop_after(tree, confidence, solver):
+    def stop_after(tree, confidence, solver, ahead):
         if len(solved) == after:
             ctx.stop.set()
-        merge(tree, confidence, solver)
+        merge(tree, confidence, solver, ahead)
         solved.append(1)
 
     interrupted._merge = stop_after
