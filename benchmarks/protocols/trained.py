@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def toy(lab: Lab, generators: dict[str, dict[str, Any]], size: int, photographs:
         found |= {"distance": round(distance, 4), "parameters": sum(p.numel() for p in generator.parameters())}
         rows.append({"generator": name, **found, **_segmented(lab, case, data, samples, extractors)})
         say(str(rows[-1]))
-    perfect = _Toy(size)
+    perfect = _Toy("toy", "toy", size=size)
     rows.append(
         {"generator": "toy", "distance": round(floor, 4), **_segmented(lab, perfect, data, samples, extractors)}
     )
@@ -78,16 +79,15 @@ def toy(lab: Lab, generators: dict[str, dict[str, Any]], size: int, photographs:
     return {"size": size, "photographs": photographs, "backbone": network.title, "floor": round(floor, 4), "rows": rows}
 
 
+@dataclass(frozen=True)
 class _Toy(Case):
     """The toy itself, at another size than its default."""
 
-    def __init__(self, size: int) -> None:
-        super().__init__("toy", "toy")
-        object.__setattr__(self, "size", size)
+    size: int = 32
 
     def build(self, device: torch.device) -> Toy:
         """See `Case.build`."""
-        return Toy(ToyConfig(size=self.size)).to(device)  # type: ignore[attr-defined]
+        return Toy(ToyConfig(size=self.size)).to(device)
 
 
 def _segmented(
