@@ -31,12 +31,12 @@ from gsegkit.images import to_pixels
 from gsegkit.report import render_report
 from gsegkit.rundir import RunFolder
 from gsegkit.storage import atomic_write_json
+from gsegkit.testing.browsing import CHROMIUM, chromium, serious_findings
 from gsegkit.types import LabelledBatch
 
 playwright = pytest.importorskip("playwright.sync_api")
-axe_core = pytest.importorskip("axe_playwright_python.sync_playwright")
+pytest.importorskip("axe_playwright_python.sync_playwright")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 WIDTHS = {360: 740, 768: 1024, 1280: 800, 1920: 1080}
 PAGES = ("report", "naming", "compare")
 
@@ -144,13 +144,8 @@ def _comparison(where, names, pixels, masks):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    with playwright.sync_playwright() as driver:
-        context = driver.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, headless=True, accept_downloads=True,
-            args=["--headless", "--no-sandbox", "--disable-gpu"],
-        )  # fmt: skip
+    with chromium(tmp_path_factory.mktemp("profile")) as context:
         yield context
-        context.close()
 
 
 @pytest.fixture(scope="module")
@@ -207,14 +202,7 @@ def test_a_page_is_as_wide_as_the_window(show, screenshots, name, width):
 def test_axe_finds_nothing_serious(show, name, width, scheme):
     page = show(name, width, scheme)
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-    found = axe_core.Axe().run(page).response
-    assert len(found["passes"]) > 10
-    bad = [
-        (each["id"], each["nodes"][0]["target"], each["nodes"][0]["failureSummary"])
-        for each in found["violations"]
-        if each["impact"] in ("serious", "critical")
-    ]
-    assert bad == []
+    assert serious_findings(page) == []
 
 
 PLACES = """() => [...document.querySelectorAll('body *')].map((one) => {

@@ -25,13 +25,13 @@ from gsegkit.images import read_mask, write_png
 from gsegkit.plugins import installed
 from gsegkit.progress import Progress
 from gsegkit.testing import Listener
+from gsegkit.testing.browsing import chromium, serious_findings
 
 for needed in ("gsegkit_baselines", "gsegkit_datasets", "gsegkit_smp"):
     pytest.importorskip(needed)
 
 SCRIPT = files("gsegkit.choosing").joinpath("choose.js")
 NODE = shutil.which("node")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 METHODS = ("two-means", "colour-kmeans")
 COUNT = 8
 
@@ -203,16 +203,9 @@ def test_the_size_that_it_learns_at(tmp_path):
     assert training_size(images, 128) == (64, 128)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium; .ci/run installs Debian's")
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_person_chooses_in_a_browser(chosen, data, tmp_path, width):
-    playwright = pytest.importorskip("playwright.sync_api")
-    axe_core = pytest.importorskip("axe_playwright_python.sync_playwright")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=CHROMIUM, headless=True, accept_downloads=True,
-            args=["--headless", "--no-sandbox", "--disable-gpu"],
-        )  # fmt: skip
+    with chromium(tmp_path / "profile") as browser:
         page, complaints = browser.new_page(), []
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
@@ -228,16 +221,10 @@ def test_a_person_chooses_in_a_browser(chosen, data, tmp_path, width):
         assert f"{COUNT - 1} of {COUNT} photographs" in page.locator("#status").text_content()
         page.locator("#parts input").nth(1).fill("red cell")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        bad = [
-            each
-            for each in axe_core.Axe().run(page).response["violations"]
-            if each["impact"] in ("serious", "critical")
-        ]
-        assert [(one["id"], one["nodes"][0]["target"]) for one in bad] == []
+        assert serious_findings(page) == []
         with page.expect_download() as download:
             page.locator("#save").click()
         download.value.save_as(tmp_path / "choice.json")
-        browser.close()
     assert complaints == []
     saved = json.loads((tmp_path / "choice.json").read_text())
     assert saved["candidate"] == data["candidates"][1]["id"]

@@ -1,7 +1,6 @@
 """gsegkit paint --serve: the command, and a person who paints in a browser while another page tries to."""
 
 import json
-import shutil
 import stat
 import threading
 from pathlib import Path
@@ -23,8 +22,8 @@ from gsegkit.painting import Style, latents_of
 from gsegkit.painting.server import PaintServer
 from gsegkit.parts import save_part
 from gsegkit.reading import images as reading
+from gsegkit.testing.browsing import chromium
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 SIZE = 20
 QUICK = {"candidates": 2, "steps": 2}
 ATTACK = """([address, token, size, mode]) => {
@@ -120,16 +119,8 @@ def test_the_browser_gets_a_file_and_no_key_on_its_command_line(monkeypatch):
 
 @pytest.fixture
 def browser(tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("needs a Chromium; .ci/run installs Debian's")
-    with playwright.sync_playwright() as driver:
-        context = driver.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=CHROMIUM, headless=True, accept_downloads=True,
-            args=["--headless", "--no-sandbox", "--disable-gpu"],
-        )  # fmt: skip
+    with chromium(tmp_path / "profile") as context:
         yield context
-        context.close()
 
 
 def test_a_person_paints_and_another_page_does_not(browser, served, run, tmp_path):

@@ -1,7 +1,6 @@
 """A person paints masks in a browser, by mouse, finger and keys; the reader of folders takes what comes of it."""
 
 import json
-import shutil
 import threading
 import zipfile
 
@@ -13,8 +12,8 @@ from PIL import Image
 from gsegkit.api import paint_page, paint_server
 from gsegkit.images import png_bytes, read_mask, write_png
 from gsegkit.plugins import Registry
+from gsegkit.testing.browsing import chromium, serious_findings
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 REGISTRY = Registry()
 REGISTRY.add(gsegkit_datasets, "gsegkit-datasets")
 HOSTILE = "</script><script>alert(1)//"
@@ -46,16 +45,8 @@ def draft():
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("needs a Chromium; .ci/run installs Debian's")
-    with playwright.sync_playwright() as driver:
-        context = driver.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("editor") / "profile", executable_path=CHROMIUM, headless=True,
-            accept_downloads=True, has_touch=True, args=["--headless", "--no-sandbox", "--disable-gpu"],
-        )  # fmt: skip
+    with chromium(tmp_path_factory.mktemp("editor") / "profile", has_touch=True) as context:
         yield context
-        context.close()
 
 
 def opened(browser, address, scheme="light", width=1280):
@@ -178,7 +169,6 @@ def test_masks_are_saved_into_the_folder(browser, todo):
 
 
 def test_a_page_that_needs_no_server(browser, todo, tmp_path):
-    axe_core = pytest.importorskip("axe_playwright_python.sync_playwright")
     path = paint_page(todo)
     assert path == todo / "editor.html"
     text = path.read_text(encoding="utf-8")
@@ -191,14 +181,7 @@ def test_a_page_that_needs_no_server(browser, todo, tmp_path):
         page.set_viewport_size({"width": width, "height": 800})
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        found = axe_core.Axe().run(page).response
-        assert len(found["passes"]) > 10
-        bad = [
-            (one["id"], one["nodes"][0]["target"], one["nodes"][0]["failureSummary"])
-            for one in found["violations"]
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert bad == [], (width, scheme)
+        assert serious_findings(page) == [], (width, scheme)
     page.locator("#next").click()
     shown(page, 1)
     page.keyboard.press("1")

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import shutil
 
 import pytest
 import torch
@@ -16,8 +15,8 @@ from gsegkit.painting import Style, latents_of
 from gsegkit.painting.examples import Examples
 from gsegkit.painting.page import static_page
 from gsegkit.painting.page.network import rounded
+from gsegkit.testing.browsing import chromium, serious_findings
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 HOSTILE = ("ground", "</script><script>alert(1)//", "<b>cell</b> {{ 7 * 7 }} \u202e")
 HEIGHT, WIDTH = 20, 24
 
@@ -49,15 +48,8 @@ def examples():
 @pytest.fixture(scope="module")
 def visit(tmp_path_factory):
     """Open a page in one browser: (html, width, scheme) -> page; what the browser complains of is in `complaints`."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("needs a Chromium; .ci/run installs Debian's")
     folder = tmp_path_factory.mktemp("a folder with spaces")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch_persistent_context(
-            folder / "profile", executable_path=CHROMIUM, headless=True, accept_downloads=True, has_touch=True,
-            args=["--headless", "--no-sandbox", "--disable-gpu"],
-        )  # fmt: skip
+    with chromium(folder / "profile", has_touch=True) as browser:
 
         def visit(text, width=1280, scheme="light"):
             name = hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -74,7 +66,6 @@ def visit(tmp_path_factory):
             return page
 
         yield visit
-        browser.close()
 
 
 def saved(page, what, path):
@@ -182,7 +173,6 @@ def test_painting_by_mouse_finger_and_keys(visit, painter, examples, tmp_path):
 
 
 def test_masks_are_loaded_or_refused_and_pages_fit(visit, painter, examples, tmp_path):
-    axe_core = pytest.importorskip("axe_playwright_python.sync_playwright")
     text = static_page(painter, examples, "cells " * 9)
     page = visit(text, 360, "dark")
     mask = examples.masks[1]
@@ -202,14 +192,7 @@ def test_masks_are_loaded_or_refused_and_pages_fit(visit, painter, examples, tmp
         page.set_viewport_size({"width": width, "height": 800})
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        found = axe_core.Axe().run(page).response
-        assert len(found["passes"]) > 10
-        bad = [
-            (one["id"], one["nodes"][0]["target"], one["nodes"][0]["failureSummary"])
-            for one in found["violations"]
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert bad == [], (width, scheme)
+        assert serious_findings(page) == [], (width, scheme)
     assert page.locator("#classes .class span").all_text_contents() == list(HOSTILE)
     assert page.complaints == []
     page.close()
