@@ -41,7 +41,7 @@ def test_directions(gen, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gen", ["biggan", "sngan", "uncondgan"])
+@pytest.mark.parametrize("gen", [*CONDITIONAL, *UNCONDITIONAL])
 @pytest.mark.parametrize(("extractor", "options"), [("klish", KLISH), ("labels4free", LABELS4FREE)])
 def test_extractors_that_look_at_features(gen, extractor, options, tmp_path):
     check(run(gen, extractor, tmp_path / "run", *options))
