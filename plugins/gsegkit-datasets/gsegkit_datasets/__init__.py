@@ -18,6 +18,7 @@ READERS = {
     "stanford-dogs": ("sets.boxes:DogsReader", "DogsConfig", "Stanford Dogs: boxes, and masks where you have them"),
     "apc": ("sets.apc:ApcReader", "ApcConfig", "Amazon Picking Challenge: objects in scenes, GENESIS' split"),
     "voc": ("sets.voc:VocReader", "VocConfig", "PASCAL VOC: 20 classes, or the images of chosen ones"),
+    "labels4free-custom": ("sets.labels4free:CustomReader", "CustomConfig", "Labels4Free's ten images a class"),
     "oxford-pets": ("sets.pets:PetsReader", "PetsConfig", "Oxford-IIIT Pets: cats and dogs with trimaps"),
 }
 

@@ -207,3 +207,9 @@ class PetsConfig(SetConfig):
     border: Literal["ignore", "foreground", "background"] = Field(
         "ignore", description="what the trimap's border around a pet becomes"
     )
+
+
+class CustomConfig(SetConfig):
+    """Options of the dataset reader `labels4free-custom`."""
+
+    split: Literal["faces", "cats", "horses", "cars"] = Field("faces", description="class of the ten images")

@@ -225,6 +225,35 @@ def test_no_matlab_list_leads_outside(tmp_path):
     assert "is not a path below" in refusal("stanford-cars", cars.folder, split="official-train")
 
 
+class Spy:
+    """Unpickled, it would leave a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_lists_of_numpy_are_names_and_nothing_else(tmp_path):
+    cars = make_miniature("stanford-cars", "data_mrcnn with lists", tmp_path / "c")
+    path, spied = cars.folder / "data_mrcnn_train_select.npy", tmp_path / "spied"
+    good = path.read_bytes()
+    np.save(path, np.array([Spy(str(spied))], object), allow_pickle=True)
+    assert "pickled objects, which are not read" in refusal("stanford-cars", cars.folder)
+    assert not spied.exists()
+    for content in (b"", good[:8], good[:40], good[:-3], b"PK\x03\x04" + good, b"\x93NUMPY\x01\x00\xff\xff" + good):
+        path.write_bytes(content)
+        assert "data_mrcnn_train_select.npy" in refusal("stanford-cars", cars.folder)
+    for array in (np.zeros(3), np.array([["a"], ["b"]]), np.array([], str), np.array("a")):
+        np.save(path, array)
+        assert "one row of names" in refusal("stanford-cars", cars.folder)
+    np.save(path, np.array(["../../secret"]))
+    assert "is not a path below" in refusal("stanford-cars", cars.folder)
+    np.save(path, np.array([b"0_a"]))
+    assert len(labelled("stanford-cars", cars.folder, split="drc-train")) == 1
+
+
 def test_damaged_matlab_lists_are_refused(tmp_path):
     mini = make_miniature("flowers102", "official", tmp_path / "a")
     path = mini.folder / "setid.mat"

@@ -18,10 +18,14 @@ from gsegkit_datasets.sets import facts
 from gsegkit_datasets.sets.crops import Box
 from gsegkit_datasets.sets.encodings import binary
 from gsegkit_datasets.sets.layouts import Found, Layout
-from gsegkit_datasets.sets.lists import inside, mat_structs, mat_texts, read_mat
+from gsegkit_datasets.sets.lists import inside, mat_structs, mat_texts, npy_texts, read_mat
 from gsegkit_datasets.sets.reader import Listed, Row, SetReader
 
 DETECTED = "data_mrcnn"
+SELECTED = {  # DRC's lists of the pairs that it uses, beside its folder: of the cars, of the dogs
+    "train": ("data_mrcnn_train_select.npy", "data_tr_sel.npy"),
+    "test": ("data_mrcnn_test_select.npy", "data_te_sel.npy"),
+}
 MASKS = "masks"  # beside the photographs: masks/PATH.png for PATH.jpg
 PARTS = ("train", "test")
 BOX_FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
@@ -62,7 +66,7 @@ class BoxedReader(SetReader):
             )
         parts = PARTS if split == "all" else (split.partition("-")[2],)
         if found.name == DETECTED:
-            return _detected(found.root / DETECTED, parts)
+            return _detected(found.root, parts)
         return self.published(found, parts)
 
     @abstractmethod
@@ -155,17 +159,24 @@ class DogsReader(BoxedReader):
 
 
 def _detected(root: Path, parts: tuple[str, ...]) -> Listed:
-    """DRC's folders: photographs and masks of a detector, resized, side by side."""
-    rows = []
+    """DRC's folders: photographs and masks of a detector, resized, side by side; of its lists what they select."""
+    rows, sources, notes = [], [], []
     for part in parts:
-        folder = root / part / "resized"
-        for image in list_images(folder):
-            if image.stem.endswith("_resized"):
-                token = image.stem.removesuffix("_resized")
-                rows.append(Row(f"{part}/{token}", image, image.with_name(f"{token}_maskresized{image.suffix}")))
+        folder = root / DETECTED / part / "resized"
+        path = next((root / name for name in SELECTED[part] if (root / name).is_file()), None)
+        if path is None:
+            notes.append(f"without the list {' or '.join(SELECTED[part])} all pairs of {part} are taken")
+            tokens = [image.stem for image in list_images(folder)]
+            tokens = [token.removesuffix("_resized") for token in tokens if token.endswith("_resized")]
+        else:
+            sources.append(path)
+            tokens = npy_texts(path, "take it from DRC's data again, or remove it: then all pairs are taken")
+        for token in tokens:
+            image = inside(folder, f"{token}_resized.png", path or folder)
+            rows.append(Row(f"{part}/{token}", image, image.with_name(f"{image.stem[:-8]}_maskresized.png")))
     if not rows:
-        raise DataError(f"'{root}' has no NAME_resized.png", "give DRC's folder as it was published")
-    return Listed(rows, (), ("the lists of selected images (*.npy) are not read: all pairs are taken",))
+        raise DataError(f"'{root / DETECTED}' has no NAME_resized.png", "give DRC's folder as it was published")
+    return Listed(rows, tuple(sources), tuple(notes))
 
 
 def _corners(box: list[object], path: Path) -> Box:

@@ -161,3 +161,9 @@ PETS = Facts(
     ),
     {"all": 7_349, "official-trainval": 3_680, "official-test": 3_669},
 )
+CUSTOM = Facts(
+    "Labels4Free's custom set",
+    (Archive("custom_dataset of the authors' code", "images"),),
+    {"faces": 10, "cats": 10, "horses": 10, "cars": 10},
+    ("its images are generated; its authors state no licence",),
+)

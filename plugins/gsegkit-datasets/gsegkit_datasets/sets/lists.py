@@ -1,7 +1,8 @@
-"""Lists that data sets bring: text and MATLAB files of names and numbers. No name in them leads outside."""
+"""Lists that data sets bring: text, MATLAB and NumPy files of names and numbers. No name in them leads outside."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,25 @@ def number(word: str, path: Path, remedy: str) -> int:
     if not (word.isascii() and word.isdigit() and len(word) < 10):
         raise DataError(f"the list '{path}' has {shown(word, 40)} where a number should be", remedy)
     return int(word)
+
+
+def npy_texts(path: Path, remedy: str) -> list[str]:
+    """The names, or numbers as text, of a one-dimensional NumPy array in a file; objects are never unpickled.
+
+    Raises:
+        DataError: it cannot be read, or holds something else.
+    """
+    try:
+        array = np.load(io.BytesIO(read_bytes(path, MAX_LIST_BYTES)), allow_pickle=False)
+    except OSError as error:
+        raise DataError(f"cannot read the list '{path}': {error.strerror or 'it is no .npy file'}", remedy) from None
+    except UnreadableError as error:
+        raise DataError(f"the list '{path}' {error}", remedy) from None
+    except Exception:  # NumPy leaks SyntaxError, ValueError, EOFError and others on damaged headers
+        raise DataError(f"the list '{path}' is damaged, or holds pickled objects, which are not read", remedy) from None
+    if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.kind not in "USiu" or not len(array):
+        raise DataError(f"the list '{path}' does not hold one row of names", remedy)
+    return [value.decode("ascii", "replace") if isinstance(value, bytes) else str(value) for value in array.tolist()]
 
 
 # ---- MATLAB ------------------------------------------------------------------------------------------------------

@@ -23,10 +23,11 @@ _WRITERS: Mapping[str, tuple[Callable[[str, Path], Miniature], tuple[str, ...]]]
     "duts": (salient.duts, ("official", "parent", *salient.COPIES)),
     "ecssd": (salient.ecssd, ("official", *salient.COPIES)),
     "celebamask-hq": (faces.celebamask, ("official", "script", "merged-official", "merged-bisenet", "merged-klish15")),
-    "stanford-cars": (boxed.cars, ("torchvision", "kaggle", "old", "data_mrcnn")),
-    "stanford-dogs": (boxed.dogs, ("official", "lists", "data_mrcnn")),
+    "stanford-cars": (boxed.cars, ("torchvision", "kaggle", "old", "data_mrcnn", "data_mrcnn with lists")),
+    "stanford-dogs": (boxed.dogs, ("official", "lists", "data_mrcnn", "data_mrcnn with lists")),
     "apc": (scenes.apc, ("official", "genesis")),
     "voc": (scenes.voc, ("devkit", "2011", "year", "years")),
+    "labels4free-custom": (hand.labels4free, ("official",)),
     "oxford-pets": (hand.pets, ("official", "torchvision")),
 }
 #: Name of a reader -> layouts of its miniatures; the first is the published one.

@@ -12,13 +12,17 @@ from gsegkit_datasets.testing.drawing import blob, photograph, save
 
 NUM_TRAIN, NUM_TEST = 4, 3
 DOGS = ("n02085620-Chihuahua/n02085620_{}", "n02105855-Shetland_sheepdog/n02105855_{}")
+CAR_LISTS = ("data_mrcnn_train_select.npy", "data_mrcnn_test_select.npy")
+DOG_LISTS = ("data_tr_sel.npy", "data_te_sel.npy")
 FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
 
 
 def cars(layout: str, folder: Path) -> Miniature:
-    """Cars; layouts "torchvision", "kaggle" (folders in themselves), "old" (one folder), "data_mrcnn"."""
-    if layout == "data_mrcnn":
-        return _detected(folder)
+    """Cars; layouts "torchvision", "kaggle" (folders in themselves), "old" (one folder), "data_mrcnn" (with lists)."""
+    if layout.startswith("data_mrcnn"):
+        return _detected(
+            folder, ("data_mrcnn_train_select.npy", "data_mrcnn_test_select.npy") * (layout != "data_mrcnn")
+        )
     root = folder / "stanford_cars" if layout == "torchvision" else folder
     masks: dict[str, np.ndarray] = {}
     old: list[tuple[object, ...]] = []
@@ -52,9 +56,9 @@ def cars(layout: str, folder: Path) -> Miniature:
 
 
 def dogs(layout: str, folder: Path) -> Miniature:
-    """Dogs; layouts "official" (lists beside the folders), "lists" (in a folder of their own), "data_mrcnn"."""
-    if layout == "data_mrcnn":
-        return _detected(folder)
+    """Dogs; layouts "official" (lists beside the folders), "lists" (in one of their own), "data_mrcnn" (with lists)."""
+    if layout.startswith("data_mrcnn"):
+        return _detected(folder, DOG_LISTS if layout != "data_mrcnn" else ())
     names = [DOGS[index % 2].format(100 + index) for index in range(NUM_TRAIN + NUM_TEST)]
     masks = {}
     for index, name in enumerate(names):
@@ -85,17 +89,23 @@ def dogs(layout: str, folder: Path) -> Miniature:
 # ---- inside ------------------------------------------------------------------------------------------------------
 
 
-def _detected(folder: Path) -> Miniature:
+def _detected(folder: Path, lists: tuple[str, ...] = ()) -> Miniature:
+    """DRC's pairs; with lists the second of each part is not selected."""
     masks, splits = {}, {}
-    for part in ("train", "test"):
+    for number, part in enumerate(("train", "test")):
         root = folder / "data_mrcnn" / part
-        for index in range(3):
-            mask, token = blob(index + 20 * (part == "test")), f"{index}_a"
+        tokens = [f"{index}_a" for index in range(3)]
+        chosen = tokens[:1] + tokens[2:] if lists else tokens
+        for index, token in enumerate(tokens):
+            mask = blob(index + 20 * (part == "test"))
             save(root / "orig" / f"{token}_orig.png", photograph(mask, index))
             save(root / "resized" / f"{token}_resized.png", photograph(mask, index))
             save(root / "resized" / f"{token}_maskresized.png", mask * np.uint8(255))
-            masks[f"{part}/{token}"] = mask.astype(np.uint8)
-        splits[f"drc-{part}"] = tuple(name for name in masks if name.startswith(part))
+            if token in chosen:
+                masks[f"{part}/{token}"] = mask.astype(np.uint8)
+        if lists:
+            np.save(folder / lists[number], np.array(chosen))
+        splits[f"drc-{part}"] = tuple(f"{part}/{token}" for token in chosen)
     return Miniature(folder, {}, {"all": tuple(masks), **splits}, masks)
 
 

@@ -10,8 +10,9 @@ from scipy.io import savemat
 
 from gsegkit.colours import voc_palette
 from gsegkit.types import IGNORE
+from gsegkit_datasets.sets.labels4free import PLACES
 from gsegkit_datasets.testing.base import Miniature
-from gsegkit_datasets.testing.drawing import blob, ellipse, photograph, save, size_of, stray, votes
+from gsegkit_datasets.testing.drawing import blob, ellipse, photograph, save, size_of, soft_edges, stray, votes
 
 BLUE = (0, 0, 254)  # ground of Flowers-102's cut-outs
 NUM_BIRDS, NUM_FLOWERS, NUM_TRIMAPS = 12, 12, 7
@@ -120,6 +121,24 @@ def pets(layout: str, folder: Path) -> Miniature:
     splits = {"official-trainval": PETS[:3], "official-test": PETS[3:], "all": PETS}
     for file, split in (("trainval.txt", "official-trainval"), ("test.txt", "official-test"), ("list.txt", "all")):
         _lines(root / "annotations" / file, [f"{name} 1 1 1" for name in splits[split]])
+    return Miniature(folder, {}, splits, masks)
+
+
+def labels4free(layout: str, folder: Path) -> Miniature:
+    """Generated images with masks by hand in RGBA, numbered from 1 where the images are from 0; layout "official"."""
+    masks: dict[str, np.ndarray] = {}
+    splits = {}
+    for split, (place, under) in PLACES.items():
+        names = tuple(f"{place}-{index}" for index in range(10))
+        for index, name in enumerate(names):
+            mask = blob(index)
+            grey = soft_edges(mask) if split == "faces" else mask * np.uint8(255)
+            alpha = np.full_like(grey, 255)
+            save(folder / place / "data" / f"{index}.png", photograph(mask, index))
+            save(folder / place / under / f"{place}{index + 1}.png", np.stack([grey, grey, grey, alpha], axis=2))
+            save(folder / place / under.replace("_gt", "_pred") / f"{index + 1}.png", ~mask * np.uint8(255))
+            masks[name] = (grey == 255).astype(np.uint8)
+        splits[split] = names
     return Miniature(folder, {}, splits, masks)
 
 
