@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gsegkit.plugins import Component, hookimpl
 
 #: Name of a reader -> its class, its options, and a line about it.
@@ -36,3 +38,11 @@ def gsegkit_components() -> list[Component]:
         )
         for name, (target, config, summary) in READERS.items()
     ]
+
+
+@hookimpl
+def gsegkit_commands(app: Any) -> None:
+    """`gsegkit unpack`."""
+    from gsegkit_datasets.command import unpack
+
+    app.command()(unpack)

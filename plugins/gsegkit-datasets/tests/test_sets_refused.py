@@ -52,13 +52,16 @@ def test_another_folder_is_told_with_the_layouts_that_are_known(tmp_path):
 def test_archives_and_tables_are_told_from_folders(tmp_path):
     (tmp_path / "CUB_200_2011.tgz").write_bytes(b"")
     assert "holds CUB_200_2011.tgz, which is not unpacked" in refusal("cub", tmp_path)
-    for name in ("data/test-00000-of-00002.parquet", "duts-test.tfrecord-00000-of-00001"):
+    for name, remedy in (
+        ("data/test-00000-of-00002.parquet", "gsegkit unpack"),
+        ("duts-test.tfrecord-00000-of-00001", "DUTS-TE.zip"),
+    ):
         path = tmp_path / name.partition("-")[0].replace("/", "") / name
         path.parent.mkdir(parents=True)
         path.write_bytes(b"")
         text = refusal("duts", tmp_path / name.partition("-")[0].replace("/", ""))
-        assert f"as tables ({path.name}), which are not read" in text
-        assert "DUTS-TE-Image/" in text
+        assert f"as tables ({path.name}), which are not read as they are" in text
+        assert remedy in text
 
 
 def test_a_half_unpacked_archive_is_told_with_size_and_checksum(cub):

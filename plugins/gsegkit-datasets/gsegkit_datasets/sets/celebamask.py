@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -46,6 +46,10 @@ class CelebaMaskReader(SetReader):
     config: CelebaMaskConfig
     facts = facts.CELEBAMASK
     shrinks: ClassVar[bool] = True
+    tables: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "all": ("train", "validation", "test"), "official-train": ("train",), "official-val": ("validation",),
+        "official-test": ("test",),
+    }  # fmt: skip
     layouts = (*(Layout(f"official, {name}", (IMAGES, name), AT) for name in PART_FOLDERS), *MERGED_LAYOUTS)
 
     def classes(self) -> tuple[str, ...]:
@@ -57,7 +61,7 @@ class CelebaMaskReader(SetReader):
         layout = next(layout for layout in self.layouts if layout.name == found.name)
         images, masks = (found.root / marker for marker in layout.markers)
         if layout in MERGED_LAYOUTS:
-            self._check_order(found)
+            self._check_order(found.root)
             rows, spare = pairs_of(list_images(images), list_images(masks), images, masks)
             notes = (f"left out, without an image: {plural(spare, 'mask')}",) if spare else ()
         else:
@@ -71,6 +75,11 @@ class CelebaMaskReader(SetReader):
         there = {int(row.name): row for row in rows if row.name.isdigit()}
         chosen = [there.get(key, Row(str(key), images / f"{key}.jpg")) for key in of_split]
         return Listed(chosen, (path,), notes)
+
+    def unpacked(self, root: Path, folders: tuple[str, ...]) -> Listed:
+        """See `SetReader.unpacked`; the masks are merged."""
+        self._check_order(root)
+        return super().unpacked(root, folders)
 
     def decode(self, row: Row) -> np.ndarray:
         """See `SetReader.decode`."""
@@ -97,11 +106,11 @@ class CelebaMaskReader(SetReader):
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
-    def _check_order(self, found: Found) -> None:
+    def _check_order(self, root: Path) -> None:
         order = self.config.order
         if order is None:
             raise DataError(
-                f"'{found.root}' holds merged masks ({found.name}), which do not say in which order their classes are",
+                f"'{root}' holds merged masks, which do not say in which order their classes are",
                 f"say it: -o data_reader.order=NAME, one of {', '.join(ORDERS)}",
             )
         if order == "klish15" and self.config.classes in ("official", "bisenet"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -40,6 +42,10 @@ class CubReader(SetReader):
         Layout(PREPARED, ("test_images/", "test_segmentations/")),
     )
 
+    tables: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "all": ("train", "test"), "official-train": ("train",), "official-test": ("test",),
+    }  # fmt: skip
+
     def classes(self) -> tuple[str, ...]:
         """See `SetReader.classes`."""
         return CLASSES
@@ -59,6 +65,12 @@ class CubReader(SetReader):
             mask = inside(masks, names[key], path).with_suffix(".png") if masks is not None else None
             rows.append(Row(names[key].rpartition(".")[0], image, mask, boxes.get(key)))
         return Listed(rows, (path, *sources, *extra))
+
+    def unpacked(self, root: Path, folders: tuple[str, ...]) -> Listed:
+        """See `SetReader.unpacked`; boxes are in the archive alone."""
+        if self.config.crop == "box-1.5":
+            raise DataError(f"'{root}' has no boxes", "give the folder of the unpacked archives")
+        return super().unpacked(root, folders)
 
     def decode(self, row: Row) -> np.ndarray:
         """See `SetReader.decode`."""

@@ -113,11 +113,10 @@ def _none(folder: Path, layouts: Sequence[Layout], facts: Facts) -> DataError:
         return DataError(f"'{folder}' holds {names}, which is not unpacked", f"unpack it there: {facts.unpack()}")
     tables = [name for name in _names(folder) if name.endswith(TABLES) or ".tfrecord" in name]
     if tables:
-        return DataError(
-            f"'{folder}' holds {facts.title} as tables ({printable(tables[0])[:60]}), which are not read",
-            "save their images and masks as files in one of the layouts, or give the unpacked archives "
-            f"(of TFDS downloads/extracted): {'; '.join(map(str, layouts))}",
-        )
+        said = f"'{folder}' holds {facts.title} as tables ({printable(tables[0])[:60]}), which are not read as they are"
+        if tables[0].endswith(TABLES):
+            return DataError(said, "run gsegkit unpack on it with --out FOLDER, and give that folder")
+        return DataError(said, f"give the unpacked archives (of TFDS downloads/extracted): {facts.unpack()}")
     what = f"it holds {and_more(inside, MAX_NAMED)}" if inside else "it is empty"
     return DataError(
         f"'{folder}' is not {facts.title} in a layout that is known: {what}",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gsegkit.dataset import LabelledDataset, Sample
 from gsegkit.errors import DataError, NoMasksError, plural
-from gsegkit.images import read_image, resize_pixels
+from gsegkit.images import list_images, read_image, resize_pixels
 from gsegkit.interfaces import DatasetReader
 from gsegkit.reading.files import open_image
 from gsegkit.reading.scaling import resolved
@@ -29,6 +29,7 @@ PEEK = 8  # samples that are read when a data set is opened; the others are when
 MAX_NAMED = 3
 BINARY = ("background", "foreground")
 ORIENTATION = 0x0112  # of EXIF
+UNPACKED = "unpacked tables"  # what `gsegkit unpack` makes of a data set's tables
 UNTURN: dict[int, tuple[bool, bool, bool]] = {  # EXIF orientation -> transpose, flip rows, flip columns, back to stored
     5: (True, False, False), 6: (True, True, False), 7: (True, True, True), 8: (True, False, True),
 }  # fmt: skip
@@ -75,6 +76,7 @@ class SetReader(DatasetReader):
     config: SetConfig
     facts: ClassVar[Facts]
     layouts: tuple[Layout, ...]
+    tables: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # split -> its folders, where its tables were unpacked
     shrinks: ClassVar[bool] = False  # photographs that are larger than their masks come down to the masks' size
 
     @abstractmethod
@@ -119,6 +121,19 @@ class SetReader(DatasetReader):
         dataset.notes = (*dataset.notes, *notes)
         return dataset
 
+    def unpacked(self, root: Path, folders: tuple[str, ...]) -> Listed:
+        """The images of a split whose tables were unpacked: FOLDER/images and FOLDER/masks."""
+        rows: list[Row] = []
+        for folder in folders:
+            images, masks = root / folder / "images", root / folder / "masks"
+            found, _ = pairs_of(list_images(images), list_images(masks), images, masks)
+            rows += [replace(row, name=f"{folder}/{row.name}") for row in found]
+        return Listed(
+            rows,
+            (),
+            ("the copy is one of tables that were unpacked: samples have its numbers, not their published names",),
+        )
+
     def peek(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[str, ...]:
         """What looks wrong about a few photographs ([3, H, W] uint8) and masks ([H, W] uint8), a sentence each."""
         return ()
@@ -126,9 +141,12 @@ class SetReader(DatasetReader):
     # ---- inside --------------------------------------------------------------------------------------------------
 
     def _open(self, folder: Path, masks: bool) -> tuple[Found, Listed, int | None]:
-        found = recognise(folder, self.layouts, self.facts, self.config.layout)
-        listed, expected = self.listed(found), self.expected(found)
         split = getattr(self.config, "split", "all")
+        markers = tuple(f"{part}/{kind}/" for part in self.tables.get(split, ()) for kind in ("images", "masks"))
+        layouts = (*self.layouts, Layout(UNPACKED, markers)) if markers else self.layouts
+        found = recognise(folder, layouts, self.facts, self.config.layout)
+        listed = self.unpacked(found.root, self.tables[split]) if found.name == UNPACKED else self.listed(found)
+        expected = self.expected(found)
         notes = [f"{self.facts.title}, layout {found.name}, split {split}: {plural(len(listed.rows), 'image')}"]
         if expected is not None and len(listed.rows) != expected:
             said = (

@@ -20,6 +20,7 @@ CLASSES = ("background", "salient")
 #: Folders of images and masks in copies of the three sets.
 COPIES = (("img", "gt"), ("Image", "Mask"), ("images", "masks"), ("imgs", "gt"), ("Imgs", "GT"))
 DUTS_PARTS = {"official-test": "DUTS-TE", "official-train": "DUTS-TR"}
+WHOLE = ("all", "train", "test")  # where the tables of a data set without splits were unpacked to
 
 
 def copies(at: tuple[str, ...] = ("",)) -> tuple[Layout, ...]:
@@ -66,7 +67,7 @@ class OmronReader(SaliencyReader):
     facts = facts.OMRON
     layouts = (
         Layout("official", ("DUT-OMRON-image/", "pixelwiseGT-new-PNG/"), ("", "DUT-OMRON", "DUTOMRON")),
-        *copies(("", "DUT-OMRON", "DUTOMRON")),
+        *copies(("", "DUT-OMRON", "DUTOMRON", *WHOLE)),
     )
 
 
@@ -76,7 +77,7 @@ class EcssdReader(SaliencyReader):
     facts = facts.ECSSD
     layouts = (
         Layout("official", ("images/", "ground_truth_mask/"), ("", "ECSSD")),
-        *copies(("", "ECSSD")),
+        *copies(("", "ECSSD", *WHOLE)),
     )
 
 
@@ -91,7 +92,8 @@ class DutsReader(SaliencyReader):
         """Those of the part that is asked for: a folder of the other part is not read in its place."""
         part = DUTS_PARTS[self.config.split]
         at = ("", part, f"DUTS/{part}")
-        return (Layout("official", (f"{part}-Image/", f"{part}-Mask/"), at), *copies(at))
+        layouts = (Layout("official", (f"{part}-Image/", f"{part}-Mask/"), at), *copies(at))
+        return (*layouts, Layout("unpacked", ("images/", "masks/"), (self.config.split.removeprefix("official-"),)))
 
 
 def _inverted(mask: Tensor) -> bool:
