@@ -47,6 +47,7 @@ KINDS: dict[str, str] = {
     "weights": "generator weights that ship with a plugin",
     "checkpoint-reader": "reads weights that other software wrote",
     "samples": "photographs that ship with a plugin, to try a segmenter on",
+    "launcher": "starts the processes of a run, here or on a cluster",
 }
 KIND_ALIASES = {
     "gen": "generator",

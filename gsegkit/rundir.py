@@ -108,8 +108,8 @@ class RunFolder:
             lock.release()
 
     @contextlib.contextmanager
-    def recorded(self, warnings: Sequence[str], **facts: Any) -> Iterator[None]:
-        """Keep run.json while a run works: facts, then how it ended, how long it took, and the warnings so far."""
+    def recorded(self, warnings: Sequence[str], ended: str = "done", **facts: Any) -> Iterator[None]:
+        """Keep run.json while a run works: facts, then how it `ended`, how long it took, and the warnings so far."""
         started = time.time()
         self.write_status("running", **facts)
         try:
@@ -118,7 +118,7 @@ class RunFolder:
             stopped = isinstance(error, InterruptedRunError | KeyboardInterrupt)
             self.write_status("interrupted" if stopped else "failed", error=str(error), warnings=list(warnings))
             raise
-        self.write_status("done", error=None, seconds=round(time.time() - started, 1), warnings=list(warnings))
+        self.write_status(ended, error=None, seconds=round(time.time() - started, 1), warnings=list(warnings))
 
     # ---- stages ------------------------------------------------------------------------------------------------
 
@@ -141,6 +141,10 @@ class RunFolder:
             shutil.rmtree(folder)
         (folder / STAGE_FILE).unlink(missing_ok=True)
         atomic_write_json(started, {"key": key})
+
+    def stage_begun(self, folder: Path, key: str) -> bool:
+        """True when the stage in `folder` was prepared with this key, and is not finished."""
+        return (_read_record(folder / f"{STAGE_FILE}.started") or {}).get("key") == key
 
     def end_stage(self, folder: Path, key: str, seconds: float, facts: Mapping[str, Any] | None = None) -> None:
         """Commit a stage: record its key and the sizes of its files. Written last."""

@@ -36,9 +36,10 @@ PARTS = {
     "kmeans": ("", ("kmeans",)),
     "painter": ("--painter", ("painter",)),
     "reader": ("--reader", ("checkpoint-reader",)),
+    "launcher": ("--launcher", ("launcher",)),
 }
 TAKES_COMPONENT = {"train-generator": "generator", "show": "", "test-plugin": "", "directions score": "generator"}
-PLACEHOLDERS = {"my-method", "my-format"}  # what `new-plugin` makes
+PLACEHOLDERS = {"my-method", "my-format", "my-cluster"}  # what `new-plugin` makes
 SPAN = re.compile(r"`([^`]+?)`", re.S)
 ASSIGNMENT = re.compile(r"^[a-z]\w*(\.[a-z]\w*)*=\S")
 

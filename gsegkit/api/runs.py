@@ -20,6 +20,7 @@ from gsegkit.engine import pipeline
 from gsegkit.engine.choices import choose
 from gsegkit.engine.claim import TRAINING_MARKS, check_own, claim_dataset, claim_work
 from gsegkit.engine.identity import contents_identity, labelled_identity, recipe_of
+from gsegkit.engine.pieces import Piece, make_share
 from gsegkit.engine.plan import PartSpec, Plan
 from gsegkit.engine.preflight import check_learns_from_pairs, check_trainable
 from gsegkit.engine.readers import build_reader
@@ -108,6 +109,18 @@ def run_plan(
     )  # fmt: skip
     page = render_report(done.folder) if session.team.first else done.folder / PAGE
     return Result(done.folder, done.report, done.learned, done.found, page)
+
+
+def run_piece(plan: Plan, piece: Piece, out: str | Path, *, update: bool, command: str, session: Session) -> None:
+    """Carry out a piece of a plan, as launchers have it; see `run_plan`."""
+    if piece.share is not None:
+        choices = choose(plan, session.registry)
+        make_share(choices, Path(out), piece, session.registry, session.progress, session.stop)
+        return
+    pipeline.run_until(
+        plan, out, piece.round, registry=session.registry, progress=session.progress, stop=session.stop, update=update,
+        command=command, team=session.team,
+    )  # fmt: skip
 
 
 @checked

@@ -9,7 +9,7 @@ from gsegkit.plugins import Component, hookimpl
 
 @hookimpl
 def gsegkit_components() -> Iterable[Component]:
-    """The toy generator, the extractor of native masks, and k-means in torch."""
+    """The toy generator, the extractor of native masks, k-means in torch, and processes of this machine."""
     return [
         Component(
             kind="generator",
@@ -32,5 +32,13 @@ def gsegkit_components() -> Iterable[Component]:
             target="gsegkit.clustering.kmeans:TorchKMeans",
             config="gsegkit.clustering.config:KMeansConfig",
             summary="k-means in torch, in chunks, on CPU and GPU",
+        ),
+        Component(
+            kind="launcher",
+            name="local",
+            target="gsegkit.launching.local:Local",
+            config="gsegkit.launching.config:LocalConfig",
+            kit="gsegkit.testing.builtin:LOCAL",
+            summary="several processes of this machine",
         ),
     ]

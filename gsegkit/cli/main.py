@@ -29,6 +29,7 @@ from gsegkit.cli.extensions import add_commands
 from gsegkit.cli.options import console
 from gsegkit.cli.terminal import show_error
 from gsegkit.errors import GsegkitError
+from gsegkit.launching.process import FOLLOWS, follow_starter
 from gsegkit.plugins import installed
 from gsegkit.records.text import shown
 
@@ -115,6 +116,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if os.environ.get("WORLD_SIZE"):  # the connections' own warnings come with pages of C++; we say it in a sentence
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if os.environ.pop(FOLLOWS, ""):  # a launcher started this process
+        follow_starter()
     try:
         _with_plugins()
         app()

@@ -111,6 +111,17 @@ TrainGenerator = Annotated[
     bool | None, typer.Option("--train-generator", help="Train the generator on --images first.", show_default=False)
 ]
 Smoke = Annotated[bool | None, typer.Option("--smoke", help="Limit every loop to 3 steps.", show_default=False)]
+LauncherName = Annotated[
+    str | None,
+    _part("--launcher", "launcher", "Who starts the processes; without it: this process alone, or torchrun."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", help="Processes of the launcher. Default: all GPUs, or 1.", show_default=False),
+]
+PieceText = Annotated[
+    str | None, typer.Option("--piece", metavar="PIECE", help="Do a piece of the run; launchers use it.", hidden=True)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 Update = Annotated[bool, typer.Option("--update", help="Make again what --out holds of other options or other data.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from gsegkit.cli import early
+from gsegkit.cli import early, launching
 from gsegkit.cli import options as c
+from gsegkit.cli.launching import Ended
 from gsegkit.cli.options import console, print_json
 from gsegkit.cli.terminal import make_table, print_metrics, show_message, size
 from gsegkit.engine.next_steps import in_a_line, next_commands
@@ -29,10 +29,15 @@ from gsegkit.exports.formats import (
 from gsegkit.plugins import installed
 from gsegkit.progress import duration
 
+if TYPE_CHECKING:
+    from gsegkit.api import Session
+    from gsegkit.engine.plan import Plan
+
 EXPORT_HELP = f"Of segmenter or painter: {', '.join(MODEL_FORMATS)}; of the pairs: {', '.join(DATASET_FORMATS)}."
 
 
 def run(
+    context: typer.Context,
     gen: c.Gen = None,
     extractor: c.Extractor = None,
     seg: c.Seg = None,
@@ -54,10 +59,15 @@ def run(
     config: c.ConfigFile = None,
     smoke: c.Smoke = None,
     update: c.Update = False,
+    launcher: c.LauncherName = None,
+    workers: c.Workers = None,
+    piece: c.PieceText = None,
     as_json: c.AsJson = False,
     quiet: c.Quiet = False,
 ) -> None:
     """Generator to segmenter: masks, pairs, training, report. Repeat the command to resume."""
+    of_launcher, option = launching.launcher_options(option)
+    launching.check_workers(launcher, workers, of_launcher)
     with c.team_session(quiet) as make_session:
         plan = c.read_plan(
             config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, no_refine=no_refine, classes=classes,
@@ -65,29 +75,39 @@ def run(
             train_generator=train_generator, seed=seed, device=device, smoke=smoke,
         )  # fmt: skip
         early.check_plan(plan, out)
-        from gsegkit import api
-
-        session = make_session()
-        command = shlex.join(["gsegkit", *sys.argv[1:]])
-        result = api.run_plan(plan, out, update=update, command=command, session=session)
-    if not session.team.first:
+        if launcher is not None:
+            found = launching.launch(context, plan, launcher, workers, of_launcher, option)
+        else:
+            found = _run_here(plan, out, piece, update, make_session())
+    if found is None:
         return
-    metrics = result.report.to_json() if result.report is not None else None
-    learned = result.learned.to_json() if result.learned is not None else None
     if as_json:
-        facts = {"folder": str(result.folder), "page": str(result.page), "found": dict(result.found)}
-        print_json({**facts, "metrics": metrics, "learned": learned})
+        print_json(found.to_json())
         return
-    if result.report is not None:
-        print_metrics(console, result.report.to_json())
+    if found.metrics is not None:
+        print_metrics(console, found.metrics)
     else:
         console.print("no ground truth was given (--data FOLDER), so nothing was scored")
-    if quiet and learned is not None and learned["problem"]:  # else it was told while the run went on
-        show_message(console, learned["problem"], "warning")
-    console.print(in_a_line(result.found), soft_wrap=True)
-    console.print(f"report: {result.page}", soft_wrap=True)
-    for lead, command in zip_longest(["next:"], next_commands(str(result.folder), result.found), fillvalue="     "):
+    if quiet and found.problem:  # else it was told while the run went on
+        show_message(console, found.problem, "warning")
+    console.print(in_a_line(found.found), soft_wrap=True)
+    console.print(f"report: {found.page}", soft_wrap=True)
+    for lead, command in zip_longest(["next:"], next_commands(found.folder, found.found), fillvalue="     "):
         console.print(lead, command, soft_wrap=True)
+
+
+def _run_here(plan: Plan, out: Path | None, piece: str | None, update: bool, session: Session) -> Ended | None:
+    """Carry out a plan in this process; None where another one tells what came of it."""
+    from gsegkit import api
+    from gsegkit.api.runs import run_piece
+    from gsegkit.engine.pieces import Piece
+
+    command = launching.as_typed(sys.argv[1:])
+    if piece is not None and (part := Piece.of_text(piece, plan)) is not None:
+        run_piece(plan, part, out or plan.default_folder(), update=update, command=command, session=session)
+        return None
+    result = api.run_plan(plan, out, update=update, command=command, session=session)
+    return Ended.of_result(result) if session.team.first and piece is None else None
 
 
 def check(

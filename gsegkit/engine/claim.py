@@ -127,6 +127,17 @@ def claim_images(folder: RunFolder, contents: Mapping[str, str], update: bool) -
     return revision
 
 
+class _Images(Record):
+    """images.json, of which others than its writer need this."""
+
+    revision: StrictStr
+
+
+def images_revision(folder: RunFolder) -> str:
+    """What `claim_images` returned to the process that keeps the run; ArtifactError when it did not."""
+    return _Images.read(folder.path / IMAGES_FILE).revision
+
+
 def _earlier(path: Path, update: bool, lost: Mapping[str, Any]) -> Any:
     """What an earlier call wrote; {} where it wrote nothing, and with `update` `lost` where it cannot be read.
 

@@ -7,9 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import StrictStr
+
 from gsegkit.distributed.team import Team
 from gsegkit.progress import Progress
+from gsegkit.records.files import Record
 from gsegkit.rundir import RunFolder
+from gsegkit.storage import atomic_write_json
 
 
 class FollowedFolder(RunFolder):
@@ -21,7 +25,7 @@ class FollowedFolder(RunFolder):
         yield
 
     @contextlib.contextmanager
-    def recorded(self, warnings: Sequence[str], **facts: Any) -> Iterator[None]:
+    def recorded(self, warnings: Sequence[str], ended: str = "done", **facts: Any) -> Iterator[None]:
         """The first process keeps run.json."""
         yield
 
@@ -53,3 +57,27 @@ class Followed(Progress):
 def run_folder(path: str | Path, team: Team) -> RunFolder:
     """A run folder, which the first process alone writes."""
     return RunFolder(path) if team.first else FollowedFolder(path)
+
+
+# ---- warnings of processes that work by themselves -----------------------------------------------------------------
+
+
+class _Warnings(Record):
+    """warnings-NAME.json in the folder of a stage: what a process warned of that made a piece of the stage."""
+
+    warnings: tuple[StrictStr, ...]
+
+
+def leave_warnings(folder: Path, name: str, texts: Sequence[str]) -> None:
+    """Leave warnings in the folder of a stage, for the process that will commit it."""
+    if texts:
+        atomic_write_json(folder / f"warnings-{name}.json", {"warnings": list(texts)})
+
+
+def left_warnings(folder: Path) -> list[str]:
+    """The warnings that others left in the folder of a stage, once each; their files are removed."""
+    found: list[str] = []
+    for path in sorted(folder.glob("warnings-*.json")):
+        found += _Warnings.read(path).warnings
+        path.unlink()
+    return list(dict.fromkeys(found))

@@ -18,7 +18,7 @@ from gsegkit.engine.choices import Choices, PreflightError, choose
 from gsegkit.engine.claim import check_own_run, claim_images, claim_photographs, claim_run
 from gsegkit.engine.devices import pick_device
 from gsegkit.engine.environment import environment
-from gsegkit.engine.followed import Followed, run_folder
+from gsegkit.engine.followed import Followed, leave_warnings, run_folder
 from gsegkit.engine.identity import contents_identity
 from gsegkit.engine.learned import Learned
 from gsegkit.engine.plan import Plan
@@ -79,6 +79,38 @@ def run(
         ConfigError: the folder belongs to another plan, and `update` is false.
         InterruptedRunError: `stop` was set; the same call continues from there.
     """
+    done = _run(plan, out, registry, progress, stop, update, command, team, None)
+    assert done is not None
+    return done
+
+
+def run_until(
+    plan: Plan | Choices,
+    out: str | Path,
+    round: int,
+    *,
+    registry: Registry | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+    update: bool = False,
+    command: str = "",
+    team: Team = ALONE,
+) -> None:
+    """The same until the extractor of a round is fitted, with the pairs prepared for `gsegkit.engine.pieces`."""
+    _run(plan, out, registry, progress, stop, update, command, team, round)
+
+
+def _run(
+    plan: Plan | Choices,
+    out: str | Path | None,
+    registry: Registry | None,
+    progress: Progress | None,
+    stop: threading.Event | None,
+    update: bool,
+    command: str,
+    team: Team,
+    until: int | None,
+) -> Result | None:
     registry = registry or installed()
     choices = plan if isinstance(plan, Choices) else choose(plan, registry)
     folder = run_folder(out if out is not None else _plan_given(plan).default_folder(), team)
@@ -100,12 +132,12 @@ def run(
         check_agreed(team, {"the kind of device": ctx.device.type})
         facts = {"device": str(ctx.device), "threads": torch.get_num_threads(), "processes": team.size, **environment()}
         licences = [choice.licence for choice in choices.every]
-        with folder.recorded(journal.warnings, command=command, licences=licences, **facts):
-            result = _run_stages(choices, StageRunner(folder, ctx, registry), update)
-    return result
+        ended = "done" if until is None else "interrupted"
+        with folder.recorded(journal.warnings, ended, command=command, licences=licences, **facts):
+            return _run_stages(choices, StageRunner(folder, ctx, registry), update, until)
 
 
-def _run_stages(choices: Choices, stages: StageRunner, update: bool) -> Result:
+def _run_stages(choices: Choices, stages: StageRunner, update: bool, until: int | None) -> Result | None:
     ctx, plan = stages.ctx, choices.plan
     generator: Generator = choices["gen"].build().to(ctx.device)
     for note in generator.notes:
@@ -126,6 +158,9 @@ def _run_stages(choices: Choices, stages: StageRunner, update: bool) -> Result:
         if plan.train_generator:
             work.train_generator(round, segmenter)
         extractor = work.named(work.fit_extractor(round))
+        if round == until:
+            _prepare_pairs(work, round)
+            return None
         pairs = work.make_pairs(round, extractor)
         segmenter = work.fit_segmenter(round, pairs)
     assert segmenter is not None
@@ -135,6 +170,13 @@ def _run_stages(choices: Choices, stages: StageRunner, update: bool) -> Result:
         labelled = work.label_photographs(round, segmenter, pairs)
         segmenter = work.fit_segmenter(round, labelled)
     return Result(stages.run.path, work.report(segmenter), learned, work.found)
+
+
+def _prepare_pairs(work: Rounds, round: int) -> None:
+    """Make the pairs' stage ready, with the warnings so far: who commits it tells them."""
+    folder, said = work.prepare_pairs(round), work.ctx.progress
+    if folder is not None and isinstance(said, Journal):
+        leave_warnings(folder, "fit", said.warnings)
 
 
 def _plan_given(plan: Plan | Choices) -> Plan:

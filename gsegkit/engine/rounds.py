@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gsegkit.classes.class_map import ClassMap
@@ -17,6 +18,7 @@ from gsegkit.classes.targets import automatic_classes
 from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, UnlabelledImages
 from gsegkit.engine.choices import Choices
+from gsegkit.engine.followed import left_warnings
 from gsegkit.engine.identity import files_identity, recipe_of
 from gsegkit.engine.learned import Learned, compare, new_pairs
 from gsegkit.engine.next_steps import found_record
@@ -38,6 +40,7 @@ from gsegkit.tensors import state_hash
 from gsegkit.types import Report
 
 BEFORE_FOLDER = "before"  # of the stage `report`: scores of the segmenter before self-training
+IN_ORDER = "this piece follows others: start the run with --launcher, which starts them in order"
 SHOWN_METRICS = 4  # in the note beside the scores
 
 
@@ -120,20 +123,52 @@ class Rounds:
 
     def make_pairs(self, round: int, extractor: MaskExtractor) -> ShardDataset:
         """Make the synthetic pairs with an extractor that has its class names."""
-        plan, classes = self.plan, self.classes
-        self.key = stage_key(self.key, [refiner.identity for refiner in self.choices.refiners], plan.num_samples)
-        if classes is not None:  # names come after the fit: the extractor's stage does not depend on them
-            self.key = stage_key(self.key, classes.identity)
+        self.key = self._pairs_key()
         with self.stages.open("dataset", round, self.key) as stage:
             if not stage.done:
-                recipe = recipe_of(plan.model_copy(update={"classes": classes}), extractor)
-                made = synthesize(
-                    self.generator, extractor, self.refiners, plan.num_samples, stage.ctx, recipe=recipe
-                )  # fmt: skip
+                if stage.ctx.team.first:
+                    for text in left_warnings(stage.folder):
+                        stage.ctx.warn(text)
+                made = self._synthesized(extractor, stage.ctx)
                 assert made is not None
                 stage.facts.update(pairs=len(made), **made.counts)
         with reading(stage):
             return ShardDataset(stage.folder)
+
+    def prepare_pairs(self, round: int) -> Path | None:
+        """Prepare the stage of the pairs for `make_share`; see `StageRunner.prepare`."""
+        return self.stages.prepare("dataset", round, self._pairs_key())
+
+    def make_share(self, round: int, extractor: MaskExtractor, share: tuple[int, int]) -> Path | None:
+        """Make every n-th shard of pairs that another process prepared and will commit; share = (k, n).
+
+        Returns:
+            The folder of the pairs; None where they are finished.
+
+        Raises:
+            ConfigError: nobody prepared them.
+        """
+        ctx, key = self.ctx.stage("dataset", round), self._pairs_key()
+        if self.stages.run.stage_done(ctx.folder, key):
+            return None
+        if not self.stages.run.stage_begun(ctx.folder, key):
+            raise ConfigError(f"the pairs in '{ctx.folder}' are not prepared, or of other options", IN_ORDER)
+        self._synthesized(extractor, ctx, share)
+        return ctx.folder
+
+    def _pairs_key(self) -> str:
+        key = stage_key(self.key, [refiner.identity for refiner in self.choices.refiners], self.plan.num_samples)
+        if self.classes is None:  # names come after the fit: the extractor's stage does not depend on them
+            return key
+        return stage_key(key, self.classes.identity)
+
+    def _synthesized(
+        self, extractor: MaskExtractor, ctx: RunContext, share: tuple[int, int] = (0, 1)
+    ) -> ShardDataset | None:
+        recipe = recipe_of(self.plan.model_copy(update={"classes": self.classes}), extractor)
+        return synthesize(
+            self.generator, extractor, self.refiners, self.plan.num_samples, ctx, worker=share, recipe=recipe
+        )
 
     def fit_segmenter(self, round: int, pairs: LabelledDataset) -> Segmenter:
         """Train a new segmenter on pairs."""

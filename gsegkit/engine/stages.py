@@ -68,6 +68,20 @@ class StageRunner:
             self._commit(stage, key, time.monotonic() - started)
         team.wait()
 
+    def prepare(self, name: str, round: int, key: str) -> Path | None:
+        """Make a stage's folder ready for processes that work on it by themselves; `open` commits it later.
+
+        Returns:
+            The folder; None where the stage is finished.
+        """
+        ctx, team = self.ctx.stage(name, round), self.ctx.team
+        check_agreed(team, {f"what the stage '{ctx.folder.name}' is made from": key})
+        if team.told(self.run.stage_done(ctx.folder, key)):
+            return None
+        self.run.begin_stage(ctx.folder, key)
+        team.wait()
+        return ctx.folder
+
     def _tell_warnings(self) -> None:
         """Tell the warnings of the other processes, once each; here they all have finished their work."""
         if self.ctx.team.alone:

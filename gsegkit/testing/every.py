@@ -13,6 +13,7 @@ import sys
 from gsegkit import interfaces
 from gsegkit.config import Config, build_config
 from gsegkit.errors import ConfigError, UnknownPluginError
+from gsegkit.launching import Launcher
 from gsegkit.painting import Painter
 from gsegkit.testing.subject import CheckFailedError, CheckSkippedError, Subject
 
@@ -29,6 +30,7 @@ BASES: dict[str, type] = {
     "weights": interfaces.Weights,
     "checkpoint-reader": interfaces.CheckpointReader,
     "samples": interfaces.Samples,
+    "launcher": Launcher,
 }
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 HEAVY = ("torch", "torchvision", "numpy.random", "scipy", "sklearn", "kornia", "timm", "faiss")

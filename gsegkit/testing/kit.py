@@ -14,6 +14,7 @@ from gsegkit.testing.every import EVERY_CHECKS
 from gsegkit.testing.extractors import EXTRACTOR_CHECKS
 from gsegkit.testing.generator_evaluators import GENERATOR_EVALUATOR_CHECKS
 from gsegkit.testing.generators import GENERATOR_CHECKS
+from gsegkit.testing.launchers import LAUNCHER_CHECKS
 from gsegkit.testing.loading import CHECKPOINT_READER_CHECKS
 from gsegkit.testing.minor import DATASET_CHECKS, KMEANS_CHECKS, SAMPLES_CHECKS, WEIGHTS_CHECKS
 from gsegkit.testing.painters import PAINTER_CHECKS
@@ -35,6 +36,7 @@ _KIND_CHECKS: Mapping[str, tuple[Check, ...]] = {
     "weights": WEIGHTS_CHECKS,
     "checkpoint-reader": CHECKPOINT_READER_CHECKS,
     "samples": SAMPLES_CHECKS,
+    "launcher": LAUNCHER_CHECKS,
 }
 
 
@@ -283,6 +285,11 @@ def check_weights(make: Entry | Callable[[], Any]) -> list[CheckResult]:
 def check_samples(make: Entry | Callable[[], Any]) -> list[CheckResult]:
     """Check photographs that ship with a plugin; see `check_component`."""
     return check_component("samples", make)
+
+
+def check_launcher(make: Entry | Callable[[], Any], settings: KitSettings | None = None) -> list[CheckResult]:
+    """Check a launcher; see `check_component`."""
+    return check_component("launcher", make, settings)
 
 
 def check_checkpoint_reader(make: Entry | Callable[[], Any], settings: KitSettings | None = None) -> list[CheckResult]:

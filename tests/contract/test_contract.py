@@ -38,4 +38,4 @@ def test_no_name_is_offered_twice() -> None:
 
 def test_every_kind_but_weights_is_there() -> None:
     kinds = {entry.component.kind for entry in installed().entries if entry.dist == "gsegkit"}
-    assert kinds == {"generator", "extractor", "kmeans"}
+    assert kinds == {"generator", "extractor", "kmeans", "launcher"}
