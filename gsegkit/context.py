@@ -113,9 +113,9 @@ class RunContext:
         """
         return Steps(self, total, dict(state or {}), name)
 
-    def track(self, items: Sequence[T], name: str) -> Iterator[T]:
-        """Iterate with progress and a clean stop, for loops that need no checkpoint."""
-        self.progress.start(f"{self.folder.name}: {name}", len(items))
+    def track(self, items: Sequence[T], name: str, planned: int | None = None) -> Iterator[T]:
+        """Iterate with progress and a clean stop, without checkpoints; `planned`: see `Progress.start`."""
+        self.progress.start(f"{self.folder.name}: {name}", len(items), 0, planned)
         try:
             for done, item in enumerate(items, 1):
                 self.check_stop()

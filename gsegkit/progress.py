@@ -28,6 +28,9 @@ class Progress:
     def finish(self) -> None:
         """The current loop ended, by whatever way."""
 
+    def larger(self, times: float, ram_bytes: int = 0, disk_bytes: int = 0) -> None:
+        """Of a smoke run: steps of the stage's later loops take so many times as long in a whole run."""
+
     def message(self, text: str, level: str = "info") -> None:
         """A sentence for the user; level "info" or "warning"."""
 
@@ -56,6 +59,10 @@ class Journal(Progress):
     def finish(self) -> None:
         """See `Progress.finish`."""
         self.inner.finish()
+
+    def larger(self, times: float, ram_bytes: int = 0, disk_bytes: int = 0) -> None:
+        """See `Progress.larger`."""
+        self.inner.larger(times, ram_bytes, disk_bytes)
 
     def message(self, text: str, level: str = "info") -> None:
         """See `Progress.message`."""

@@ -19,7 +19,7 @@ from gsegkit.classes.class_map import names_something_shipped
 from gsegkit.cli.early import check_refiners
 from gsegkit.cli.terminal import make_console, make_progress
 from gsegkit.config import parse_assignments
-from gsegkit.distributed.launched import launched
+from gsegkit.distributed.launched import MAX_PROCESSES, launched
 from gsegkit.engine.plan import DEVICES, Plan, device_name, renew
 from gsegkit.errors import ConfigError, GsegkitError
 from gsegkit.plugins import SHORT_KINDS, installed
@@ -99,6 +99,23 @@ Seg = Annotated[str | None, _part("--seg", "segmenter", "Segmenter.")]
 Eval = Annotated[str | None, _part("--eval", "evaluator", "Evaluator.")]
 Samples = Annotated[int | None, typer.Option("--samples", help="Number of generated candidates.")]
 Rounds = Annotated[int | None, typer.Option("--rounds", help="Number of alternating rounds.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=MAX_PROCESSES, metavar="N", help="Predict for N processes too."),
+]
+PerMachine = Annotated[
+    int | None, typer.Option("--per-machine", min=1, help="Of them on one machine; default: all, or one for each GPU.")
+]
+Bandwidth = Annotated[
+    float | None, typer.Option("--bandwidth", min=1e-3, max=1e6, metavar="GB/S", help="Between two of them.")
+]
+Latency = Annotated[
+    float | None, typer.Option("--latency", min=0, max=1e7, metavar="MICROSECONDS", help="Of one message.")
+]
+Speed = Annotated[
+    float | None,
+    typer.Option("--speed", min=1e-3, max=1e6, help="Of each process; 20 = as fast as 20 of the one measured here."),
+]
 Images = Annotated[Path | None, typer.Option("--images", metavar="FOLDER", help="Photographs without masks.")]
 Photos = Annotated[
     Path | None, typer.Option("--photos", metavar="FOLDER", help="Photographs without masks to self-train on.")

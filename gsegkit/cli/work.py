@@ -1,4 +1,4 @@
-"""Commands that work: check, plan, run, synthesize, train, train-generator, evaluate, predict, export, report."""
+"""Commands that work: check, run, synthesize, train, train-generator, evaluate, predict, export, report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gsegkit.cli import early, launching
 from gsegkit.cli import options as c
 from gsegkit.cli.launching import Ended
 from gsegkit.cli.options import console, print_json
-from gsegkit.cli.terminal import make_table, print_metrics, show_message, size
+from gsegkit.cli.terminal import print_metrics, show_message
 from gsegkit.engine.next_steps import in_a_line, next_commands
 from gsegkit.engine.preflight import check_learns_from_pairs
 from gsegkit.errors import ConfigError, plural
@@ -27,7 +27,6 @@ from gsegkit.exports.formats import (
     model_path,
 )
 from gsegkit.plugins import installed
-from gsegkit.progress import duration
 
 if TYPE_CHECKING:
     from gsegkit.api import Session
@@ -156,55 +155,6 @@ def check(
             console.print("no problem found")
     if problems:
         raise typer.Exit(2)
-
-
-def plan(
-    gen: c.Gen = None,
-    extractor: c.Extractor = None,
-    seg: c.Seg = None,
-    refine: c.RefinePairs = None,
-    no_refine: c.NoRefinePairs = False,
-    classes: c.ClassesOrName = None,
-    target: c.Target = None,
-    images: c.Images = None,
-    photos: c.Photos = None,
-    data: c.Data = None,
-    out: c.Out = None,
-    samples: c.Samples = None,
-    rounds: c.Rounds = None,
-    train_generator: c.TrainGenerator = None,
-    seed: c.Seed = None,
-    device: c.Device = None,
-    option: c.Options = None,
-    config: c.ConfigFile = None,
-    as_json: c.AsJson = False,
-) -> None:
-    """Predict time, memory and disk of a run on this machine, by running a few steps of everything."""
-    chosen = c.read_plan(
-        config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, no_refine=no_refine, classes=classes,
-        images=images, photos=photos, data=data, num_samples=samples, rounds=rounds, train_generator=train_generator,
-        seed=seed, device=device,
-    )  # fmt: skip
-    early.check_plan(chosen, out)
-    from gsegkit.engine.estimate import estimate
-
-    found = estimate(chosen, installed(), out or chosen.default_folder())
-    if as_json:
-        print_json({**vars(found), "total_seconds": found.total_seconds})
-        return
-    console.print("predicted on this machine")
-    table = make_table("", "stage", "time")
-    for name, seconds in found.seconds.items():
-        table.add_row(name, duration(seconds))
-    table.add_row("together", duration(found.total_seconds))
-    console.print(table)
-    console.print(f"memory  {size(found.ram_bytes)}, available {size(found.free_ram_bytes)}")
-    if found.vram_bytes:
-        console.print(f"gpu memory  {size(found.vram_bytes)}")
-    disk = f"{size(found.disk_bytes)} in the end, {size(found.disk_peak_bytes)} while it works"
-    console.print(f"disk  {disk}, free {size(found.free_disk_bytes)}")
-    if found.disk_peak_bytes > found.free_disk_bytes:
-        show_message(console, "the disk is too small for this run", "warning")
 
 
 def synthesize(

@@ -6,8 +6,9 @@ and loading are here, so that methods are compared on equal terms.
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from gsegkit.clustering.config import ClusterConfig, choose_backend
 from gsegkit.clustering.points import Points, collect_points, linear_scores, points_file, select_layers
 from gsegkit.clustering.position import fold
-from gsegkit.context import RunContext
+from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.distributed.team import ALONE, Team
 from gsegkit.errors import DataError
@@ -124,6 +125,7 @@ class ClusterExtractor(MaskExtractor):
         select_layers(generator.info, self.config)
         try:
             points = collect_points(generator, self.config, ctx, self.memory_per_point())
+            self._tell_size(points, ctx)
             if not (ctx.team.first or self.clusters_together):
                 return
             found = self.cluster(points, ctx if self.clusters_together else ctx.alone())
@@ -153,6 +155,14 @@ class ClusterExtractor(MaskExtractor):
         few = [k for k in self.levels if k <= self.config.coarse_max]
         whole = [k for k in few if min(self.level(k).shares) >= self.config.coarse_share]
         return max(whole, default=min(few, default=0))
+
+    def _tell_size(self, points: Points, ctx: RunContext) -> None:
+        """In a smoke run: how much larger the whole run's points are."""
+        times = self.config.num_images / ctx.limit(self.config.num_images, SMOKE_SAMPLES)
+        if times > 1:
+            held, own = round((times - 1) * points.x.nbytes), round(times * len(points)) * self.memory_per_point()
+            on_disk = self.config.storage == "disk"
+            ctx.progress.larger(times, own + (0 if on_disk else held), held if on_disk else 0)
 
     # ---- the hierarchy -------------------------------------------------------------------------------------------
 
@@ -289,8 +299,19 @@ def fit_kmeans(name: str, points: Tensor, k: int, seed: int, team: Team = ALONE)
     if backend.divided:
         backend.team = team
         return backend.fit(points, k, seed)
-    ((centres, labels),) = team.map(lambda _: backend.fit(points, k, seed), range(1))
+    centres, labels = team.once(lambda: backend.fit(points, k, seed))
     return centres, labels
+
+
+@contextlib.contextmanager
+def one_step(ctx: RunContext, name: str, planned: int = 1) -> Iterator[None]:
+    """A loop of one step, for work without smaller ones; `planned`: how many times longer the whole run's is."""
+    ctx.progress.start(f"{ctx.folder.name}: {name}", 1, 0, planned)
+    try:
+        yield
+        ctx.progress.advance(1, {})
+    finally:
+        ctx.progress.finish()
 
 
 def assign(points: Tensor, weight: Tensor, bias: Tensor, team: Team = ALONE) -> Tensor:

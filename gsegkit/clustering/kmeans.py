@@ -153,10 +153,10 @@ class TorchKMeans(KMeans):
         if self.config.init == "random":
             return sample
 
-        def choose(_: int) -> tuple[Tensor]:
+        def choose() -> tuple[Tensor]:
             return (torch.tensor(self._plus_plus(sample - sample.mean(dim=0), k, generator)),)
 
-        ((chosen,),) = self.team.map(choose, range(1))
+        (chosen,) = self.team.once(choose)
         return sample[chosen.to(sample.device)]
 
     def _plus_plus(self, sample: Tensor, k: int, generator: torch.Generator) -> list[int]:

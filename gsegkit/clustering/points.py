@@ -139,7 +139,8 @@ def collect_points(
 
     with frozen(generator):
         parts = ctx.team.map(read, range(len(batches)))
-        for number in ctx.track(range(len(batches)), "reading features"):
+        planned = -(-config.num_images // ctx.batch_size)
+        for number in ctx.track(range(len(batches)), "reading features", planned):
             found, chosen, differ, *pooled = next(parts)
             varied = varied or bool(differ)
             for places in pooled:

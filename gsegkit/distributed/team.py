@@ -47,6 +47,11 @@ class Team:
         """Whether there is no other."""
         return self.size == 1
 
+    @property
+    def ahead(self) -> int:
+        """How many items to give to `map` where only the first is needed, and others may be: one a process."""
+        return self.size
+
     def share(self, items: Sequence[T]) -> list[T]:
         """This process's items of a list that all have: every `size`-th, from `rank` on."""
         return [items[i] for i in range(self.rank, len(items), self.size)]
@@ -62,6 +67,11 @@ class Team:
         """
         for item in items:
             yield work(item)
+
+    def once(self, work: Callable[[], Results]) -> Results:
+        """What one process computes, given to all; all must call it."""
+        (found,) = self.map(lambda _: work(), range(1))
+        return found
 
     def told(self, value: Any) -> Any:
         """The first process's value, JSON-ready; what the others give is ignored."""

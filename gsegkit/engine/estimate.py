@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -17,12 +17,14 @@ from gsegkit.engine.choices import Choices, choose
 from gsegkit.engine.devices import pick_device
 from gsegkit.engine.pipeline import run
 from gsegkit.engine.plan import Plan
+from gsegkit.engine.rehearsal import Rehearsal
+from gsegkit.engine.scaling import Load, Piece
 from gsegkit.engine.sources import open_part
-from gsegkit.engine.synthesis import BYTES_PER_PIXEL, synthesize
+from gsegkit.engine.synthesis import BYTES_PER_PIXEL, SHARD_SIZE, synthesize
 from gsegkit.interfaces import Generator, MaskExtractor
+from gsegkit.parts import STATE_FILE
 from gsegkit.plugins import Registry
-from gsegkit.progress import Progress
-from gsegkit.rundir import CHECKPOINT_FILE, PHOTOGRAPHS_FILE, STAGE_FILE, split_round, stage_folders, stage_name
+from gsegkit.rundir import PHOTOGRAPHS_FILE, STAGE_FILE, split_round, stage_folders, stage_name
 from gsegkit.storage import read_json
 
 LABELLING = stage_name("selftrain", 1)  # of the smoke run
@@ -42,6 +44,9 @@ class Estimate:
         vram_bytes: peak memory on the CUDA device, 0 on the CPU.
         free_disk_bytes: free where the run folder would be.
         free_ram_bytes: available now.
+        loads: stage name -> what of it several processes would divide, see `gsegkit.engine.workers`.
+        shared_ram_bytes: of `ram_bytes`, what the processes of a machine would share: the pairs.
+        own_disk_bytes: of `disk_peak_bytes`, what each process would keep for itself.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -51,16 +56,24 @@ class Estimate:
     vram_bytes: int = 0
     free_disk_bytes: int = 0
     free_ram_bytes: int = 0
+    loads: dict[str, Load] = field(default_factory=dict)
+    shared_ram_bytes: int = 0
+    own_disk_bytes: int = 0
 
     @property
     def total_seconds(self) -> float:
         """Sum over the stages."""
         return sum(self.seconds.values())
 
+    def record(self) -> dict[str, Any]:
+        """JSON-ready, without the loads."""
+        facts = {name: value for name, value in vars(self).items() if name != "loads"}
+        return {**facts, "total_seconds": self.total_seconds}
+
 
 def estimate(plan: Plan, registry: Registry, out: Path) -> Estimate:
     """Run the plan once in smoke mode in a temporary folder, time its loops, and scale them to their full length."""
-    clock = _Clock()
+    clock = Rehearsal()
     once = plan.selftrain.model_copy(update={"rounds": 1}) if plan.photos is not None and plan.selftrain else None
     choices = choose(plan.model_copy(update={"selftrain": once}), registry).with_plan(
         smoke=True, classes=None, rounds=1
@@ -69,62 +82,56 @@ def estimate(plan: Plan, registry: Registry, out: Path) -> Estimate:
         _reset_peak()
     with tempfile.TemporaryDirectory(prefix="gsegkit-plan-") as temporary:
         folder = clock.folder = Path(temporary) / "run"
-        run(choices, folder, registry=registry, progress=clock)
-        seconds = _scale(_stage_seconds(folder), clock, plan)
+        run(choices, folder, registry=registry, progress=clock, team=clock.tally)
+        loads = {name: clock.load(name, spent) for name, spent in _stage_seconds(folder).items()}
         device = pick_device(plan.device)
         generator: Generator = open_part(folder, "generator", registry, device)
         extractor: MaskExtractor = open_part(folder, "extractor", registry, device)
+        _divide_trainings(loads, choices, clock, folder)
         pairs_bytes = plan.num_samples * generator.info.height * generator.info.width * BYTES_PER_PIXEL
-        photographs = len(read_json(folder / PHOTOGRAPHS_FILE)) if LABELLING in seconds else 0
+        photographs = len(read_json(folder / PHOTOGRAPHS_FILE)) if LABELLING in loads else 0
         disk_bytes = plan.rounds * pairs_bytes + _other_bytes(folder, plan, photographs)
         checkpoints = _checkpoint_bytes(folder, clock)
-        ram_bytes = _peak_ram() + pairs_bytes
+        ram_bytes = _peak_ram() + pairs_bytes + clock.ram_bytes
         spent = _batch_seconds(choices, generator, extractor, folder / "timed")
-        seconds["dataset"] = spent * -(-plan.num_samples // plan.batch_size) * plan.rounds
+        loads["dataset"] = _in_shards(spent * -(-plan.num_samples // plan.batch_size), plan.num_samples)
         if photographs:
-            seconds[LABELLING] *= photographs / min(photographs, SMOKE_SAMPLES)
+            more = photographs / min(photographs, SMOKE_SAMPLES)
+            loads[LABELLING] = _in_shards(loads[LABELLING].seconds * more, photographs)
+        loads = {name: load.repeated(_times(name, plan)) for name, load in loads.items()}
     parent = out
     while not parent.exists():
         parent = parent.parent
     return Estimate(
-        seconds=seconds,
+        seconds={name: load.seconds for name, load in loads.items()},
         disk_bytes=disk_bytes,
-        disk_peak_bytes=disk_bytes + checkpoints,
+        disk_peak_bytes=disk_bytes + checkpoints + clock.disk_bytes,
         ram_bytes=ram_bytes,
         vram_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
         free_disk_bytes=shutil.disk_usage(parent).free,
         free_ram_bytes=psutil.virtual_memory().available,
+        loads=loads,
+        shared_ram_bytes=pairs_bytes,
+        own_disk_bytes=clock.disk_bytes,
     )
 
 
-class _Clock(Progress):
-    """Measures seconds per step of every loop and its checkpoint, and remembers how long the loop would really be."""
+def _in_shards(seconds: float, count: int) -> Load:
+    """Work that processes divide by shards; they send each other nothing but counts."""
+    return Load(0.0, [Piece(seconds, items=-(-count // SHARD_SIZE))])
 
-    def __init__(self) -> None:
-        self.folder: Path | None = None  # of the run
-        self.checkpoints: dict[str, int] = {}  # stage -> bytes, of the largest
-        self.loops: list[tuple[str, int, int, float]] = []  # name, steps done, steps planned, seconds
-        self._began = 0.0
-        self._first = 0.0
-        self._name = ""
-        self._planned = 0
-        self._done = 0
 
-    def start(self, task: str, total: int, done: int = 0, planned: int | None = None) -> None:
-        self._name, self._planned, self._done = task, planned or total, 0
-        self._began = self._first = time.monotonic()
-
-    def advance(self, done: int, values: Mapping[str, float]) -> None:
-        if self._done == 0:
-            self._first = time.monotonic()  # the first step warms up caches; it does not count
-        self._done += 1
-
-    def finish(self) -> None:
-        counted = max(self._done - 1, 1)
-        began = self._first if self._done > 1 else self._began
-        self.loops.append((self._name, counted, self._planned, time.monotonic() - began))
-        for path in self.folder.glob(f"*/{CHECKPOINT_FILE}") if self.folder is not None else ():
-            self.checkpoints[path.parent.name] = max(self.checkpoints.get(path.parent.name, 0), path.stat().st_size)
+def _divide_trainings(loads: dict[str, Load], choices: Choices, clock: Rehearsal, folder: Path) -> None:
+    """Trainings that processes share: each takes its part of the batch, and gradients are summed in every step."""
+    for name in loads:
+        kind = split_round(name)[0]
+        if kind not in ("generator", "segmenter"):
+            continue
+        choice = choices["gen" if kind == "generator" else "seg"]
+        if choice.entry.target_class().divided:  # type: ignore[attr-defined]
+            weights = (folder / name / STATE_FILE).stat().st_size  # as many bytes as their gradients, buffers apart
+            batch = int(getattr(choice.config, "batch_size", 1))
+            loads[name] = clock.training(name, loads[name], batch, weights)
 
 
 def _stage_seconds(folder: Path) -> dict[str, float]:
@@ -136,7 +143,7 @@ def _bytes_in(stage: Path) -> int:
     return sum(path.stat().st_size for path in stage.rglob("*") if path.is_file())
 
 
-def _checkpoint_bytes(folder: Path, clock: _Clock) -> int:
+def _checkpoint_bytes(folder: Path, clock: Rehearsal) -> int:
     """What checkpoints take more than the stage that they end in; a new one is written before the old one goes."""
     return max((2 * size - _bytes_in(folder / stage) for stage, size in clock.checkpoints.items()), default=0)
 
@@ -149,16 +156,6 @@ def _other_bytes(folder: Path, plan: Plan, photographs: int) -> int:
             more = photographs / min(photographs, SMOKE_SAMPLES) if photographs and stage.name == LABELLING else 1
             total += round(_bytes_in(stage) * more) * _times(stage.name, plan)
     return total
-
-
-def _scale(stages: dict[str, float], clock: _Clock, plan: Plan) -> dict[str, float]:
-    """Add to each stage what its loops would take at full length; a loop is named `stage: loop`."""
-    seconds = dict(stages)
-    for name, steps, planned, spent in clock.loops:
-        stage = name.partition(":")[0]
-        if stage in seconds:
-            seconds[stage] += max(planned - steps, 0) * spent / steps
-    return {name: value * _times(name, plan) for name, value in seconds.items()}
 
 
 def _times(stage: str, plan: Plan) -> int:

@@ -32,6 +32,10 @@ class TimeLeft(Progress):
         """See `Progress.finish`."""
         self.inner.finish()
 
+    def larger(self, times: float, ram_bytes: int = 0, disk_bytes: int = 0) -> None:
+        """See `Progress.larger`."""
+        self.inner.larger(times, ram_bytes, disk_bytes)
+
     def message(self, text: str, level: str = "info") -> None:
         """See `Progress.message`."""
         self.inner.message(text, level)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import pickle
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 
 from gsegkit.distributed.launched import launched
 from gsegkit.distributed.processes import join
+from gsegkit.distributed.tally import Traffic
 from gsegkit.distributed.team import Team
 
 T = TypeVar("T")
@@ -70,6 +73,33 @@ def together(size: int, work: Callable[[Team], T], **options: float) -> list[T]:
         if isinstance(result, BaseException):
             raise result
     return [result for result in found if not isinstance(result, BaseException)]
+
+
+@contextlib.contextmanager
+def overheard() -> Iterator[list[Traffic]]:
+    """What this process hands to torch.distributed meanwhile, one entry for each operation."""
+    heard: list[Traffic] = []
+    plain = {name: getattr(dist, name) for name in ("broadcast", "all_gather", "all_reduce")}
+
+    def broadcast(tensor: torch.Tensor, *rest: Any, **more: Any) -> Any:
+        heard.append(Traffic(broadcast=tensor.nbytes, messages=1))
+        return plain["broadcast"](tensor, *rest, **more)
+
+    def all_gather(tensors: list[torch.Tensor], tensor: torch.Tensor, *rest: Any, **more: Any) -> Any:
+        heard.append(Traffic(gathered=tensor.nbytes, messages=1))
+        return plain["all_gather"](tensors, tensor, *rest, **more)
+
+    def all_reduce(tensor: torch.Tensor, *rest: Any, **more: Any) -> Any:
+        heard.append(Traffic(reduced=tensor.nbytes, messages=1))
+        return plain["all_reduce"](tensor, *rest, **more)
+
+    try:
+        for replacement in (broadcast, all_gather, all_reduce):
+            setattr(dist, replacement.__name__, replacement)
+        yield heard
+    finally:
+        for name, function in plain.items():
+            setattr(dist, name, function)
 
 
 def _work(work: Callable[[Team], Any], sending: Connection, rank: int, size: int, port: int, lost_after: float) -> None:

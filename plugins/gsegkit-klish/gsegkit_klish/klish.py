@@ -32,6 +32,7 @@ from gsegkit.clustering.extractor import (
     centre_classifiers,
     check_count,
     fit_kmeans,
+    one_step,
 )
 from gsegkit.clustering.points import Points
 from gsegkit.config import Config
@@ -103,7 +104,7 @@ class Klish(ClusterExtractor):
         confidence = tree.scores.clamp(-1, 1).add_(1).mul_(0.5)
         saved, ahead = time.monotonic(), Ahead()
         try:
-            for _ in ctx.track(range(len(tree.live) - 1), "merging clusters"):
+            for _ in ctx.track(range(len(tree.live) - 1), "merging clusters", self._whole(len(tree.live), ctx) - 1):
                 self._merge(tree, confidence, solver, ahead)
                 if time.monotonic() - saved >= ctx.checkpoint_seconds:
                     self._save(tree, ctx)
@@ -123,7 +124,8 @@ class Klish(ClusterExtractor):
         c = self.config
         k0 = c.k0 if not ctx.smoke else min(c.k0, max(SMOKE_CLUSTERS, c.k or 0))
         check_count(points, k0)
-        centres = self._kmeans(points.x, k0, ctx)
+        with one_step(ctx, "k-means", round(self._whole(k0, ctx) / k0)):
+            centres = self._kmeans(points.x, k0, ctx)
         labels, centres = _assigned(points.x, centres, ctx.team)
         if len(centres) < 2:
             raise DataError(
@@ -136,7 +138,8 @@ class Klish(ClusterExtractor):
             ctx.info(f"filter: {int(keep.sum())} of {len(keep)} initial clusters kept")
             if not bool(keep.all()):
                 kept = centres[keep.to(centres.device)]
-                moved = _lloyd(points.x, kept, c.lloyd_steps, c.lloyd_tol, ctx.team)
+                with one_step(ctx, "k-means after the filter", round(self._whole(k0, ctx) / k0)):
+                    moved = _lloyd(points.x, kept, c.lloyd_steps, c.lloyd_tol, ctx.team)
                 labels, centres = _assigned(points.x, moved, ctx.team)
                 V, scores = self._solve_all(solver, labels, len(centres), ctx)
                 iou = _ious(scores, labels)
@@ -158,6 +161,10 @@ class Klish(ClusterExtractor):
             node_iou=iou.tolist(),
         )
 
+    def _whole(self, clusters: int, ctx: RunContext) -> int:
+        """How many clusters there would be in the whole run, where this one has so many."""
+        return max(clusters, self.config.k0) if ctx.smoke else clusters
+
     def _kmeans(self, x: Tensor, k0: int, ctx: RunContext) -> Tensor:
         count = self.config.init_points or len(x)
         if count < len(x):
@@ -169,7 +176,7 @@ class Klish(ClusterExtractor):
 
     def _solve_all(self, solver: SVMSolver, labels: Tensor, k: int, ctx: RunContext) -> tuple[Tensor, Tensor]:
         """All SVMs, with progress; a stop takes effect between two."""
-        ctx.progress.start(f"{ctx.folder.name}: separating {k} clusters", k)
+        ctx.progress.start(f"{ctx.folder.name}: separating {k} clusters", k, 0, self._whole(k, ctx))
 
         def tick(done: int) -> None:
             ctx.check_stop()
@@ -211,7 +218,7 @@ class Klish(ClusterExtractor):
         """
         wanted = (tree.ids[p], tree.ids[q])
         if wanted not in ahead:
-            pairs = self._likely(tree, (p, q), solver.team.size, ahead)
+            pairs = self._likely(tree, (p, q), solver.team.ahead, ahead)
             for (one, other), found in zip(
                 pairs, solver.team.map(lambda pair: _solve_pair(tree, *pair, solver), pairs), strict=True
             ):
