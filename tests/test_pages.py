@@ -33,6 +33,7 @@ PARTS = {
     "seg": ("--seg", ("segmenter",)),
     "eval": ("--eval", ("evaluator", "generator-evaluator")),
     "data_reader": ("", ("dataset",)),
+    "by": ("", ("segmenter",)),
     "kmeans": ("", ("kmeans",)),
     "painter": ("--painter", ("painter",)),
     "reader": ("--reader", ("checkpoint-reader",)),

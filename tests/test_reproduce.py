@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gsegkit_datasets.testing import make_miniature
-from gsegkit_eval.definitions import ORDER
+from gsegkit_eval.definitions import CLUSTERS, ORDER
 from PIL import Image
 
 import gsegkit
@@ -36,7 +36,7 @@ def test_every_table_of_the_four_papers_is_there():
 
 
 def test_every_metric_is_one_that_is_measured():
-    known = {*ORDER, "cosine", "images", "fid", "layers", "channels", "lowest", "highest"}
+    known = {*ORDER, *CLUSTERS, "cosine", "images", "fid", "layers", "channels", "lowest", "highest"}
     known |= {"num_codes", "group_size", "rotation", "gamma", "binary_weight"}
     for recipe in RECIPES.values():
         for row in recipe.table.rows:

@@ -8,6 +8,7 @@ from gsegkit.api.importing import import_checkpoint, look_at_checkpoint
 from gsegkit.api.names import list_clusters, match, name, name_page
 from gsegkit.api.painter_scores import evaluate_painter
 from gsegkit.api.painting import open_painter, paint_page, train_painter
+from gsegkit.api.pair_scores import evaluate_pairs
 from gsegkit.api.reproducing import reproduce
 from gsegkit.api.results import evaluate, evaluate_generator, export, load, open_generator, open_labelled, predict
 from gsegkit.api.runs import Result, run, run_plan, synthesize, train, train_generator
@@ -26,6 +27,7 @@ __all__ = [
     "evaluate",
     "evaluate_generator",
     "evaluate_painter",
+    "evaluate_pairs",
     "export",
     "fit",
     "import_checkpoint",

@@ -11,6 +11,7 @@ from typing import Any
 from gsegkit.api.arguments import checked
 from gsegkit.api.importing import import_checkpoint
 from gsegkit.api.names import match
+from gsegkit.api.pair_scores import evaluate_pairs
 from gsegkit.api.results import evaluate, evaluate_generator, load
 from gsegkit.api.runs import run_plan
 from gsegkit.api.session import Session
@@ -195,6 +196,13 @@ class Doing:
         if row.how == "cosine":
             extractor: MaskExtractor = load(runs[0], "extractor", session=self.session)
             return {"cosine": float(extractor.facts()["cosine"])}, ()
+        if row.how == "pairs":
+            report = evaluate_pairs(
+                runs[0], planned.weights[row.labeller][0], num_images=row.num_images, evaluator=row.evaluator,
+                options=options, by_options=row.labeller_options, seed=self.seed, device=self.device,
+                session=self.session,
+            )  # fmt: skip
+            return dict(report.metrics), report.notes
         reader, folder = _reader(paper.data[row.data]), planned.data[row.data].folder
         if row.how == "ensemble":
             parts: list[Segmenter] = [load(run, session=self.session, device=self.device) for run in runs]

@@ -181,7 +181,7 @@ def _check_parts(recipe: Recipe, row: Row, registry: Registry, folders: Mapping[
         problems = [p for p in check(choices) if not (waiting and "photographs" in p.message)]
         if problems:
             raise GsegkitError(f"row '{row.name}', run '{run}': {_line(problems)}", problems[0].hint)
-    if row.how in ("segmenter", "ensemble", "named", "shipped", "generator"):
+    if row.how in ("segmenter", "ensemble", "named", "shipped", "pairs", "generator"):
         kind = "generator-evaluator" if row.how == "generator" else "evaluator"
         options = row.eval if row.how == "generator" else {**recipe.table.eval, **row.eval}
         build_config(registry.find(kind, row.evaluator).config_class(), options, "eval")

@@ -17,7 +17,7 @@ INSTALLED = Path(__file__).parent / "papers"  # in a wheel; pyproject.toml puts 
 CHECKOUT = Path(__file__).parents[2] / "benchmarks" / "recipes" / "papers"  # where they are written
 Name = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]  # no path
 How = Literal[
-    "segmenter", "ensemble", "named", "cosine", "generator",
+    "segmenter", "ensemble", "named", "cosine", "generator", "pairs",
     "counts", "layers", "options", "shipped",
     "quoted", "lacking",
 ]  # fmt: skip
@@ -131,6 +131,8 @@ class Row(Strict):
         match: of `how = "named"`: data whose labels name the clusters, and `match_images` of them.
         evaluator, eval: name and options.
         eval_weights: weights for the evaluator's option `weights`.
+        labeller, labeller_options: of `how = "pairs"`: weights of a network, as an ONNX file, whose masks of the run's
+            first `num_images` pictures are taken for the truth, and options of `onnx-mask`.
         component, options: of `how = "layers"` a generator without weights; of "options" a part and its profile.
         folders: of `how = "shipped"`, predictions and truth below the data's folder.
         paper: metric of ours -> the printed value.
@@ -152,6 +154,9 @@ class Row(Strict):
     evaluator: Name = "masks"
     eval: dict[str, Any] = Field(default_factory=dict)
     eval_weights: str = Field("", strict=True)
+    labeller: str = Field("", strict=True)
+    labeller_options: dict[str, Any] = Field(default_factory=dict)
+    num_images: StrictInt = 1000
     component: str = Field("", strict=True)
     options: dict[str, Any] = Field(default_factory=dict)
     folders: tuple[StrictStr, ...] = ()
@@ -167,7 +172,8 @@ class Row(Strict):
     def _whole(self) -> Self:
         needed = {
             "segmenter": (self.run, self.data), "named": (self.run, self.data, self.match), "cosine": (self.run,),
-            "ensemble": (self.runs, self.data), "generator": (self.run, self.data), "counts": (self.data,),
+            "ensemble": (self.runs, self.data), "generator": (self.run, self.data),
+            "pairs": (self.run, self.labeller), "counts": (self.data,),
             "layers": (self.component,), "options": (self.component, self.options),
             "shipped": (self.data, len(self.folders) == 2), "quoted": (), "lacking": (self.lacks,),
         }  # fmt: skip
@@ -263,7 +269,7 @@ class Recipe(Strict):
     def weights_of(self, row: Row) -> tuple[str, ...]:
         """Names of all the weights that a row needs."""
         of_runs = tuple(self.paper.runs[run].weights for run in row.used_runs)
-        return tuple(dict.fromkeys(name for name in (*of_runs, row.eval_weights) if name))
+        return tuple(dict.fromkeys(name for name in (*of_runs, row.eval_weights, row.labeller) if name))
 
 
 def recipes_folder() -> Path:
