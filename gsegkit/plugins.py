@@ -417,6 +417,7 @@ _FIRST_PARTY: dict[str, dict[str, str]] = {
     "gsegkit-layered": {"generator": "layered perturbgan"},
     "gsegkit-refine": {"refiner": "area components change confidence holes guided colours voynov"},
     "gsegkit-selfcondgan": dict.fromkeys(("generator", "checkpoint-reader"), "selfcondgan uncondgan"),
+    "gsegkit-slurm": {"launcher": "slurm"},
     "gsegkit-smp": {
         "segmenter": "unet unetplusplus manet linknet fpn pspnet deeplabv3 deeplabv3plus pan upernet segformer dpt"
     },

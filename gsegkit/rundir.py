@@ -32,6 +32,7 @@ PHOTOGRAPHS_FILE = "photographs.json"  # of a run: the photographs of its self-t
 SCORES_FILE = "metrics.json"  # of the stage `report`: the evaluator's numbers
 CHECKPOINT_FILE = "checkpoint.safetensors"  # of a stage: its training loop's state
 FIGURES_FOLDER = "figures"  # of a stage: what `RunContext.figure` left
+JOBS_FOLDER = "jobs"  # of a run: what a launcher needs for jobs of a cluster: scripts, logs
 METRICS_FILE = "metrics.jsonl"  # of a stage: its training loop's numbers
 STAGES = ("generator", "extractor", "dataset", "selftrain", "segmenter", "report")  # in the order they run
 

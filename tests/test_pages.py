@@ -190,7 +190,7 @@ def _of_option(assignment: str, dist: str) -> list[str]:
 def _takes(entry: Entry | None, option: str, value: str) -> bool:
     if entry is None or option.isupper():
         return True
-    known = option in entry.config_class().model_fields
+    known = option.partition(".")[0] in entry.config_class().model_fields  # a table may be given entry by entry
     return known and (value.isupper() or value == "..." or _accepts(entry, option, value))
 
 

@@ -25,6 +25,7 @@ from gsegkit.rundir import (
     CONFIG_FILE,
     HASHES_FILE,
     IMAGES_FILE,
+    JOBS_FOLDER,
     LOCK_FILE,
     METRICS_FILE,
     PHOTOGRAPHS_FILE,
@@ -57,7 +58,8 @@ def check_own(out: Path, marks: tuple[str, ...], what: str) -> None:
         raise DataError(f"'{out}' is a file, not a folder", "choose another --out")
     if not out.exists() or any((out / mark).is_file() for mark in marks):
         return
-    if any(child.name not in (LOCK_FILE, HASHES_FILE) and not is_temporary(child) for child in out.iterdir()):
+    ours = (LOCK_FILE, HASHES_FILE, JOBS_FOLDER)
+    if any(child.name not in ours and not is_temporary(child) for child in out.iterdir()):
         raise DataError(f"folder '{out}' is not empty and not {what}", "choose another --out")
 
 
