@@ -99,7 +99,7 @@ Seg = Annotated[str | None, _part("--seg", "segmenter", "Segmenter.")]
 Eval = Annotated[str | None, _part("--eval", "evaluator", "Evaluator.")]
 Samples = Annotated[int | None, typer.Option("--samples", help="Number of generated candidates.")]
 Rounds = Annotated[int | None, typer.Option("--rounds", help="Number of alternating rounds.")]
-Workers = Annotated[
+PlannedWorkers = Annotated[
     int | None,
     typer.Option("--workers", min=1, max=MAX_PROCESSES, metavar="N", help="Predict for N processes too."),
 ]

@@ -34,7 +34,7 @@ def plan(
     train_generator: c.TrainGenerator = None,
     seed: c.Seed = None,
     device: c.Device = None,
-    workers: c.Workers = None,
+    workers: c.PlannedWorkers = None,
     per_machine: c.PerMachine = None,
     bandwidth: c.Bandwidth = None,
     latency: c.Latency = None,
