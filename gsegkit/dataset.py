@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -46,6 +48,7 @@ class LabelledDataset(ABC):
         notes: what its reader recognised, left out or changed, a sentence each.
         sources: files beside images and masks that it was read from, such as annotations.
         files: its images and masks, where its folder may hold others; () = all images of the folder.
+        ready: format of an export -> files that hold all its pairs in that format already.
     """
 
     classes: tuple[str, ...]
@@ -54,6 +57,7 @@ class LabelledDataset(ABC):
     notes: tuple[str, ...] = ()
     sources: tuple[Path, ...] = ()
     files: tuple[Path, ...] = ()
+    ready: Mapping[str, Sequence[Path]] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -84,9 +88,11 @@ class LabelledDataset(ABC):
 class Subset(LabelledDataset):
     """Some rows of another data set."""
 
-    def __init__(self, dataset: LabelledDataset, indices: Sequence[int]) -> None:
+    def __init__(self, dataset: LabelledDataset, indices: Iterable[int]) -> None:
         self.dataset = dataset
-        self.indices = [int(i) for i in indices]
+        self.indices: range | array[int] = (  # 8 bytes a row: there may be millions
+            indices if isinstance(indices, range) else array("q", (int(i) for i in indices))
+        )
         self.classes = dataset.classes
         self.fit_rule, self.scaling = dataset.fit_rule, dataset.scaling
 

@@ -46,8 +46,8 @@ def to_images(pixels: Tensor) -> Tensor:
 # ---- writing -----------------------------------------------------------------------------------------------------
 
 
-def png_bytes(array: Tensor, palette: Tensor | None = None) -> bytes:
-    """Encode [3, H, W] (RGB) or [H, W] (grey, or indices into `palette` [256, 3]) uint8 as PNG."""
+def png_bytes(array: Tensor, palette: Tensor | None = None, level: int = 6) -> bytes:
+    """Encode [3, H, W] (RGB) or [H, W] (grey, or indices into `palette` [256, 3]) uint8 as PNG; level 1 is fastest."""
     buffer = io.BytesIO()
     if array.ndim == 3:
         image = Image.fromarray(array.permute(1, 2, 0).cpu().numpy())
@@ -56,7 +56,7 @@ def png_bytes(array: Tensor, palette: Tensor | None = None) -> bytes:
         if palette is not None:
             image = image.convert("L")
             image.putpalette(palette.flatten().tolist())
-    image.save(buffer, "PNG", optimize=False)
+    image.save(buffer, "PNG", optimize=False, compress_level=level)
     return buffer.getvalue()
 
 

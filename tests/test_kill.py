@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gsegkit.engine.shards import shard_record
+from gsegkit.engine.shards import MANIFEST_FILE, Manifest, shard_record
 from gsegkit.images import read_image, read_mask, write_png
 from gsegkit.storage import file_hash, is_temporary
 from gsegkit.tensors import HASH_KEY, load_tree, read_safetensors
@@ -150,7 +150,8 @@ def committed_files_are_whole(out: Path) -> None:
         elif path.suffix == ".pt2":
             assert json.loads(path.with_name(f"{path.name}.json").read_bytes())["sha256"] == file_hash(path)
     for record in out.rglob("shard-*.json"):
-        assert shard_record(record.parent, int(record.stem.rpartition("-")[2])) is not None, record
+        manifest = Manifest.read(record.parent / MANIFEST_FILE)
+        assert shard_record(record.parent, int(record.stem.rpartition("-")[2]), manifest) is not None, record
 
 
 def digest(out: Path) -> dict[str, str]:

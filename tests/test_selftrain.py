@@ -244,7 +244,7 @@ def test_mixing_keeps_the_share_and_repeats_nothing():
         assert abs(float((values == 1).float().mean()) - share) < 0.02
         assert int((values == 1).sum()) <= synthetic
         assert int((values == 2).sum()) <= photos
-    assert spread(5, 9) == [0, 1, 2, 3, 4]
+    assert list(spread(5, 9)) == [0, 1, 2, 3, 4]
     assert spread(9, 3) == [0, 3, 6]
 
 

@@ -208,9 +208,9 @@ def test_a_run_of_clusters_is_predicted_for_several_processes(with_klish, tmp_pa
     assert two.stages["dataset"].compute == pytest.approx(found.seconds["dataset"] / 2), "four shards"
     assert two.stages["extractor"].sent_bytes > 64 * 256 * 4 * 10, "at least the points"
     assert two.stages["extractor"].compute < found.seconds["extractor"]
-    assert found.ram_bytes > two.ram_bytes - found.shared_ram_bytes
+    assert two.ram_bytes == found.ram_bytes
     shared = predicted(found, started(2, "cpu", per_machine=2))
-    assert shared.machine_ram_bytes == 2 * found.ram_bytes - found.shared_ram_bytes
+    assert shared.machine_ram_bytes == 2 * found.ram_bytes
     many = predicted(found, started(4096, "cpu", per_machine=1))
     assert many.stages["dataset"].limit == TOO_FEW
     json.dumps({**found.record(), "workers": many.record()})

@@ -132,6 +132,7 @@ def synthesize(
     classes: str | Path | ClassMap | None = None,
     refine: list[str] | None = None,
     worker: tuple[int, int] = (0, 1),
+    format: str | None = None,
     update: bool = False,
     device: str = "auto",
     session: Session | None = None,
@@ -145,6 +146,7 @@ def synthesize(
         classes: names for the extractor's clusters, a classes.yaml or its content; None = the run's own, if any.
         refine: other refiners than the run's; None = the run's.
         worker: (index, count) to divide the work among processes that share `out`.
+        format: of the pairs' files, "safetensors" or "webdataset"; None = the run's own.
         update: make the data set in `out` again when it was made otherwise.
         device: where to compute.
         session: see `run`.
@@ -154,7 +156,7 @@ def synthesize(
     """
     session = session or Session.default()
     record = RunFolder(run_folder).read_config()
-    plan = Plan.from_record(record, session.registry)
+    plan = Plan.from_record(record if format is None else {**record, "format": format}, session.registry)
     if refine is not None:
         plan = plan.model_copy(update={"refine": tuple(PartSpec(name=name) for name in refine)})
     if classes is not None:
@@ -170,8 +172,12 @@ def synthesize(
     if plan.classes is not None:
         extractor = Named(extractor, plan.classes)
     recipe = recipe_of(plan, extractor)
-    claim_dataset(Path(out), {**recipe, "num_samples": num_samples, "generator": state_hash(generator)}, update)
-    return make_pairs(generator, extractor, choices.build_refiners(), num_samples, ctx, worker=worker, recipe=recipe)
+    facts = {"num_samples": num_samples, "generator": state_hash(generator), "format": plan.format}
+    claim_dataset(Path(out), {**recipe, **facts}, update)
+    return make_pairs(
+        generator, extractor, choices.build_refiners(), num_samples, ctx, worker=worker, recipe=recipe,
+        format=plan.format,
+    )  # fmt: skip
 
 
 @checked

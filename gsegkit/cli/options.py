@@ -20,7 +20,7 @@ from gsegkit.cli.early import check_refiners
 from gsegkit.cli.terminal import make_console, make_progress
 from gsegkit.config import parse_assignments
 from gsegkit.distributed.launched import MAX_PROCESSES, launched
-from gsegkit.engine.plan import DEVICES, Plan, device_name, renew
+from gsegkit.engine.plan import DEVICES, PAIR_FORMATS, Plan, device_name, renew
 from gsegkit.errors import ConfigError, GsegkitError
 from gsegkit.plugins import SHORT_KINDS, installed
 from gsegkit.refining import chosen
@@ -98,6 +98,9 @@ Target = Annotated[
 Seg = Annotated[str | None, _part("--seg", "segmenter", "Segmenter.")]
 Eval = Annotated[str | None, _part("--eval", "evaluator", "Evaluator.")]
 Samples = Annotated[int | None, typer.Option("--samples", help="Number of generated candidates.")]
+PairFormat = Annotated[
+    str | None, typer.Option("--format", help=f"Files of the pairs: {' or '.join(PAIR_FORMATS)} (tar files of PNGs).")
+]
 Rounds = Annotated[int | None, typer.Option("--rounds", help="Number of alternating rounds.")]
 PlannedWorkers = Annotated[
     int | None,

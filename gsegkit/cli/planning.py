@@ -30,6 +30,7 @@ def plan(
     data: c.Data = None,
     out: c.Out = None,
     samples: c.Samples = None,
+    format: c.PairFormat = None,
     rounds: c.Rounds = None,
     train_generator: c.TrainGenerator = None,
     seed: c.Seed = None,
@@ -50,7 +51,7 @@ def plan(
     chosen = c.read_plan(
         config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, no_refine=no_refine, classes=classes,
         images=images, photos=photos, data=data, num_samples=samples, rounds=rounds, train_generator=train_generator,
-        seed=seed, device=device,
+        format=format, seed=seed, device=device,
     )  # fmt: skip
     early.check_plan(chosen, out)
     from gsegkit.engine.estimate import estimate
@@ -83,7 +84,7 @@ def _show(found: Estimate) -> None:
     if found.vram_bytes:
         console.print(f"gpu memory  {size(found.vram_bytes)}")
     disk = f"{size(found.disk_bytes)} in the end, {size(found.disk_peak_bytes)} while it works"
-    console.print(f"disk  {disk}, free {size(found.free_disk_bytes)}")
+    console.print(f"disk  {disk}, {found.files:,} files, free {size(found.free_disk_bytes)}")
     if found.disk_peak_bytes > found.free_disk_bytes:
         show_message(console, "the disk is too small for this run", "warning")
 

@@ -16,6 +16,7 @@ from gsegkit.cli.launching import Ended
 from gsegkit.cli.options import console, print_json
 from gsegkit.cli.terminal import print_metrics, show_message
 from gsegkit.engine.next_steps import in_a_line, next_commands
+from gsegkit.engine.plan import PAIR_FORMATS
 from gsegkit.engine.preflight import check_learns_from_pairs
 from gsegkit.errors import ConfigError, plural
 from gsegkit.exports.formats import (
@@ -50,6 +51,7 @@ def run(
     data: c.Data = None,
     out: c.Out = None,
     samples: c.Samples = None,
+    format: c.PairFormat = None,
     rounds: c.Rounds = None,
     train_generator: c.TrainGenerator = None,
     seed: c.Seed = None,
@@ -71,7 +73,7 @@ def run(
         plan = c.read_plan(
             config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, no_refine=no_refine, classes=classes,
             target=target, eval=evaluator, images=images, photos=photos, data=data, num_samples=samples, rounds=rounds,
-            train_generator=train_generator, seed=seed, device=device, smoke=smoke,
+            format=format, train_generator=train_generator, seed=seed, device=device, smoke=smoke,
         )  # fmt: skip
         early.check_plan(plan, out)
         if launcher is not None:
@@ -166,6 +168,7 @@ def synthesize(
     worker: Annotated[
         str, typer.Option("--worker", metavar="K/N", help="Make every N-th shard, starting with K.")
     ] = "0/1",
+    format: c.PairFormat = None,
     update: c.Update = False,
     device: c.Device = None,
     quiet: c.Quiet = False,
@@ -174,6 +177,7 @@ def synthesize(
     early.check_there(run_folder, early.RUN_REMEDY)
     early.check_there(classes)
     early.check_refiners(refine)
+    early.check_formats([format] if format is not None else [], PAIR_FORMATS)
     share = _worker(worker)
     from gsegkit import api
 
@@ -184,6 +188,7 @@ def synthesize(
         classes=classes,
         refine=refine or None,
         worker=share,
+        format=format,
         update=update,
         device=device or "auto",
         session=c.session(quiet),

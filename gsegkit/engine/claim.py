@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import StrictStr
 
 from gsegkit.engine.choices import Choices, choose
-from gsegkit.engine.plan import Plan, differences, renew
+from gsegkit.engine.plan import NATIVE, Plan, differences, renew
 from gsegkit.errors import ArtifactError, ConfigError, DataError, and_more
 from gsegkit.exports.places import refuse_stage
 from gsegkit.plugins import Registry
@@ -91,7 +91,8 @@ def claim_run(folder: RunFolder, choices: Choices, registry: Registry, update: b
         choices = choices.as_recorded(stored, registry.available)
         new = renew(choices.plan.record(), choices.find)
         same = update or renew(stored, choices.find) == new
-        changed = [] if same else differences(_written_out(stored, registry), new)
+        unsaid = {"format": NATIVE}  # where a plan does not name it
+        changed = [] if same else differences(unsaid | _written_out(stored, registry), unsaid | new)
         if changed:
             raise ConfigError(
                 f"run folder '{folder.path}' was made with other options ({and_more(changed, MAX_DIFFERENCES)})",
@@ -253,7 +254,7 @@ def claim_dataset(out: Path, recipe: Mapping[str, Any], update: bool = False) ->
     path = out / RECIPE_FILE
     if path.exists():
         old = _earlier(path, update, {})
-        old = old if isinstance(old, dict) else {}
+        old = {"format": NATIVE} | (old if isinstance(old, dict) else {})  # an earlier version does not say
         new = {name: value for name, value in recipe.items() if name in old or name != "generator"}  # older: without
         changed = differences(old, json.loads(json.dumps(new)))
         if changed and not update:

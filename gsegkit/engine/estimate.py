@@ -7,7 +7,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -19,16 +19,21 @@ from gsegkit.engine.pipeline import run
 from gsegkit.engine.plan import Plan
 from gsegkit.engine.rehearsal import Rehearsal
 from gsegkit.engine.scaling import Load, Piece
+from gsegkit.engine.selftrain import SHARD_SIZE
+from gsegkit.engine.shards import ShardDataset
 from gsegkit.engine.sources import open_part
-from gsegkit.engine.synthesis import BYTES_PER_PIXEL, SHARD_SIZE, synthesize
+from gsegkit.engine.synthesis import shard_size, synthesize
 from gsegkit.interfaces import Generator, MaskExtractor
 from gsegkit.parts import STATE_FILE
 from gsegkit.plugins import Registry
 from gsegkit.rundir import PHOTOGRAPHS_FILE, STAGE_FILE, split_round, stage_folders, stage_name
 from gsegkit.storage import read_json
 
-LABELLING = stage_name("selftrain", 1)  # of the smoke run
+LABELLING, DATASET = stage_name("selftrain", 1), stage_name("dataset", 0)  # of the smoke run
 PAGE_BYTES = 1 << 20  # about, of the page that is drawn in the end
+PAIR_MEMORY = 64  # bytes: numbers of rows, orders of two epochs, places in tar files; pixels are read when needed
+TIMED_SECONDS = 2.0  # about, of making pairs
+TIMED_SHARDS = 4  # at most
 
 
 @dataclass
@@ -40,24 +45,24 @@ class Estimate:
             count as in the smoke run.
         disk_bytes: size of the finished run folder, when the refiners keep all pairs.
         disk_peak_bytes: its largest size while the run works: checkpoints, the last and the one being written.
-        ram_bytes: peak resident memory: that of the smoke run, and the pairs, which are mapped into memory.
+        files: in the finished run folder.
+        ram_bytes: peak resident memory: that of the smoke run and of a whole shard, and a little for each pair.
         vram_bytes: peak memory on the CUDA device, 0 on the CPU.
         free_disk_bytes: free where the run folder would be.
         free_ram_bytes: available now.
         loads: stage name -> what of it several processes would divide, see `gsegkit.engine.workers`.
-        shared_ram_bytes: of `ram_bytes`, what the processes of a machine would share: the pairs.
         own_disk_bytes: of `disk_peak_bytes`, what each process would keep for itself.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     disk_bytes: int = 0
     disk_peak_bytes: int = 0
+    files: int = 0
     ram_bytes: int = 0
     vram_bytes: int = 0
     free_disk_bytes: int = 0
     free_ram_bytes: int = 0
     loads: dict[str, Load] = field(default_factory=dict)
-    shared_ram_bytes: int = 0
     own_disk_bytes: int = 0
 
     @property
@@ -88,17 +93,17 @@ def estimate(plan: Plan, registry: Registry, out: Path) -> Estimate:
         generator: Generator = open_part(folder, "generator", registry, device)
         extractor: MaskExtractor = open_part(folder, "extractor", registry, device)
         _divide_trainings(loads, choices, clock, folder)
-        pairs_bytes = plan.num_samples * generator.info.height * generator.info.width * BYTES_PER_PIXEL
         photographs = len(read_json(folder / PHOTOGRAPHS_FILE)) if LABELLING in loads else 0
-        disk_bytes = plan.rounds * pairs_bytes + _other_bytes(folder, plan, photographs)
+        pairs = _timed_pairs(choices, generator, extractor, folder / "timed")
+        disk_bytes = round(plan.rounds * pairs.bytes * plan.num_samples) + _other_bytes(folder, plan, photographs)
         checkpoints = _checkpoint_bytes(folder, clock)
-        ram_bytes = _peak_ram() + pairs_bytes + clock.ram_bytes
-        spent = _batch_seconds(choices, generator, extractor, folder / "timed")
-        loads["dataset"] = _in_shards(spent * -(-plan.num_samples // plan.batch_size), plan.num_samples)
+        ram_bytes = _peak_ram() + PAIR_MEMORY * plan.num_samples + clock.ram_bytes
+        loads["dataset"] = _in_shards(pairs.seconds * plan.num_samples, plan.num_samples, shard_size(plan.batch_size))
         if photographs:
             more = photographs / min(photographs, SMOKE_SAMPLES)
             loads[LABELLING] = _in_shards(loads[LABELLING].seconds * more, photographs)
         loads = {name: load.repeated(_times(name, plan)) for name, load in loads.items()}
+        files = _files(folder, plan)
     parent = out
     while not parent.exists():
         parent = parent.parent
@@ -106,19 +111,19 @@ def estimate(plan: Plan, registry: Registry, out: Path) -> Estimate:
         seconds={name: load.seconds for name, load in loads.items()},
         disk_bytes=disk_bytes,
         disk_peak_bytes=disk_bytes + checkpoints + clock.disk_bytes,
+        files=files,
         ram_bytes=ram_bytes,
         vram_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
         free_disk_bytes=shutil.disk_usage(parent).free,
         free_ram_bytes=psutil.virtual_memory().available,
         loads=loads,
-        shared_ram_bytes=pairs_bytes,
         own_disk_bytes=clock.disk_bytes,
     )
 
 
-def _in_shards(seconds: float, count: int) -> Load:
-    """Work that processes divide by shards; they send each other nothing but counts."""
-    return Load(0.0, [Piece(seconds, items=-(-count // SHARD_SIZE))])
+def _in_shards(seconds: float, count: int, size: int = SHARD_SIZE) -> Load:
+    """Work that processes divide by shards of this size; they send each other nothing but counts."""
+    return Load(0.0, [Piece(seconds, items=-(-count // size))])
 
 
 def _divide_trainings(loads: dict[str, Load], choices: Choices, clock: Rehearsal, folder: Path) -> None:
@@ -158,19 +163,46 @@ def _other_bytes(folder: Path, plan: Plan, photographs: int) -> int:
     return total
 
 
+def _files(folder: Path, plan: Plan) -> int:
+    """Files of the real run's folder, from that of the smoke run: every shard has its record beside it."""
+    own = sum(path.is_file() for path in folder.iterdir()) + 1  # and the page
+    for stage in stage_folders(folder):
+        more = 2 * (-(-plan.num_samples // shard_size(plan.batch_size)) - 1) if stage.name == DATASET else 0
+        own += (sum(path.is_file() for path in stage.rglob("*")) + more) * _times(stage.name, plan)
+    return own
+
+
 def _times(stage: str, plan: Plan) -> int:
     """How often a stage of the smoke run, which has one round of each kind, is done in the real one."""
     name, round = split_round(stage)
     return 1 if name == "report" else plan.photo_rounds if round else plan.rounds
 
 
-def _batch_seconds(choices: Choices, generator: Generator, extractor: MaskExtractor, folder: Path) -> float:
-    """Time one whole micro-batch through generator, extractor and disk; the rest are like it."""
+class _PerPair(NamedTuple):
+    """What a candidate costs: seconds to make it, bytes on disk if it is kept."""
+
+    seconds: float
+    bytes: float
+
+
+def _timed_pairs(choices: Choices, generator: Generator, extractor: MaskExtractor, folder: Path) -> _PerPair:
+    """Make pairs through generator, extractor and disk for a while: at least one micro-batch, at best whole shards."""
     plan = choices.plan
-    ctx = RunContext(folder, generator.device, seed=plan.seed, batch_size=plan.batch_size)
-    began = time.monotonic()
-    synthesize(generator, extractor, choices.build_refiners(), plan.batch_size, ctx)
-    return time.monotonic() - began
+
+    def made(name: str, count: int) -> tuple[float, ShardDataset]:
+        ctx = RunContext(folder / name, generator.device, seed=plan.seed, batch_size=plan.batch_size)
+        began = time.monotonic()
+        dataset = synthesize(generator, extractor, choices.build_refiners(), count, ctx, format=plan.format)
+        assert dataset is not None
+        return time.monotonic() - began, dataset
+
+    once, _ = made("once", plan.batch_size)  # the first one also warms up caches
+    whole, batches = shard_size(plan.batch_size), int(TIMED_SECONDS / once)
+    shards = min(batches * plan.batch_size // whole, TIMED_SHARDS)
+    count = min(max(shards * whole, min(batches, whole // plan.batch_size) * plan.batch_size), plan.num_samples)
+    seconds, dataset = made("more", count) if count > plan.batch_size else made("again", plan.batch_size)
+    size = sum(path.stat().st_size for path in dataset.folder.glob("shard-*"))
+    return _PerPair(seconds / dataset.counts["candidates"], size / len(dataset))
 
 
 def _peak_ram() -> int:

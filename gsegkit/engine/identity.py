@@ -10,7 +10,7 @@ from typing import Any
 from gsegkit.classes.named import Named
 from gsegkit.dataset import LabelledDataset, UnlabelledImages
 from gsegkit.engine.plan import Plan
-from gsegkit.engine.shards import ShardDataset, shard_path, shard_record
+from gsegkit.engine.shards import ShardDataset
 from gsegkit.errors import ArtifactError, DataError
 from gsegkit.images import list_images
 from gsegkit.interfaces import MaskExtractor
@@ -63,8 +63,7 @@ def labelled_identity(source: Path, dataset: LabelledDataset, folder: Path) -> d
         folder: see `contents_identity`.
     """
     if isinstance(dataset, ShardDataset):
-        records = {shard_path(dataset.folder, i).name: shard_record(dataset.folder, i) for i in dataset.shards}
-        return {name: record.sha256 for name, record in records.items() if record is not None}
+        return {path.name: sha256 for path, sha256 in zip(dataset.paths, dataset.hashes, strict=True)}
     if dataset.files:
         return contents_identity(sorted({*dataset.files, *dataset.sources}), folder)
     side = {path for path in source.iterdir() if path.is_file() and path.suffix.lower() in SIDE_FILES}

@@ -152,6 +152,7 @@ def _run_stages(choices: Choices, stages: StageRunner, update: bool, until: int 
             revision = claim_images(stages.run, contents_identity(inputs.images.paths, stages.run.path), update)
         inputs = replace(inputs, revision=ctx.team.told(revision))
     work = Rounds(choices, stages, generator, inputs)
+    work.check_space()
 
     segmenter: Segmenter | None = None
     for round in range(plan.rounds):

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
@@ -50,6 +50,9 @@ class SelfTrain(Config):
 DEVICES = "auto, cpu, cuda, cuda:1 or mps"
 MAX_PATH, MAX_NAME = 4096, 255  # bytes of a path, and of one name in it
 MAX_SAMPLES = 100_000_000  # beyond any disk: at 64 px they take 1.6 TB
+PairFormat = Literal["safetensors", "webdataset"]
+PAIR_FORMATS: tuple[PairFormat, ...] = get_args(PairFormat)
+NATIVE: PairFormat = "safetensors"
 
 
 def device_name(name: str) -> str:
@@ -106,6 +109,9 @@ class Plan(Config):
         "foreground and background",
     )
     num_samples: int = Field(2000, ge=1, le=MAX_SAMPLES, description="generated candidates for the training set")
+    format: PairFormat = Field(
+        NATIVE, description="files of the synthetic pairs: safetensors; or webdataset, tar files of PNGs, same pixels"
+    )
     rounds: int = Field(1, ge=1, description="rounds of generator, extractor, segmenter; above 1 they alternate")
     train_generator: bool = Field(False, description="train the generator on `images` first")
     images: Folder | None = Field(None, description="folder of unlabelled photographs; None = none")
@@ -165,6 +171,7 @@ class Plan(Config):
         unused = {"photos", "selftrain"} if self.photos is None and self.selftrain is None else set()
         unused |= {"target"} if self.target == "clusters" else set()
         unused |= {"shipped"} if self.shipped is None else set()
+        unused |= {"format"} if self.format == NATIVE else set()
         return self.model_dump(mode="json", exclude=unused)
 
     def default_folder(self) -> Path:

@@ -15,21 +15,21 @@ from gsegkit.classes.in_parts import can_be_in_parts, in_parts
 from gsegkit.classes.named import Named
 from gsegkit.classes.shipped import shipped_names
 from gsegkit.classes.targets import automatic_classes
-from gsegkit.context import RunContext
+from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import LabelledDataset, UnlabelledImages
 from gsegkit.engine.choices import Choices
 from gsegkit.engine.followed import left_warnings
 from gsegkit.engine.identity import files_identity, recipe_of
 from gsegkit.engine.learned import Learned, compare, new_pairs
 from gsegkit.engine.next_steps import found_record
-from gsegkit.engine.plan import PHOTO_REFINER
+from gsegkit.engine.plan import NATIVE, PHOTO_REFINER
 from gsegkit.engine.probe import check_varied
 from gsegkit.engine.scoring import score, show_new_pairs
 from gsegkit.engine.selftrain import Mixed, label_photographs, show_difference
 from gsegkit.engine.shards import ShardDataset
 from gsegkit.engine.sources import Inputs, names_offered, sample_photographs, samples_name, truth_set
 from gsegkit.engine.stages import Stage, StageRunner, reading
-from gsegkit.engine.synthesis import synthesize
+from gsegkit.engine.synthesis import BYTES_PER_PIXEL, check_space, synthesize
 from gsegkit.errors import ConfigError
 from gsegkit.interfaces import Evaluator, Generator, MaskExtractor, Segmenter, TrainableGenerator
 from gsegkit.parts import load_part
@@ -71,6 +71,17 @@ class Rounds:
         self.refiners = choices.build_refiners()
         self.first: Segmenter | None = None  # before it saw a photograph
         self.checked: tuple[LabelledDataset, Learned] | None = None  # new pairs, and what was found on them
+
+    def check_space(self) -> None:
+        """StorageError, before anything is computed, when the pairs that are not yet there do not fit on the disk.
+
+        How large PNGs become is known when the extractor is: then `synthesize` asks again.
+        """
+        if self.plan.format == NATIVE:
+            info, count = self.generator.info, self.ctx.limit(self.plan.num_samples, SMOKE_SAMPLES)
+            there = sum(path.stat().st_size for path in self.ctx.folder.glob("dataset*/shard-*"))
+            needed = self.plan.rounds * count * info.height * info.width * BYTES_PER_PIXEL
+            check_space(self.ctx.folder, needed - there)
 
     def train_generator(self, round: int, segmenter: Segmenter | None) -> None:
         """Train the generator on the plan's images."""
@@ -124,7 +135,7 @@ class Rounds:
     def make_pairs(self, round: int, extractor: MaskExtractor) -> ShardDataset:
         """Make the synthetic pairs with an extractor that has its class names."""
         self.key = self._pairs_key()
-        with self.stages.open("dataset", round, self.key) as stage:
+        with self.stages.open("dataset", round, self._files_key(self.key)) as stage:
             if not stage.done:
                 if stage.ctx.team.first:
                     for text in left_warnings(stage.folder):
@@ -132,12 +143,13 @@ class Rounds:
                 made = self._synthesized(extractor, stage.ctx)
                 assert made is not None
                 stage.facts.update(pairs=len(made), **made.counts)
+                return made
         with reading(stage):
-            return ShardDataset(stage.folder)
+            return ShardDataset(stage.folder, verify=self.ctx.team.first)
 
     def prepare_pairs(self, round: int) -> Path | None:
         """Prepare the stage of the pairs for `make_share`; see `StageRunner.prepare`."""
-        return self.stages.prepare("dataset", round, self._pairs_key())
+        return self.stages.prepare("dataset", round, self._files_key(self._pairs_key()))
 
     def make_share(self, round: int, extractor: MaskExtractor, share: tuple[int, int]) -> Path | None:
         """Make every n-th shard of pairs that another process prepared and will commit; share = (k, n).
@@ -148,7 +160,7 @@ class Rounds:
         Raises:
             ConfigError: nobody prepared them.
         """
-        ctx, key = self.ctx.stage("dataset", round), self._pairs_key()
+        ctx, key = self.ctx.stage("dataset", round), self._files_key(self._pairs_key())
         if self.stages.run.stage_done(ctx.folder, key):
             return None
         if not self.stages.run.stage_begun(ctx.folder, key):
@@ -162,13 +174,18 @@ class Rounds:
             return key
         return stage_key(key, self.classes.identity)
 
+    def _files_key(self, pairs_key: str) -> str:
+        """Of the pairs' stage alone: they are the same in each format, and so is all that follows."""
+        return pairs_key if self.plan.format == NATIVE else stage_key(pairs_key, self.plan.format)
+
     def _synthesized(
         self, extractor: MaskExtractor, ctx: RunContext, share: tuple[int, int] = (0, 1)
     ) -> ShardDataset | None:
         recipe = recipe_of(self.plan.model_copy(update={"classes": self.classes}), extractor)
         return synthesize(
-            self.generator, extractor, self.refiners, self.plan.num_samples, ctx, worker=share, recipe=recipe
-        )
+            self.generator, extractor, self.refiners, self.plan.num_samples, ctx, worker=share, recipe=recipe,
+            format=self.plan.format,
+        )  # fmt: skip
 
     def fit_segmenter(self, round: int, pairs: LabelledDataset) -> Segmenter:
         """Train a new segmenter on pairs."""
@@ -217,7 +234,7 @@ class Rounds:
                 made = label_photographs(segmenter, refiner, photographs, config, stage.ctx)
                 stage.facts.update(made.counts)
         with reading(stage):
-            return Mixed(pairs, ShardDataset(stage.folder), config.share)
+            return Mixed(pairs, ShardDataset(stage.folder, verify=self.ctx.team.first), config.share)
 
     def report(self, segmenter: Segmenter) -> Report | None:
         """Score the last segmenter and show it; beside it the one that had not seen the photographs.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gsegkit.colours import overlay
 from gsegkit.context import SMOKE_SAMPLES, RunContext
-from gsegkit.dataset import LabelledDataset, Sample, UnlabelledImages
+from gsegkit.dataset import LabelledDataset, Sample, Subset, UnlabelledImages
 from gsegkit.engine.plan import SelfTrain
 from gsegkit.engine.shards import Manifest, ShardDataset, missing_shards, write_shard
 from gsegkit.engine.sources import FEWEST_PHOTOGRAPHS
@@ -78,9 +78,11 @@ def store_pairs(
         ctx: its folder receives the shards.
     """
     shards = [range(start, min(start + SHARD_SIZE, count)) for start in range(0, count, SHARD_SIZE)]
+    manifest = manifest.model_copy(update={"num_shards": len(shards)})
     if ctx.team.first:
-        manifest.model_copy(update={"num_shards": len(shards)}).write(ctx.folder)
-    missing = ctx.team.share(ctx.team.told(missing_shards(ctx.folder, range(len(shards))) if ctx.team.first else []))
+        manifest.write(ctx.folder)
+    unmade = missing_shards(ctx.folder, range(len(shards)), manifest) if ctx.team.first else []
+    missing = ctx.team.share(ctx.team.told(unmade))
     groups = {number: torch.arange(count)[shards[number].start : shards[number].stop] for number in missing}
     batches = [(number, rows) for number in missing for rows in groups[number].split(BATCH_SIZE)]
     made: list[LabelledBatch] = []
@@ -137,15 +139,15 @@ class Mixed(LabelledDataset):
         pairs = min(wanted, len(synthetic))
         photos = len(photographs) if pairs == wanted else max(FEWEST_PHOTOGRAPHS, round(pairs * (1 - share) / share))
         self.classes, self.fit_rule, self.scaling = synthetic.classes, synthetic.fit_rule, synthetic.scaling
-        self._rows = [(synthetic, i) for i in spread(len(synthetic), pairs)]
-        self._rows += [(photographs, i) for i in spread(len(photographs), photos)]
+        self._synthetic = Subset(synthetic, spread(len(synthetic), pairs))
+        self._photographs = Subset(photographs, spread(len(photographs), photos))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._synthetic) + len(self._photographs)
 
     def __getitem__(self, index: int) -> Sample:
-        dataset, row = self._rows[index]
-        return dataset[row]
+        later = index - len(self._synthetic)
+        return self._synthetic[index] if later < 0 else self._photographs[later]
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """See `LabelledDataset.batch`."""
@@ -153,9 +155,9 @@ class Mixed(LabelledDataset):
         return torch.stack([row.pixels for row in rows]), torch.stack([row.mask for row in rows])
 
 
-def spread(total: int, count: int) -> list[int]:
+def spread(total: int, count: int) -> Sequence[int]:
     """`count` of `total` rows at equal distances; all of them when there are no more."""
-    return [i * total // count for i in range(count)] if count < total else list(range(total))
+    return [i * total // count for i in range(count)] if count < total else range(total)
 
 
 def show_difference(

@@ -1,29 +1,33 @@
-"""The synthetic pairs on disk: shards of tensors, each with the record that commits it."""
+"""The synthetic pairs on disk: shards in one of two formats, each with the record that commits it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gsegkit.dataset import LabelledDataset, Sample
+from gsegkit.engine.layouts import Files, Layout, Tensors
+from gsegkit.engine.plan import NATIVE, PairFormat
+from gsegkit.engine.tars import Tars
 from gsegkit.errors import ArtifactError
 from gsegkit.reading.scaling import DEFAULT_SCALING, check_scaling
 from gsegkit.records.files import Record
 from gsegkit.records.names import CLASS_NAME_RULE, is_class_name
 from gsegkit.records.parts import FIT_RULES, MAX_SIDE
-from gsegkit.records.tensors import write_tensors
 from gsegkit.storage import atomic_file, atomic_write_json, file_hash
 from gsegkit.types import LabelledBatch
 
 MANIFEST_FILE = "dataset.json"
 MAX_SHARDS = 1_000_000  # of a data set: 256 million pairs
 MAX_ROWS = 1_000_000  # of a shard
+LAYOUTS: Mapping[PairFormat, type[Layout]] = {NATIVE: Tensors, "webdataset": Tars}
 
 
 def _a_name(value: str) -> str:
@@ -52,120 +56,134 @@ class Manifest(Record):
     width: Side
     fit_rule: Annotated[StrictStr, AfterValidator(_a_fit_rule)]
     scaling: Annotated[StrictStr, AfterValidator(check_scaling)] = DEFAULT_SCALING
+    format: PairFormat = NATIVE  # of the shards' files; those of an earlier version do not say
     recipe: dict[str, Any] = Field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Store atomically."""
         atomic_write_json(folder / MANIFEST_FILE, self.model_dump(mode="json"))
 
+    @property
+    def layout(self) -> type[Layout]:
+        """How pairs lie in its shards."""
+        return LAYOUTS[self.format]
+
 
 class ShardRecord(Record):
-    """What commits a shard: the record beside its tensors."""
+    """What commits a shard: the record beside its file."""
 
     rows: StrictInt = Field(ge=0, le=MAX_ROWS)
     counts: dict[StrictStr, StrictInt]
     sha256: StrictStr
 
 
-def shard_path(folder: Path, shard: int) -> Path:
-    """Where a shard's tensors lie; its commit record is the same name with .json."""
-    return folder / f"shard-{shard:05d}.safetensors"
+def shard_path(folder: Path, shard: int, format: PairFormat = NATIVE) -> Path:
+    """Where a shard's pairs lie; its commit record is the same name with .json."""
+    return folder / f"shard-{shard:05d}{LAYOUTS[format].suffix}"
 
 
-def write_shard(folder: Path, shard: int, batch: LabelledBatch, counts: Mapping[str, int]) -> None:
-    """Store a shard: the tensors, then the record that commits it (hash, rows, what was dropped and by whom)."""
-    tensors = {"seeds": batch.seeds, "pixels": batch.pixels, "masks": batch.masks}
-    tensors |= {f"score.{name}": value for name, value in batch.scores.items()}
-    path = shard_path(folder, shard)
+def write_shard(
+    folder: Path, shard: int, batch: LabelledBatch, counts: Mapping[str, int], format: PairFormat = NATIVE
+) -> None:
+    """Store a shard: its pairs, then the record that commits them (hash, rows, what was dropped and by whom)."""
+    path = shard_path(folder, shard, format)
     with atomic_file(path) as file:
-        write_tensors(file, tensors)
+        LAYOUTS[format].write(file, batch)
     record = ShardRecord(rows=len(batch), counts=dict(counts), sha256=file_hash(path))
     atomic_write_json(path.with_suffix(".json"), record.model_dump())
 
 
-def shard_record(folder: Path, shard: int) -> ShardRecord | None:
-    """The commit record of a shard whose file is there and unchanged, else None."""
-    path = shard_path(folder, shard)
+def shard_record(folder: Path, shard: int, manifest: Manifest, *, verify: bool = True) -> ShardRecord | None:
+    """The commit record of a shard whose file is there, else None.
+
+    Args:
+        folder: of the data set.
+        shard: its number.
+        manifest: of the data set.
+        verify: read the file, and ask that it is unchanged.
+    """
+    path = shard_path(folder, shard, manifest.format)
     try:
         record = ShardRecord.read(path.with_suffix(".json"))
-        return record if record.sha256 == file_hash(path) else None
+        fits = path.stat().st_size <= manifest.layout.most_bytes(record.rows, manifest.height * manifest.width)
+        return record if fits and (not verify or record.sha256 == file_hash(path)) else None
     except (OSError, ArtifactError):
         return None
 
 
-def missing_shards(folder: Path, shards: Iterable[int]) -> list[int]:
+def missing_shards(folder: Path, shards: Iterable[int], manifest: Manifest) -> list[int]:
     """Those of the shards that are not there, or damaged."""
-    return [shard for shard in shards if shard_record(folder, shard) is None]
+    return [shard for shard in shards if shard_record(folder, shard, manifest) is None]
 
 
 class ShardDataset(LabelledDataset):
-    """The synthetic pairs of a run, memory-mapped from their shards."""
+    """The synthetic pairs of a run, each read from its shard when it is asked for.
 
-    def __init__(self, folder: str | Path) -> None:
+    Args:
+        folder: of the data set.
+        verify: read all shards once, and ask that they are unchanged. Of several processes one has to.
+
+    Attributes:
+        counts: candidates, what every refiner dropped, and what was kept.
+        hashes: of the shards' files, in order.
+
+    Raises:
+        ArtifactError: a shard is missing, damaged, or not what the records beside it say.
+    """
+
+    def __init__(self, folder: str | Path, *, verify: bool = True) -> None:
         self.folder = Path(folder)
         self.manifest = Manifest.read(self.folder / MANIFEST_FILE)
         self.classes = self.manifest.classes
         self.fit_rule, self.scaling = self.manifest.fit_rule, self.manifest.scaling
         self.counts: dict[str, int] = {}
-        self._rows: list[tuple[int, int]] = []
-        self._files: dict[int, Any] = {}
+        self.hashes: list[str] = []
+        self._shards: list[Layout] = []
+        size, files = (self.manifest.height, self.manifest.width), Files()
         for shard in range(self.manifest.num_shards):
-            record = shard_record(self.folder, shard)
+            record = shard_record(self.folder, shard, self.manifest, verify=verify)
             if record is None:
                 raise ArtifactError(
                     f"shard {shard} of '{self.folder}' is missing or damaged",
                     "run the same command again: only that shard is made again",
                 )
-            self._check_shapes(shard, record.rows)
-            self._rows += [(shard, row) for row in range(record.rows)]
+            path = shard_path(self.folder, shard, self.manifest.format)
+            self._shards.append(self.manifest.layout(path, record.rows, size, files))
+            self.hashes.append(record.sha256)
             for name, count in record.counts.items():
                 self.counts[name] = self.counts.get(name, 0) + count
+        self._ends = list(accumulate(shard.rows for shard in self._shards))
+        self.ready = {self.manifest.format: self.paths}
 
     @property
-    def shards(self) -> range:
-        """Numbers of the shards."""
-        return range(self.manifest.num_shards)
+    def paths(self) -> list[Path]:
+        """Files of the shards, in order."""
+        return [shard.path for shard in self._shards]
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._ends[-1]
 
     def __getitem__(self, index: int) -> Sample:
-        shard, row = self._rows[index]
-        seed = int(self._slice(shard, "seeds", row))
-        return Sample(f"{seed & 0xFFFFFFFF:08d}", self._slice(shard, "pixels", row), self._slice(shard, "masks", row))
+        shard, row = self._place(index)
+        return Sample(*shard.pair(row))
 
-    def seeds(self) -> Tensor:
-        """Identities of all rows, [len] int64."""
-        return self._column("seeds")
+    def seeds(self, rows: Sequence[int] | None = None) -> Tensor:
+        """Identities of rows, of all when none are given: [len] int64."""
+        places = map(self._place, range(len(self)) if rows is None else rows)
+        return torch.tensor([shard.seed(row) for shard, row in places], dtype=torch.int64)
 
-    def scores(self) -> dict[str, Tensor]:
-        """Scores of all rows: name -> [len] float32."""
-        names = [key for key in self._file(0).keys() if key.startswith("score.")]  # noqa: SIM118 (not a dict)
-        return {name.removeprefix("score."): self._column(name) for name in names}
+    def scores(self, rows: Sequence[int] | None = None) -> dict[str, Tensor]:
+        """Scores of rows, of all when none are given: name -> [len] float32; those that all of them have."""
+        places = map(self._place, range(len(self)) if rows is None else rows)
+        found = [shard.scores(row) for shard, row in places]
+        names = [name for name in found[0] if all(name in row for row in found)] if found else []
+        return {name: torch.tensor([row[name] for row in found], dtype=torch.float32) for name in names}
 
-    def _check_shapes(self, shard: int, rows: int) -> None:
-        """The tensors of a shard are those that its record and the manifest name; read from the file's header alone."""
-        path = shard_path(self.folder, shard)
-        size = [self.manifest.height, self.manifest.width]
-        want = {"seeds": ([rows], "I64"), "pixels": ([rows, 3, *size], "U8"), "masks": ([rows, *size], "U8")}
-        try:
-            there = set(self._file(shard).keys())
-            slices = {name: self._file(shard).get_slice(name) for name in want if name in there}
-        except SafetensorError as error:
-            raise ArtifactError(f"'{path}' is damaged: {error}", "run the same command again") from None
-        if {name: (found.get_shape(), found.get_dtype()) for name, found in slices.items()} != want:
-            raise ArtifactError(
-                f"the tensors in '{path}' are not those of the records beside it", "make the pairs again"
-            )
-
-    def _column(self, name: str) -> Tensor:
-        return torch.cat([self._file(shard).get_tensor(name) for shard in range(self.manifest.num_shards)])
-
-    def _slice(self, shard: int, name: str, row: int) -> Tensor:
-        tensor: Tensor = self._file(shard).get_slice(name)[row]
-        return tensor
-
-    def _file(self, shard: int) -> Any:
-        if shard not in self._files:
-            self._files[shard] = safe_open(shard_path(self.folder, shard), framework="pt")
-        return self._files[shard]
+    def _place(self, index: int) -> tuple[Layout, int]:
+        """The shard that holds a row, and its number there."""
+        row = index + len(self) if index < 0 else index
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        number = bisect_right(self._ends, row)
+        shard = self._shards[number]
+        return shard, row - self._ends[number] + shard.rows

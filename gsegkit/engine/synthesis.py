@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gsegkit.context import SMOKE_SAMPLES, RunContext
-from gsegkit.engine.plan import MAX_SAMPLES
-from gsegkit.engine.shards import Manifest, ShardDataset, missing_shards, write_shard
+from gsegkit.engine.plan import MAX_SAMPLES, NATIVE, PairFormat
+from gsegkit.engine.shards import LAYOUTS, Manifest, ShardDataset, missing_shards, shard_record, write_shard
 from gsegkit.errors import ConfigError, ContractError, DataError, StorageError
 from gsegkit.images import to_pixels
 from gsegkit.interfaces import Generator, MaskExtractor, Refiner
@@ -34,6 +37,7 @@ def synthesize(
     *,
     worker: tuple[int, int] = (0, 1),
     recipe: Mapping[str, Any] | None = None,
+    format: PairFormat = NATIVE,
 ) -> ShardDataset | None:
     """Make `num_samples` candidates, refine them, and store those that remain.
 
@@ -48,6 +52,7 @@ def synthesize(
         ctx: its folder receives the shards; its batch_size is the micro-batch; its team shares the shards.
         worker: (index, count): this process, or its team, makes every count-th shard.
         recipe: JSON-ready facts to store in the manifest.
+        format: of the shards' files; the pairs are the same in each.
 
     Returns:
         The data set, or None when other workers' shards are still missing.
@@ -60,37 +65,40 @@ def synthesize(
     if not 1 <= num_samples <= MAX_SAMPLES:
         raise ConfigError(f"{num_samples} samples cannot be made", f"give 1 to {MAX_SAMPLES}")
     num_samples = ctx.limit(num_samples, SMOKE_SAMPLES)
-    batches_per_shard = -(-SHARD_SIZE // ctx.batch_size)
-    shard_size = batches_per_shard * ctx.batch_size
-    num_shards = -(-num_samples // shard_size)
+    size = shard_size(ctx.batch_size)
+    num_shards = -(-num_samples // size)
     manifest = Manifest(
         classes=tuple(extractor.classes),
         num_shards=num_shards,
-        shard_size=shard_size,
+        shard_size=size,
         height=generator.info.height,
         width=generator.info.width,
         fit_rule=generator.info.fit_rule,
         scaling=generator.scaling,
+        format=format,
         recipe=dict(recipe or {}),
     )
     generator.eval()
     extractor.eval()
     mine = [shard for shard in range(num_shards) if shard % worker[1] == worker[0]]
-    missing = ctx.team.told(missing_shards(ctx.folder, mine) if ctx.team.first else [])
+    missing = ctx.team.told(missing_shards(ctx.folder, mine, manifest) if ctx.team.first else [])
     if len(missing) < len(mine):
         ctx.info(f"kept {len(mine) - len(missing)} of {len(mine)} shards")
-    _check_space(ctx, len(missing) * shard_size * manifest.height * manifest.width * BYTES_PER_PIXEL)
+    if missing:
+        pairs = min(len(missing) * size, num_samples)
+        check_space(ctx.folder, pairs * pair_bytes(generator, extractor, format, ctx))
     coverage = Coverage(ctx, manifest.classes)
     if ctx.team.first:
         manifest.write(ctx.folder)
     for shard in ctx.track(ctx.team.share(missing), "making pairs"):
-        batch, counts = _make_shard(generator, extractor, refiners, shard, shard_size, num_samples, ctx)
+        batch, counts = _make_shard(generator, extractor, refiners, shard, size, num_samples, ctx)
         coverage.add(batch.masks)
-        write_shard(ctx.folder, shard, batch, counts)
+        write_shard(ctx.folder, shard, batch, counts, format)
     counts_of_all = ctx.team.sum(coverage.counts)  # and all shards are written
-    if ctx.team.told(ctx.team.first and bool(missing_shards(ctx.folder, range(num_shards)))):
+    unmade = ctx.team.first and any(shard_record(ctx.folder, shard, manifest) is None for shard in range(num_shards))
+    if ctx.team.told(unmade):
         return None
-    dataset = ShardDataset(ctx.folder)
+    dataset = ShardDataset(ctx.folder, verify=False)  # they were read just now
     if missing and len(dataset) and not bool(counts_of_all.any()):
         raise DataError(
             "every pixel of every pair is ignored, so there is nothing to learn", "name fewer clusters ignored"
@@ -103,12 +111,27 @@ def synthesize(
     return dataset
 
 
-def _check_space(ctx: RunContext, needed: int) -> None:
-    ctx.folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(ctx.folder).free
+def shard_size(batch_size: int) -> int:
+    """Candidates of a shard: whole micro-batches."""
+    return -(-SHARD_SIZE // batch_size) * batch_size
+
+
+def pair_bytes(generator: Generator, extractor: MaskExtractor, format: PairFormat, ctx: RunContext) -> float:
+    """Bytes of a pair on disk; where that depends on the pictures, the mean of the first micro-batch, as it is made."""
+    if format == NATIVE:
+        return generator.info.height * generator.info.width * BYTES_PER_PIXEL
+    first, _ = label_samples(generator, extractor, ctx.seeds("dataset", ctx.batch_size, 0))
+    LAYOUTS[format].write(buffer := io.BytesIO(), first)
+    return len(buffer.getvalue()) / len(first)
+
+
+def check_space(folder: Path, needed: float) -> None:
+    """StorageError when a folder, which is made if it is missing, has not so many bytes free."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
     if needed > free:
         raise StorageError(
-            f"the pairs need about {needed / 1e9:.1f} GB and '{ctx.folder}' has {free / 1e9:.1f} GB free",
+            f"the pairs need about {needed / 1e9:.1f} GB and '{folder}' has {free / 1e9:.1f} GB free",
             "free some space, lower the number of samples, or choose another folder",
         )
 
@@ -138,7 +161,8 @@ def _make_shard(
             before = len(batch)
             batch = _refine(name, refiner, batch) if before else batch
             counts[name] += before - len(batch)
-        batches.append(batch)
+        no_probs = batch.probs.new_empty(len(batch), 0, *batch.masks.shape[1:])  # many times the pixels, not stored
+        batches.append(replace(batch, probs=no_probs))
     if counts["non-finite"] > MAX_BROKEN * max(counts["candidates"], 1000):
         raise ContractError(
             f"{counts['non-finite']} of {counts['candidates']} generated images are not finite",

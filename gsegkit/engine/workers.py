@@ -55,13 +55,12 @@ class Together:
 
 def predicted(found: Estimate, workers: Workers) -> Together:
     """From what one process would need to what several need together."""
-    own = found.ram_bytes - found.shared_ram_bytes
     here = min(workers.size, workers.per_machine)
     return Together(
         workers,
         predict(found.loads, workers),
         ram_bytes=found.ram_bytes,
-        machine_ram_bytes=here * own + found.shared_ram_bytes,
+        machine_ram_bytes=here * found.ram_bytes,
         vram_bytes=found.vram_bytes,
         disk_peak_bytes=found.disk_peak_bytes + (workers.size - 1) * found.own_disk_bytes,
     )

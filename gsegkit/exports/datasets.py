@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from gsegkit.dataset import LabelledDataset
 from gsegkit.errors import ConfigError, DataError
 from gsegkit.exports.formats import DATASET_FORMATS, load_writer
 from gsegkit.exports.places import refuse_stage, unique_name
-from gsegkit.exports.writers import DatasetWriter
+from gsegkit.exports.writers import CLASSES_FILE, DatasetWriter, classes_yaml, write_text
 from gsegkit.rundir import LOCK_FILE
 from gsegkit.storage import is_temporary, storage_errors, temporary_beside
 
@@ -32,20 +32,26 @@ class ExportSummary:
         path: the new folder.
         format: its format.
         pairs: number of (image, mask) pairs in it.
+        linked: it holds the data set's own files, which have this format already; nothing was copied.
     """
 
     path: Path
     format: str
     pairs: int
+    linked: bool = False
 
     def __str__(self) -> str:
-        return f"{self.pairs} pairs in {self.path} ({self.format})"
+        how = f"{self.format}, the run's own files and no copy of them" if self.linked else self.format
+        return f"{self.pairs} pairs in {self.path} ({how})"
 
 
 def export_dataset(
     dataset: LabelledDataset, out: str | Path, format: str = "png", ctx: RunContext | None = None
 ) -> ExportSummary:
     """Write a data set for another tool, pair by pair. The folder appears when it is complete, or not at all.
+
+    Files that have the format already get a second name there (a hard link) and take no space; on another disk they are
+    copied.
 
     Args:
         dataset: any pairs; images may differ in size.
@@ -65,6 +71,10 @@ def export_dataset(
         raise ConfigError(f"no data set format '{format}'", f"formats: {', '.join(DATASET_FORMATS)}")
     if len(dataset) == 0:
         raise DataError("the data set is empty", "relax the refiners or make more samples")
+    if ready := dataset.ready.get(format):
+        with new_folder(out) as folder:
+            linked = _named_again(ready, folder, dataset)
+        return ExportSummary(out, format, len(dataset), linked)
     with new_folder(out) as folder:
         writer: DatasetWriter = load_writer(DATASET_FORMATS[format])(folder, dataset)
         taken: set[str] = set()
@@ -76,6 +86,21 @@ def export_dataset(
         finally:
             writer.discard()
     return ExportSummary(out, format, len(dataset))
+
+
+def _named_again(ready: Sequence[Path], folder: Path, dataset: LabelledDataset) -> bool:
+    """Put files into a folder without a copy; False where a link cannot be made and they had to be copied."""
+    linked = True
+    write_text(folder / CLASSES_FILE, classes_yaml(dataset))
+    for number, path in enumerate(ready):
+        name = folder / f"pairs-{number:06d}{path.suffix}"
+        with storage_errors(name):
+            try:
+                os.link(path, name)
+            except OSError:  # another disk, or a file system without links
+                linked = False
+                shutil.copyfile(path, name)
+    return linked
 
 
 @contextlib.contextmanager

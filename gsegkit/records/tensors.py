@@ -1,16 +1,24 @@
-"""Writing safetensors files piece by piece; the library reads them (`gsegkit.tensors.read_safetensors`).
+"""Writing safetensors files piece by piece, and where their tensors lie; whole files the library reads.
 
-Its own functions make copies of all tensors in memory, or write past the open file that makes a write atomic.
+Its own functions make copies of all tensors in memory, map whole files into it, or write past the open file that makes
+a write atomic. `gsegkit.tensors.read_safetensors` reads all tensors of a file with it.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
 
 import torch
 from torch import Tensor
+
+from gsegkit.errors import ArtifactError
+from gsegkit.records.files import regular
+from gsegkit.records.text import json_value
 
 #: Names of the format, in the order in which the library puts tensors into a file: all are aligned so.
 DTYPES = {
@@ -49,3 +57,48 @@ def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mappi
 def bytes_of(tensor: Tensor) -> memoryview:
     """The numbers of a tensor in order, as bytes [n]; not copied when they lie so already."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file.
+
+    Attributes:
+        dtype: its numbers, in the format's words.
+        shape: its shape.
+        start: of its first byte in the file.
+    """
+
+    MAX_HEADER: ClassVar[int] = 1 << 20  # bytes of a file's table that are read
+
+    dtype: str
+    shape: list[int]
+    start: int
+
+
+def stored_tensors(path: Path) -> dict[str, StoredTensor]:
+    """The table of a safetensors file, checked against the file's size; no tensor is read.
+
+    Raises:
+        ArtifactError: the file cannot be read, or is not such a file.
+    """
+    try:
+        with regular(path).open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            table: Any = json_value(file.read(length)) if length <= StoredTensor.MAX_HEADER else None
+        first, end = 8 + length, path.stat().st_size
+        entries = {name: entry for name, entry in table.items() if name != "__metadata__"}
+        return {name: _stored(entry, first, end) for name, entry in entries.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"'{path}' is not a readable safetensors file: {error}", "make it again") from None
+
+
+def _stored(entry: Mapping[str, Any], first: int, end: int) -> StoredTensor:
+    """An entry of a table; ValueError when the file, from byte `first` on, does not hold such a tensor."""
+    sizes = {name: dtype.itemsize for dtype, name in DTYPES.items()}
+    start, stop = entry["data_offsets"]
+    shape = entry["shape"]
+    sound = all(type(value) is int and value >= 0 for value in (*shape, start, stop))
+    if not sound or stop - start != math.prod(shape) * sizes[entry["dtype"]] or first + stop > end:
+        raise ValueError("a tensor does not lie where its table says")
+    return StoredTensor(entry["dtype"], shape, first + start)

@@ -32,6 +32,7 @@ FIGURE = 1600  # longer side of a stage's figure
 PNG_UP_TO = 96  # small images stay exact; larger ones become JPEG
 STATISTICS_PIXELS = 32_000_000  # pixels counted for class shares
 MAX_ROWS = 512
+SCORE_ROWS = 10_000  # pairs whose scores are drawn; of more, so many at equal distances
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,12 @@ def dataset_section(source: Source) -> dict[str, Any] | None:
     try:
         dataset = ShardDataset(folder)
         rows = _spread(len(dataset), SHEET_SIZE)
-        seeds = dataset.seeds() if len(dataset) else torch.zeros(0)
         palette = palette_of(source, dataset.classes)
-        sheet = [_sheet_entry(dataset[i], int(seeds[i]), palette) for i in rows]
+        sheet = [
+            _sheet_entry(dataset[i], seed, palette) for i, seed in zip(rows, dataset.seeds(rows).tolist(), strict=True)
+        ]
         shares, coverage = _class_shares(dataset)
-        scores = {name: values.tolist() for name, values in dataset.scores().items()} if len(dataset) else {}
+        scores = {name: values.tolist() for name, values in dataset.scores(_spread(len(dataset), SCORE_ROWS)).items()}
     except GsegkitError as error:
         source.problems.append(f"the pairs cannot be shown: {error}")
         return None

@@ -101,8 +101,8 @@ def split(dataset: LabelledDataset, fraction: float, most: int, seed: int) -> tu
         )
     count = min(max(1, round(len(dataset) * fraction)), most, len(dataset) - 2)
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(child_seed(seed, "validation")))
-    rows = order.tolist()
-    return Subset(dataset, sorted(rows[count:])), Subset(dataset, sorted(rows[:count]))
+    train, val = order[count:].sort().values, order[:count].sort().values
+    return Subset(dataset, train.numpy()), Subset(dataset, val.numpy())
 
 
 def class_counts(dataset: LabelledDataset) -> Tensor:
