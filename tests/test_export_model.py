@@ -82,10 +82,15 @@ def smooth(*shape):
     return ((waves * 90 + 128).expand(batch, 3, height, width) + pixels(*shape) * 0.1).clamp(0, 255).to(torch.uint8)
 
 
-@pytest.mark.parametrize(
-    ("rule", "dtype"), [*((rule, "uint8") for rule in FIT_RULES), ("squash", "float32"), ("crop", "float32")]
-)
-@pytest.mark.parametrize("format", ["onnx", "torch"])
+VARIANTS = [*((rule, "uint8") for rule in FIT_RULES), ("squash", "float32"), ("crop", "float32")]
+OFTEN = {("torch", "crop", "uint8"), ("torch", "squash", "float32"), *(("onnx", rule, "uint8") for rule in FIT_RULES)}
+FILES = [
+    pytest.param(*one, marks=() if one in OFTEN else pytest.mark.slow)
+    for one in ((format, *variant) for format in ("onnx", "torch") for variant in VARIANTS)
+]
+
+
+@pytest.mark.parametrize(("format", "rule", "dtype"), FILES)
 def test_the_file_predicts_what_the_segmenter_predicts(tmp_path, format, rule, dtype):
     """Photographs of any size go in, and labels and probabilities of that size come out, by every fit rule."""
     segmenter = Tiny()

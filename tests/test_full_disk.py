@@ -104,7 +104,7 @@ MODELS, OTHERS = 2, 6 + 5 + 5  # tracing a model takes long: once is enough
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("limit", "count"), [(0, OTHERS), (700, MODELS + OTHERS)])
+@pytest.mark.parametrize(("limit", "count"), [pytest.param(0, OTHERS, marks=pytest.mark.slow), (700, MODELS + OTHERS)])
 def test_every_writer_says_that_the_disk_is_full(tmp_path, limit, count):
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(Path(__file__).parent / "parts.py"), str(limit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
