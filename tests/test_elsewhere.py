@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from gsegkit.context import RunContext
+from gsegkit.distributed.team import Team
 from gsegkit.engine.devices import pick_device
 from gsegkit.engine.synthesis import synthesize
 from gsegkit.testing import fixtures
@@ -92,6 +93,17 @@ def test_pairs_made_there_are_those_made_here(registry, tmp_path):
     here = made(tmp_path / "here", torch.device("cpu"))
     with pretended():
         assert made(tmp_path / "there", torch.device("cuda")) == here
+
+
+@pytest.mark.parametrize(("name", "index"), [("cuda", 1), ("auto", 1), ("cuda:0", 0)])
+def test_tensors_of_others_arrive_on_the_device_of_a_process(name, index, gpu, monkeypatch):
+    """Five processes on two GPUs talk over gloo, so that nobody else says which GPU is whose."""
+    team = Team()
+    team.size, team.local_rank = 5, 3
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device(name, team) == torch.device("cuda", index)
+    assert torch.cuda.set_device.call_args.args == (torch.device("cuda", index),)
 
 
 def test_two_processes_cluster_there_as_one_without(tmp_path):

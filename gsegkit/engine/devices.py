@@ -29,6 +29,8 @@ def pick_device(name: str, team: Team = ALONE) -> torch.device:
         raise ConfigError(
             f"device '{name}' is not available ({torch.cuda.device_count()} CUDA devices found)", "use --device cpu"
         )
-    if device == torch.device("cuda") and not team.alone:
-        return torch.device("cuda", team.local_rank % torch.cuda.device_count())
+    if device.type == "cuda" and not team.alone:
+        if device.index is None:
+            device = torch.device("cuda", team.local_rank % torch.cuda.device_count())
+        torch.cuda.set_device(device)  # where tensors of the other processes arrive
     return device

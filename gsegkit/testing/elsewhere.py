@@ -145,6 +145,7 @@ def pretended() -> Iterator[Elsewhere]:
     names = {"Stream": mock.MagicMock(), "current_stream": mock.MagicMock(), "CUDAGraph": _no_graph}
     names |= {name: lambda *_, value=value, **__: value for name, value in values.items()}
     names |= dict.fromkeys(("device", "stream"), lambda *_: contextlib.nullcontext())
+    names["set_device"] = mock.MagicMock()
     with contextlib.ExitStack() as stack:
         for name, replacement in names.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, replacement))
