@@ -41,9 +41,10 @@ WARM_STEPS = 3  # of a loop that do not count
 
 
 class Clock(Progress):
-    """When each step of each loop ended, and what was said."""
+    """When each step of each loop ended, and what was said; `now` is the clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = now
         self.loops: dict[str, list[float]] = {}
         self.said: list[str] = []
         self._now: list[float] = []
@@ -51,11 +52,11 @@ class Clock(Progress):
     def start(self, task: str, total: int, done: int = 0, planned: int | None = None) -> None:
         """See `Progress.start`."""
         self._now = self.loops.setdefault(task.partition(": ")[2], [])
-        self._now.append(time.perf_counter())
+        self._now.append(self._clock())
 
     def advance(self, done: int, values: Mapping[str, float]) -> None:
         """See `Progress.advance`."""
-        self._now.append(time.perf_counter())
+        self._now.append(self._clock())
 
     def message(self, text: str, level: str = "info") -> None:
         """See `Progress.message`."""
@@ -283,7 +284,7 @@ def stylegan2_training(bench: Bench) -> dict[str, Any]:
         bench.clock.loops.clear()
         try:
             part = installed().build("generator", "stylegan2", options).to(bench.device)
-            part.fit(_photographs(bench.work / f"photographs-{side}", side), bench.context(name, bench.seconds / 4))
+            part.fit(photographs(bench.work / f"photographs-{side}", side), bench.context(name, bench.seconds / 4))
             found = bench.clock.step_ms(bench.clock.longest())
             row = {"images_per_second": round(1000 * batch / found["step_ms"], 1), **found, "peak_mb": bench.peak_mb()}
         except Exception as error:  # the other size goes on
@@ -292,7 +293,7 @@ def stylegan2_training(bench: Bench) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def _photographs(folder: Path, side: int, count: int = 64) -> UnlabelledImages:
+def photographs(folder: Path, side: int, count: int = 64) -> UnlabelledImages:
     draw = torch.Generator().manual_seed(0)
     coarse = torch.randn(count, 3, 8, 8, generator=draw)
     smooth = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(-1, 1)

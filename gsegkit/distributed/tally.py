@@ -68,12 +68,16 @@ class Traffic:
 class Tally(Team):
     """One process that notes what it would say to others.
 
+    Args:
+        clock: seconds by which items are timed.
+
     Attributes:
         exchanges: in their order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.exchanges: list[Exchange] = []
+        self._clock = clock
         self._ahead = False
 
     @property
@@ -88,9 +92,9 @@ class Tally(Team):
         self._ahead = False
         self.exchanges.append(noted)
         for item in items:
-            began = time.perf_counter()
+            began = self._clock()
             found = work(item)
-            noted.seconds.append(time.perf_counter() - began)
+            noted.seconds.append(self._clock() - began)
             noted.bytes.append(sum(tensor.nbytes for tensor in found))
             noted.tensors.append(sum(tensor.numel() > 0 for tensor in found))
             noted.heads.append(len(head(found)))
