@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -48,7 +47,6 @@ class LabelledDataset(ABC):
         notes: what its reader recognised, left out or changed, a sentence each.
         sources: files beside images and masks that it was read from, such as annotations.
         files: its images and masks, where its folder may hold others; () = all images of the folder.
-        ready: format of an export -> files that hold all its pairs in that format already.
     """
 
     classes: tuple[str, ...]
@@ -57,7 +55,6 @@ class LabelledDataset(ABC):
     notes: tuple[str, ...] = ()
     sources: tuple[Path, ...] = ()
     files: tuple[Path, ...] = ()
-    ready: Mapping[str, Sequence[Path]] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -79,6 +76,10 @@ class LabelledDataset(ABC):
                 "resize them to one size first",
             )
         return torch.stack([row.pixels for row in rows]), torch.stack([row.mask for row in rows])
+
+    def ready(self, format: str) -> Sequence[Path]:
+        """Files that hold all pairs in a format of `gsegkit export` already; () when there are none."""
+        return ()
 
     def batch_weights(self, indices: Sequence[int]) -> Tensor | None:
         """Per-pixel training weights of the same rows, [N, H, W] float32 >= 0, or None for all ones."""

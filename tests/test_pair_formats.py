@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
 import os
 import tarfile
+from random import Random
 
 import psutil
 import pytest
@@ -28,6 +30,7 @@ from gsegkit.records.tensors import stored_tensors
 from gsegkit.storage import file_hash
 from gsegkit.tensors import state_hash
 from gsegkit.testing import Listener
+from gsegkit.testing.processes import together
 from gsegkit.types import LabelledBatch
 
 SIDE = 16
@@ -151,6 +154,19 @@ def test_workers_and_a_damaged_shard(make, tmp_path):
     assert shard_path(tmp_path / "one", 0, TAR).stat().st_mtime_ns == untouched
 
 
+def test_several_processes_write_the_same_files(toy, native, make, tmp_path, monkeypatch):
+    monkeypatch.setattr(synthesis, "SHARD_SIZE", 16)
+    alone = make(tmp_path / "one", 100)
+
+    def work(team):
+        return synthesize(
+            toy, native, [], 100, RunContext(tmp_path / "two", batch_size=8, team=team), format=TAR
+        ).hashes
+
+    assert together(2, work) == [alone.hashes] * 2
+    assert len(alone.hashes) == 7
+
+
 def test_a_run_in_another_format_remakes_the_pairs_and_nothing_else(plan, registry, tmp_path):
     first = run(plan, tmp_path / "run", registry=registry)
     weights = file_hash(tmp_path / "run/segmenter/state.safetensors")
@@ -200,7 +216,7 @@ def test_a_disk_that_is_too_small_is_told_before_the_work(plan, registry, make, 
 def test_an_export_links_what_is_ready(make, tmp_path, monkeypatch):
     pairs = make(tmp_path / "pairs", 300)
     summary = export_dataset(pairs, tmp_path / "out", TAR)
-    assert "no copy" in str(summary)
+    assert "not copied" in str(summary)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "classes.yaml", "pairs-000000.tar", "pairs-000001.tar",
     ]  # fmt: skip
@@ -211,8 +227,12 @@ def test_an_export_links_what_is_ready(make, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "link", refuse)
     summary = export_dataset(pairs, tmp_path / "copy", TAR)
-    assert "no copy" not in str(summary)
+    assert "not copied" not in str(summary)
     assert file_hash(tmp_path / "copy/pairs-000001.tar") == pairs.hashes[1]
+    strange(tmp_path / "strange", HOSTILE["a link"])
+    with pytest.raises(ArtifactError, match="something else than files"):
+        export_dataset(ShardDataset(tmp_path / "strange"), tmp_path / "bad", TAR)
+    assert not (tmp_path / "bad").exists()
 
 
 def test_the_estimate_knows_the_format(plan, registry, tmp_path):
@@ -296,7 +316,8 @@ HOSTILE = {
 def strange(folder, content: bytes, **record) -> None:
     """A data set of one shard with this content, and records that agree with it."""
     manifest = Manifest(classes=("a",), num_shards=1, shard_size=1, height=SIDE, width=SIDE, fit_rule="pad", format=TAR)
-    manifest.write(folder)
+    if not folder.joinpath("dataset.json").exists():
+        manifest.write(folder)
     path = shard_path(folder, 0, TAR)
     path.write_bytes(content)
     record = {"rows": 1, "counts": {}, "sha256": file_hash(path), **record}
@@ -320,6 +341,28 @@ def test_a_strangers_tar_ends_in_a_sentence(tmp_path, content):
     assert sorted(path.name for path in tmp_path.rglob("*")) == before, "nothing was unpacked"
 
 
+def test_no_change_of_a_byte_does_more_than_end_in_a_sentence(tmp_path):
+    """Headers and their neighbourhood, where numbers and names are; the records agree with what the file became."""
+    good, random = tar_of(*trio(), *trio("00000002")), Random(0)
+    headers = [at for at in range(0, len(good), 512) if good[at + 257 : at + 262] == b"ustar"]
+    assert len(headers) == 6
+    for number in range(150):
+        damaged = bytearray(good)
+        for _ in range(random.randint(1, 3)):
+            at = random.choice(headers) + random.randrange(1024)
+            damaged[at % len(good)] = random.choice((0, 0x20, 0x30, 0x37, 0x80, 0xFF, random.randrange(256)))
+        if number % 2:  # with sums that agree again: what is behind them is looked at
+            for at in headers:
+                damaged[at + 148 : at + 156] = b" " * 8
+                damaged[at + 148 : at + 156] = b"%06o\0 " % sum(damaged[at : at + 512])
+        strange(tmp_path, bytes(damaged), rows=2)
+        with contextlib.suppress(ArtifactError):
+            pairs = ShardDataset(tmp_path)
+            assert pairs[1].pixels.shape == (3, SIDE, SIDE)
+            _ = pairs[0], pairs.seeds(), pairs.scores()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset.json", "shard-00000.json", "shard-00000.tar"]
+
+
 def test_a_file_far_larger_than_its_pairs_is_not_even_hashed(tmp_path):
     strange(tmp_path, tar_of(*trio()))
     os.truncate(shard_path(tmp_path, 0, TAR), 1 << 42)  # sparse: hours of reading
@@ -327,6 +370,9 @@ def test_a_file_far_larger_than_its_pairs_is_not_even_hashed(tmp_path):
         ShardDataset(tmp_path)
     strange(tmp_path, tar_of(*trio()), rows=10**9)
     with pytest.raises(ArtifactError, match=r"shard 0 .* is missing or damaged"):
+        ShardDataset(tmp_path)
+    strange(tmp_path, tar_of(*trio()), rows=10**6)
+    with pytest.raises(ArtifactError, match="fewer pairs than its record says"):
         ShardDataset(tmp_path)
 
 

@@ -99,6 +99,9 @@ class Layout(ABC):
     def most_bytes(rows: int, area: int) -> int:
         """What a file of so many pairs of so many pixels has at most: a larger one is not even looked at."""
 
+    def check(self) -> None:  # noqa: B027 (a table at the file's start has said all)
+        """ArtifactError unless the whole file is of this form; the pictures are not decoded."""
+
     @abstractmethod
     def pair(self, row: int) -> Pair:
         """A pair of the shard."""

@@ -35,7 +35,7 @@ from gsegkit.interfaces import Evaluator, Generator, MaskExtractor, Segmenter, T
 from gsegkit.parts import load_part
 from gsegkit.reading.scaling import DEFAULT_SCALING
 from gsegkit.refining import Segments, automatic
-from gsegkit.rundir import stage_key
+from gsegkit.rundir import STAGE_FILE, stage_key, stage_name
 from gsegkit.tensors import state_hash
 from gsegkit.types import Report
 
@@ -77,11 +77,15 @@ class Rounds:
 
         How large PNGs become is known when the extractor is: then `synthesize` asks again.
         """
-        if self.plan.format == NATIVE:
-            info, count = self.generator.info, self.ctx.limit(self.plan.num_samples, SMOKE_SAMPLES)
-            there = sum(path.stat().st_size for path in self.ctx.folder.glob("dataset*/shard-*"))
-            needed = self.plan.rounds * count * info.height * info.width * BYTES_PER_PIXEL
-            check_space(self.ctx.folder, needed - there)
+        if self.plan.format != NATIVE:
+            return
+        info, count = self.generator.info, self.ctx.limit(self.plan.num_samples, SMOKE_SAMPLES)
+        folders = [self.ctx.folder / stage_name("dataset", round) for round in range(self.plan.rounds)]
+        unmade = [folder for folder in folders if not (folder / STAGE_FILE).exists()]
+        there = sum(path.stat().st_size for folder in unmade for path in folder.glob("shard-*"))
+        needed = len(unmade) * count * info.height * info.width * BYTES_PER_PIXEL - there
+        if needed > 0:
+            check_space(self.ctx.folder, needed)
 
     def train_generator(self, round: int, segmenter: Segmenter | None) -> None:
         """Train the generator on the plan's images."""

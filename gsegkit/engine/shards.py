@@ -153,7 +153,6 @@ class ShardDataset(LabelledDataset):
             for name, count in record.counts.items():
                 self.counts[name] = self.counts.get(name, 0) + count
         self._ends = list(accumulate(shard.rows for shard in self._shards))
-        self.ready = {self.manifest.format: self.paths}
 
     @property
     def paths(self) -> list[Path]:
@@ -166,6 +165,14 @@ class ShardDataset(LabelledDataset):
     def __getitem__(self, index: int) -> Sample:
         shard, row = self._place(index)
         return Sample(*shard.pair(row))
+
+    def ready(self, format: str) -> Sequence[Path]:
+        """See `LabelledDataset.ready`; the files are looked at: others will read them as they are."""
+        if format != self.manifest.format:
+            return ()
+        for shard in self._shards:
+            shard.check()
+        return [path.resolve() for path in self.paths]
 
     def seeds(self, rows: Sequence[int] | None = None) -> Tensor:
         """Identities of rows, of all when none are given: [len] int64."""

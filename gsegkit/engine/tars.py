@@ -13,6 +13,7 @@ import re
 import tarfile
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gsegkit.engine.layouts import REMEDY, Layout, Pair, pair_name
+from gsegkit.engine.layouts import REMEDY, Files, Layout, Pair, pair_name
 from gsegkit.errors import ArtifactError
 from gsegkit.images import png_bytes
 from gsegkit.records.text import json_value
@@ -45,6 +46,15 @@ class Tars(Layout):
     """See the module; 32 bytes of places are kept for each pair of a shard that was read."""
 
     suffix = ".tar"
+
+    def __init__(self, path: Path, rows: int, size: tuple[int, int], files: Files) -> None:
+        super().__init__(path, rows, size, files)
+        if path.stat().st_size < rows * 2 * BLOCK * len(MEMBERS):  # now: whoever shuffles makes room for all rows
+            raise self._unlike("fewer pairs than its record says")
+
+    def check(self) -> None:
+        """See `Layout.check`."""
+        _ = self._places
 
     @staticmethod
     def write(file: BinaryIO, batch: LabelledBatch) -> None:

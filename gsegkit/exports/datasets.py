@@ -32,7 +32,7 @@ class ExportSummary:
         path: the new folder.
         format: its format.
         pairs: number of (image, mask) pairs in it.
-        linked: it holds the data set's own files, which have this format already; nothing was copied.
+        linked: it holds the data set's own files, which had this format already; nothing was copied.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class ExportSummary:
     linked: bool = False
 
     def __str__(self) -> str:
-        how = f"{self.format}, the run's own files and no copy of them" if self.linked else self.format
+        how = f"{self.format}, the same files, not copied" if self.linked else self.format
         return f"{self.pairs} pairs in {self.path} ({how})"
 
 
@@ -71,7 +71,7 @@ def export_dataset(
         raise ConfigError(f"no data set format '{format}'", f"formats: {', '.join(DATASET_FORMATS)}")
     if len(dataset) == 0:
         raise DataError("the data set is empty", "relax the refiners or make more samples")
-    if ready := dataset.ready.get(format):
+    if ready := dataset.ready(format):
         with new_folder(out) as folder:
             linked = _named_again(ready, folder, dataset)
         return ExportSummary(out, format, len(dataset), linked)
