@@ -415,6 +415,7 @@ _FIRST_PARTY: dict[str, dict[str, str]] = {
     "gsegkit-klish": {"extractor": "klish"},
     "gsegkit-labels4free": {"extractor": "labels4free"},
     "gsegkit-layered": {"generator": "layered perturbgan"},
+    "gsegkit-ray": {"launcher": "ray"},
     "gsegkit-refine": {"refiner": "area components change confidence holes guided colours voynov"},
     "gsegkit-selfcondgan": dict.fromkeys(("generator", "checkpoint-reader"), "selfcondgan uncondgan"),
     "gsegkit-slurm": {"launcher": "slurm"},
