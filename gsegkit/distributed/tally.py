@@ -31,6 +31,7 @@ class Exchange:
         heads: of each item of a map, bytes of the text that says what its tensors are.
         ahead: the map was of one item, and several processes would have had one each, see `Team.ahead`.
         once: one process does it, whatever their number, see `Team.once`.
+        at_once: items of a map that a process does before it tells the others.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Exchange:
     heads: list[int] = field(default_factory=list)
     ahead: bool = False
     once: bool = False
+    at_once: int = 1
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,9 @@ class Tally(Team):
         self._ahead = True
         return 1
 
-    def map(self, work: Callable[[T], Results], items: Sequence[T]) -> Iterator[Results]:
-        """See `Team.map`."""
-        noted = Exchange("map", ahead=self._ahead and len(items) == 1)
+    def map(self, work: Callable[[T], Results], items: Sequence[T], at_once: int = 1) -> Iterator[Results]:
+        """See `Team.map`; `at_once`: results that a process would have before it tells the others."""
+        noted = Exchange("map", ahead=self._ahead and len(items) == 1, at_once=at_once)
         self._ahead = False
         self.exchanges.append(noted)
         for item in items:
