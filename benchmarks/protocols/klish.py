@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from gsegkit_klish.config import KlishConfig
 from gsegkit_klish.klish import Klish, Tree
-from gsegkit_klish.svm import SVMSolver, signs
+from gsegkit_klish.svm import signs
 from torch import Tensor
 
 from benchmarks.protocols.common import Lab, say
@@ -89,11 +89,11 @@ class Recorder(Klish):
         self.clock["kmeans"], centres = cpu(lambda: super(Recorder, self)._kmeans(*args))
         return centres
 
-    def _merge(self, tree: Tree, confidence: Tensor, solver: SVMSolver) -> None:
+    def _merge(self, tree: Tree, *rest) -> None:
         live = tree.live
         if len(live) in self.wanted:
             self.states[len(live)] = {"labels": tree.labels.clone(), "V": tree.V.clone(), "live": live}
-        super()._merge(tree, confidence, solver)
+        super()._merge(tree, *rest)
 
 
 def objective(x: Tensor, V: Tensor, Y: Tensor, lam: float) -> Tensor:

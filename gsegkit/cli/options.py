@@ -191,6 +191,7 @@ def team_session(quiet: bool = False) -> Iterator[Callable[[], Session]]:
     if place is None:
         yield partial(session, quiet)
         return
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # who leaves last finds closed connections; that is no news
     with _silent(place.rank > 0):
         from gsegkit.api import Session
         from gsegkit.distributed.processes import join

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from gsegkit.clustering.blocks import AT_ONCE, blocks
 from gsegkit.clustering.config import ClusterConfig, choose_backend
 from gsegkit.clustering.points import Points, collect_points, linear_scores, points_file, select_layers
 from gsegkit.clustering.position import fold
@@ -316,12 +317,12 @@ def one_step(ctx: RunContext, name: str, planned: int = 1) -> Iterator[None]:
 
 def assign(points: Tensor, weight: Tensor, bias: Tensor, team: Team = ALONE) -> Tensor:
     """Index of the highest linear score of each point: [N, D], [K, D], [K] -> [N] int64; in blocks."""
-    size = max(1, BLOCK // max(weight.shape))
 
-    def highest(block: Tensor) -> tuple[Tensor]:
-        return (torch.addmm(bias, block.float(), weight.T).argmax(dim=1),)
+    def highest(rows: slice) -> tuple[Tensor]:
+        return (torch.addmm(bias, points[rows].float(), weight.T).argmax(dim=1),)
 
-    return torch.cat([labels for (labels,) in team.map(highest, torch.split(points, size))])
+    rows = blocks(len(points), BLOCK // max(weight.shape))
+    return torch.cat([labels for (labels,) in team.map(highest, rows, AT_ONCE)])
 
 
 def centre_classifiers(centres: Tensor) -> tuple[Tensor, Tensor]:

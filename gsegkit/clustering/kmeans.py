@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from gsegkit.clustering.blocks import AT_ONCE, blocks
 from gsegkit.clustering.config import KMeansConfig
 from gsegkit.errors import DataError
 from gsegkit.interfaces import KMeans
@@ -130,14 +130,14 @@ class TorchKMeans(KMeans):
         labels = torch.empty(len(points), dtype=torch.int64, device=points.device)
         distances = torch.empty(len(points), dtype=torch.float32, device=points.device)
         sums = torch.zeros(k, d, dtype=torch.float64, device=points.device)
-        chunks = list(self._chunks(len(points), k + 2 * d))
+        chunks = self._chunks(len(points), k + 2 * d)
 
         def nearest_in(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
             block = points[rows] - mean
             nearest, label = squared_distances(block, centres).min(dim=1)
             return label, nearest, _cluster_sums(block, label, k)
 
-        for rows, (label, nearest, own) in zip(chunks, self.team.map(nearest_in, chunks), strict=True):
+        for rows, (label, nearest, own) in zip(chunks, self.team.map(nearest_in, chunks, AT_ONCE), strict=True):
             labels[rows], distances[rows] = label, nearest
             sums += own
         return Assignment(labels, distances, sums, torch.bincount(labels, minlength=k))
@@ -167,19 +167,23 @@ class TorchKMeans(KMeans):
         trials = self.config.init_trials or 2 + int(math.log(k))
         first = int(torch.randint(len(sample), (1,), generator=generator))
         chosen = [first]
-        nearest = squared_distances(sample, sample[first : first + 1]).flatten()
+        norms = sample.square().sum(dim=1, keepdim=True)
+        nearest = squared_distances(sample, sample[first : first + 1], norms).flatten()
         for _ in range(1, k):
             candidates = _draw_by_weight(nearest, trials, generator)
-            lowered = self._lowered(sample, nearest, candidates)
+            lowered = self._lowered(sample, norms, nearest, candidates)
             best = int(lowered.sum(dim=0, dtype=torch.float64).argmin())
             nearest = lowered[:, best].contiguous()
             chosen.append(int(candidates[best]))
         return chosen
 
-    def _lowered(self, sample: Tensor, nearest: Tensor, candidates: Tensor) -> Tensor:
+    def _lowered(self, sample: Tensor, norms: Tensor, nearest: Tensor, candidates: Tensor) -> Tensor:
         """[S, trials] float32: distance to the nearest centre if that candidate were added."""
         centres = sample[candidates]
-        parts = [squared_distances(sample[rows], centres) for rows in self._chunks(len(sample), 3 * len(centres))]
+        parts = [
+            squared_distances(sample[rows], centres, norms[rows])
+            for rows in self._chunks(len(sample), 3 * len(centres))
+        ]
         return torch.minimum(torch.cat(parts), nearest.unsqueeze(1))
 
     # ---- passes over the points --------------------------------------------------------------------------------
@@ -197,10 +201,8 @@ class TorchKMeans(KMeans):
         mean = total / len(points)
         return mean.float(), float((squares / len(points) - mean.square()).clamp(min=0).mean())
 
-    def _chunks(self, count: int, floats_per_row: int) -> Iterator[slice]:
-        size = max(1, (self.config.chunk_mib << 20) // (4 * floats_per_row))
-        for start in range(0, count, size):
-            yield slice(start, min(start + size, count))
+    def _chunks(self, count: int, floats_per_row: int) -> list[slice]:
+        return blocks(count, (self.config.chunk_mib << 20) // (4 * floats_per_row))
 
 
 def check_points(points: Tensor, k: int) -> None:
@@ -212,11 +214,14 @@ def check_points(points: Tensor, k: int) -> None:
         )
 
 
-def squared_distances(points: Tensor, centres: Tensor) -> Tensor:
-    """|x - c|^2 of every pair by one matrix product: [M, D], [k, D] float32 -> [M, k] float32 >= 0."""
-    norms = centres.square().sum(dim=1)
-    products = torch.addmm(norms, points, centres.T, alpha=-2)
-    return products.add_(points.square().sum(dim=1, keepdim=True)).clamp_(min=0)
+def squared_distances(points: Tensor, centres: Tensor, norms: Tensor | None = None) -> Tensor:
+    """|x - c|^2 of every pair by one matrix product: [M, D], [k, D] float32 -> [M, k] float32 >= 0.
+
+    `norms` are the points' |x|^2, [M, 1], where they are known.
+    """
+    products = torch.addmm(centres.square().sum(dim=1), points, centres.T, alpha=-2)
+    norms = points.square().sum(dim=1, keepdim=True) if norms is None else norms
+    return products.add_(norms).clamp_(min=0)
 
 
 def _cluster_sums(points: Tensor, labels: Tensor, k: int) -> Tensor:

@@ -17,12 +17,13 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from gsegkit.distributed.launched import START, Launched
-from gsegkit.distributed.team import Results, T, Team
+from gsegkit.distributed.team import AT_ONCE, Results, T, Team
 from gsegkit.distributed.watch import LOST_AFTER, Watch
 from gsegkit.errors import ConfigError, InterruptedRunError, LostProcessError
 
 MEETING = 120.0  # seconds until all processes must have come
 PATIENCE = timedelta(days=30)  # of one operation: who is lost is found out by `Watch`, not by an operation's age
+HEAD, BRIEF = 8, 2040  # bytes of a message's length, and of messages that need no second exchange
 CLOSING = 5.0  # seconds for closing the connections
 DTYPES = {str(dtype): dtype for dtype in (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.uint8,
@@ -46,32 +47,29 @@ class Processes(Team):
 
     # ---- what a team does ----------------------------------------------------------------------------------------
 
-    def map(self, work: Callable[[T], Results], items: Sequence[T]) -> Iterator[Results]:
+    def map(self, work: Callable[[T], Results], items: Sequence[T], at_once: int = AT_ONCE) -> Iterator[Results]:
         """See `Team.map`."""
-        for start in range(0, len(items), self.size):
-            group = items[start : start + self.size]
-            mine = work(group[self.rank]) if self.rank < len(group) else ()
-            heads = self.gather([[str(x.dtype), list(x.shape), x.device.type] for x in mine])
-            yield from [self._sent(rank, mine, heads[rank]) for rank in range(len(group))]
+        for start in range(0, len(items), self.size * at_once):
+            group = items[start : start + self.size * at_once]
+            mine = [work(item) for item in self.share(group)]
+            heads = self.gather([[[str(x.dtype), list(x.shape), x.device.type] for x in found] for found in mine])
+            found = [self._sent(rank, mine, heads[rank]) for rank in range(self.size)]
+            yield from [found[i % self.size][i // self.size] for i in range(len(group))]
 
     def told(self, value: Any) -> Any:
         """See `Team.told`."""
         data = json.dumps(value if self.first else None).encode()
         length = self._broadcast(torch.tensor([len(data)]), 0)
         text = torch.frombuffer(bytearray(data), dtype=torch.uint8) if self.first else _bytes(int(length))
-        return json.loads(bytes(self._broadcast(text, 0).tolist()))
+        return json.loads(self._broadcast(text, 0).numpy().tobytes())
 
     def gather(self, value: Any) -> list[Any]:
         """See `Team.gather`."""
         data = json.dumps(value).encode()
-        with self._talking():
-            lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-            dist.all_gather(lengths, torch.tensor([len(data)]))
-            longest = max(int(length) for length in lengths)
-            padded = torch.frombuffer(bytearray(data.ljust(longest)), dtype=torch.uint8)
-            texts = [_bytes(longest) for _ in range(self.size)]
-            dist.all_gather(texts, padded)
-        return [json.loads(bytes(text.tolist())) for text in texts]
+        begun = self._gathered(len(data).to_bytes(HEAD, "little") + data[:BRIEF], HEAD + BRIEF)
+        longest = max(int.from_bytes(text[:HEAD], "little") for text in begun)
+        texts = [text[HEAD:] for text in begun] if longest <= BRIEF else self._gathered(data, longest)
+        return [json.loads(text) for text in texts]
 
     def any(self, flag: bool) -> bool:
         """See `Team.any`."""
@@ -128,14 +126,35 @@ class Processes(Team):
 
     # ---- bytes -----------------------------------------------------------------------------------------------------
 
-    def _sent(self, rank: int, mine: Results, head: list[Any]) -> Results:
+    def _sent(self, rank: int, mine: Sequence[Results], heads: list[list[Any]]) -> Sequence[Results]:
+        """The results of a process: all tensors of a kind of device in one message."""
         if rank != self.rank:
-            mine = tuple(torch.empty(shape, dtype=DTYPES[name], device=PLACES[kind]) for name, shape, kind in head)
-        for tensor in mine:
-            if tensor.numel():
-                raw = tensor.contiguous()
-                self._broadcast(raw.view(-1).view(torch.uint8), rank)
+            mine = [
+                tuple(torch.empty(shape, dtype=DTYPES[name], device=PLACES[kind]) for name, shape, kind in head)
+                for head in heads
+            ]
+        every = [tensor for found in mine for tensor in found if tensor.numel()]
+        for kind in PLACES:
+            tensors = [tensor for tensor in every if tensor.device.type == kind]
+            if not tensors:
+                continue
+            sizes = [tensor.nbytes for tensor in tensors]
+            raw = torch.empty(sum(sizes), dtype=torch.uint8, device=tensors[0].device)
+            for part, tensor in zip(raw.split(sizes), tensors, strict=True):
+                if rank == self.rank:
+                    part.copy_(tensor.contiguous().view(-1).view(torch.uint8))
+            self._broadcast(raw, rank)
+            for part, tensor in zip(raw.split(sizes), tensors, strict=True):
+                if rank != self.rank:
+                    tensor.view(-1).view(torch.uint8).copy_(part)
         return mine
+
+    def _gathered(self, data: bytes, size: int) -> list[bytes]:
+        """The bytes of all processes, by rank, each padded to `size` with spaces."""
+        texts = [_bytes(size) for _ in range(self.size)]
+        with self._talking():
+            dist.all_gather(texts, torch.frombuffer(bytearray(data.ljust(size)), dtype=torch.uint8))
+        return [text.numpy().tobytes() for text in texts]
 
     def _broadcast(self, tensor: Tensor, rank: int) -> Tensor:
         with self._talking():

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gsegkit.clustering.blocks import AT_ONCE, blocks
 from gsegkit.clustering.extractor import (
     ClusterExtractor,
     Clustering,
@@ -46,6 +47,7 @@ from gsegkit_klish.config import KlishConfig
 from gsegkit_klish.svm import SVMSolver, signs
 
 SMOKE_CLUSTERS = 8
+SUMMED = 1 << 16  # points that are added at once, at most
 LOGIT_EPS = 1e-6  # IoUs of 0 and 1 have no logit
 TIE = 1e-6  # IoUs closer than this are equal: the larger ECoS, then the lower index decides
 
@@ -412,9 +414,20 @@ def _assigned(x: Tensor, centres: Tensor, team: Team = ALONE) -> tuple[Tensor, T
 
 def _lloyd(x: Tensor, centres: Tensor, steps: int, tol: float, team: Team = ALONE) -> Tensor:
     """k-means from given centres."""
+    rows = blocks(len(x), SUMMED)
     for _ in range(steps):
-        labels = assign(x, *centre_classifiers(centres), team)
-        sums = torch.zeros_like(centres).index_add_(0, labels, x.float())
+        weight, bias = centre_classifiers(centres)
+        sums = torch.zeros_like(centres)
+
+        def nearest(part: slice, weight: Tensor = weight, bias: Tensor = bias) -> tuple[Tensor, Tensor]:
+            block = x[part].float()
+            labels = assign(block, weight, bias)
+            return labels, torch.zeros_like(weight).index_add_(0, labels, block)
+
+        found = list(team.map(nearest, rows, AT_ONCE))
+        labels = torch.cat([own for own, _ in found])
+        for _, part in found:
+            sums += part
         sizes = torch.bincount(labels, minlength=len(centres))
         moved = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centres)
         change = float((moved - centres).abs().max())
