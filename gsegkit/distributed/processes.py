@@ -181,6 +181,8 @@ def join(launched: Launched, meeting: float = MEETING, lost_after: float = LOST_
         store = PrefixStore("gsegkit", store)
         facts = _exchanged(store, launched, {"gpus": torch.cuda.device_count(), "host": socket.gethostname()})
         dist.init_process_group(_backend(facts), store=store, rank=rank, world_size=size, timeout=PATIENCE)
+        store.set(f"met/{rank}", "1")  # one that ends at once must not look like one that never came
+        store.wait([f"met/{other}" for other in range(size)], patience)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f"process {launched.rank} did not meet all of {launched.size} processes at {where} within {meeting:.0f} s "

@@ -52,8 +52,17 @@ class CentrePrior:
 
     def add(self, mask: Tensor) -> None:
         """Count one true mask, [H, W] uint8."""
+        self.add_shares(self.shares(mask))
+
+    @staticmethod
+    def shares(mask: Tensor) -> Tensor:
+        """[1, 1, 64, 64] float32: how much of each cell of the grid is foreground in one true mask."""
         foreground = ((mask != 0) & (mask != IGNORE)).float()
-        self._sum += F.interpolate(foreground[None, None], size=(GRID, GRID), mode="bilinear", antialias=True)
+        return F.interpolate(foreground[None, None], size=(GRID, GRID), mode="bilinear", antialias=True)
+
+    def add_shares(self, shares: Tensor) -> None:
+        """Count one true mask, given as its `shares`."""
+        self._sum += shares
         self._count += 1
 
     @property

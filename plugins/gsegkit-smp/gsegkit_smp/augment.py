@@ -17,7 +17,13 @@ from gsegkit_smp.config import SmpConfig
 
 
 def augment(
-    images: Tensor, masks: Tensor, weights: Tensor | None, config: SmpConfig, seed: int
+    images: Tensor,
+    masks: Tensor,
+    weights: Tensor | None,
+    config: SmpConfig,
+    seed: int,
+    rows: slice = slice(None),
+    count: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Change every row at random.
 
@@ -27,12 +33,14 @@ def augment(
         weights: [N, H, W] float32, or None.
         config: which changes, and how strong.
         seed: the random numbers.
+        rows: which rows of a batch these are; each changes as it would in the whole batch.
+        count: rows of that batch; None = these are all.
 
     Returns:
         The same three; pixels that the affine map uncovers are 255 in the mask.
     """
     generator = torch.Generator().manual_seed(seed)
-    n = len(images)
+    n = len(images) if count is None else count
     # every number is drawn whether it is used or not: switching one change off leaves the others as they were
     flips = torch.rand(2, n, generator=generator)
     moves = torch.rand(4, n, generator=generator) * 2 - 1
@@ -40,6 +48,8 @@ def augment(
     strengths = torch.rand(2, n, generator=generator)
     lights = torch.rand(4, n, generator=generator) * 2 - 1
     greys = torch.rand(n, generator=generator) < config.grey
+    flips, moves, colours, strengths, lights = (each[:, rows] for each in (flips, moves, colours, strengths, lights))
+    greys = greys[rows]
 
     for axis, chosen in ((-1, flips[0] < config.flip), (-2, flips[1] < config.flip_vertical)):
         if bool(chosen.any()):
@@ -57,8 +67,8 @@ def augment(
         images = _blur(images, (strengths[0] * config.blur).to(images.device), config.blur)
     if config.noise:
         noise = torch.Generator(images.device).manual_seed(seed)
-        draws = torch.randn(images.shape, generator=noise, device=images.device)
-        images = images + draws * (strengths[1] * config.noise).to(images.device).reshape(-1, 1, 1, 1)
+        draws = torch.randn((n, *images.shape[1:]), generator=noise, device=images.device)
+        images = images + draws[rows] * (strengths[1] * config.noise).to(images.device).reshape(-1, 1, 1, 1)
     return images.clamp(-1, 1), masks, weights
 
 

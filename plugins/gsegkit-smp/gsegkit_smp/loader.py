@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from gsegkit.dataset import LabelledDataset, Sample, Subset
+from gsegkit.distributed.team import ALONE, Team
 from gsegkit.errors import DataError
 from gsegkit.seeds import child_seed
-from gsegkit.training import EpochOrder, upload
+from gsegkit.training import EpochOrder, rows_of, upload
 from gsegkit.types import IGNORE
 
 FREQUENCY_IMAGES = 500  # enough to know how frequent the classes are
@@ -32,12 +33,12 @@ class Pairs(NamedTuple):
 
 
 class Loader:
-    """Reads batches of a data set; a context manager, because it owns a thread.
+    """Reads a process's rows of the batches of a data set; a context manager, because it owns a thread.
 
     Every read of the data set goes through that one thread: file handles are never used by two at once.
     """
 
-    def __init__(self, dataset: LabelledDataset, batch_size: int, seed: int) -> None:
+    def __init__(self, dataset: LabelledDataset, batch_size: int, seed: int, team: Team = ALONE) -> None:
         if len(dataset) < 2:
             raise DataError(
                 f"{len(dataset)} image is left to train on" if len(dataset) else "there is no image to train on",
@@ -46,6 +47,7 @@ class Loader:
         self.dataset = dataset
         self.batch_size = min(batch_size, len(dataset))
         self.order = EpochOrder(len(dataset), self.batch_size, seed)
+        self.part = rows_of(team, self.batch_size)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gsegkit-loader")
         self._ahead: dict[int, Future[Pairs]] = {}
 
@@ -56,11 +58,14 @@ class Loader:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def indices(self, step: int) -> list[int]:
-        """Rows of a step. Every epoch is a permutation of its own; a batch may reach over its end, so none is short."""
+        """Rows of a step, in all processes the same.
+
+        Every epoch is a permutation of its own; a batch may reach over its end, so none is short.
+        """
         return self.order.rows(step)
 
     def batch(self, step: int) -> Pairs:
-        """The pairs of a step; the next step's are read meanwhile."""
+        """This process's pairs of a step; the next step's are read meanwhile."""
         future = self._ahead.pop(step, None) or self._pool.submit(self._read, step)
         self._ahead = {step + 1: self._pool.submit(self._read, step + 1)}
         return future.result()
@@ -70,7 +75,7 @@ class Loader:
         return self._pool.submit(lambda: [dataset[i] for i in indices]).result()
 
     def _read(self, step: int) -> Pairs:
-        indices = self.indices(step)
+        indices = self.indices(step)[self.part]
         pixels, masks = self.dataset.batch(indices)
         check_classes(masks, self.dataset.classes)
         return Pairs(pixels, masks, self.dataset.batch_weights(indices))
@@ -105,12 +110,12 @@ def split(dataset: LabelledDataset, fraction: float, most: int, seed: int) -> tu
     return Subset(dataset, train.numpy()), Subset(dataset, val.numpy())
 
 
-def class_counts(dataset: LabelledDataset) -> Tensor:
-    """Pixels of each class, [K] int64, in up to `FREQUENCY_IMAGES` rows spread over the data set."""
+def class_counts(dataset: LabelledDataset, team: Team = ALONE) -> Tensor:
+    """Pixels of each class, [K] int64, in up to `FREQUENCY_IMAGES` rows spread over the data set; read in shares."""
     num_classes = len(dataset.classes)
     counts = torch.zeros(num_classes, dtype=torch.int64)
-    for index in range(0, len(dataset), max(1, len(dataset) // FREQUENCY_IMAGES)):
+    for index in team.share(range(0, len(dataset), max(1, len(dataset) // FREQUENCY_IMAGES))):
         mask = dataset[index].mask
         check_classes(mask, dataset.classes)
         counts += torch.bincount(mask[mask != IGNORE].long().flatten(), minlength=num_classes)
-    return counts
+    return team.sum(counts)

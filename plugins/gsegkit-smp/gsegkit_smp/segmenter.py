@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from gsegkit.context import RunContext, Stateful, Steps
 from gsegkit.dataset import LabelledDataset
+from gsegkit.distributed.team import ALONE
 from gsegkit.errors import ArtifactError, ConfigError, ContractError, DataError
 from gsegkit.images import fit_pixels, scaled_size, to_images, unfit_logits
 from gsegkit.interfaces import Segmenter
 from gsegkit.refining import Refine, check_photographs
 from gsegkit.seeds import child_seed, isolated_rng
-from gsegkit.training import WeightAverage, rising_decay, tuned_convolutions
+from gsegkit.training import WeightAverage, common_statistics, rising_decay, tuned_convolutions, whole_batches
 from gsegkit_smp.augment import augment
 from gsegkit_smp.config import SmpConfig
 from gsegkit_smp.loader import Loader, Pairs, class_counts, split
@@ -48,6 +49,7 @@ class SmpSegmenter(Segmenter):
         >>> segmenter.predict(pixels)  # doctest: +SKIP
     """
 
+    divided = True
     config: SmpConfig
     mean: Tensor
     std: Tensor
@@ -58,6 +60,7 @@ class SmpSegmenter(Segmenter):
         self.network: nn.Module | None = None
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self._channels_last = False
+        self._team = ALONE  # while it trains: the processes whose rows make a batch
         mean, std = normalisation(config)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
@@ -68,7 +71,7 @@ class SmpSegmenter(Segmenter):
         """See `Segmenter.logits`; enlarges, pads right and bottom to the network's stride, and undoes both again."""
         if self.network is None:
             raise ArtifactError(f"{self.config.architecture} is not trained", "fit() it, or load a trained one")
-        if self.training and images.shape[0] < 2:
+        if self.training and images.shape[0] < 2 and self._team.alone:
             raise ContractError("training with batch normalisation needs at least 2 images", "or call eval() first")
         size = images.shape[-2:]
         images = enlarge_images(images, self.config.enlarge)
@@ -151,9 +154,17 @@ class SmpSegmenter(Segmenter):
         train: LabelledDataset = dataset
         if val is None:
             train, val = split(dataset, self.config.val_fraction, self.config.val_max, ctx.seed)
-        with Loader(train, self.config.batch_size, ctx.seed) as loader:
-            self._prepare(train, ctx)
-            Training(self, loader, val, ctx).run()
+        whole = whole_batches(ctx, min(self.config.batch_size, len(train)), "segmenter")
+        if whole is None:
+            return
+        with Loader(train, self.config.batch_size, ctx.seed, whole.team) as loader:
+            self._prepare(train, whole)
+            training = Training(self, loader, val, whole)  # which copies the segmenter
+            self._team = whole.team
+            try:
+                training.run()
+            finally:
+                self._team = ALONE
         self.eval()
 
     def _prepare(self, dataset: LabelledDataset, ctx: RunContext) -> None:
@@ -192,7 +203,7 @@ class Training:
         self.config, self.network = segmenter.config, segmenter.network
         self.class_weights: Tensor | None = None
         if self.config.class_weights != "none":
-            self.class_weights = inverse_sqrt_frequency(class_counts(loader.dataset)).to(ctx.device)
+            self.class_weights = inverse_sqrt_frequency(class_counts(loader.dataset, ctx.team)).to(ctx.device)
         self.precision = Precision(self.config.dtype, ctx.device)
         self.optimizer = build_optimizer(self.network, self.config, ctx.device)
         self.average = WeightAverage(segmenter)
@@ -208,7 +219,7 @@ class Training:
             "best": self.best,
             "precision": self.precision,
         }
-        if self.config.compile:
+        if self.config.compile and self.ctx.team.alone:  # what processes say to each other cannot be compiled
             self.segmenter._compiled = torch.compile(self.network.forward)
         with tuned_convolutions():
             for step in (loop := self.ctx.steps(self.config.steps, state=state)):
@@ -223,18 +234,22 @@ class Training:
             self.ctx.info(f"segmenter: best validation mIoU {self.best.miou:.4f} after step {self.best.step}")
 
     def step(self, step: int, total: int) -> Tensor:
-        """One update; returns the loss."""
+        """One update; returns the loss, of the rows of all processes."""
+        team, seed = self.ctx.team, self.ctx.seed
         pairs = self.loader.batch(step).to(self.ctx.device)
         images, masks, weights = augment(
-            to_images(pairs.pixels), pairs.masks, pairs.weights, self.config, child_seed(self.ctx.seed, "augment", step)
-        )
+            to_images(pairs.pixels), pairs.masks, pairs.weights, self.config, child_seed(seed, "augment", step),
+            self.loader.part, self.loader.batch_size,
+        )  # fmt: skip
+        if not team.alone:  # dropout must not draw the same for the rows of each
+            torch.manual_seed(child_seed(seed, "dropout", step, team.rank))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, step, total)
         self.segmenter.train()
-        with self.precision.autocast():
+        with common_statistics(team), self.precision.autocast():
             logits = self.segmenter.logits(images)
         loss = self.loss(logits, Pairs(pairs.pixels, masks, weights))
-        self.precision.step(loss, self.optimizer, self.config.grad_clip)
+        self.precision.step(loss, self.optimizer, self.config.grad_clip, team)
         self.average.update(rising_decay(self.config.ema_decay, self.average.updates + 1))
         return loss.detach()
 
@@ -247,14 +262,16 @@ class Training:
             class_weights=self.class_weights,
             label_smoothing=self.config.label_smoothing,
             dice_weight=self.config.dice_weight,
+            team=self.ctx.team,
         )
 
     def validate(self, val: LabelledDataset, loop: Steps) -> None:
         """Score the average weights, keep them when they are the best, and warn when they see one class only."""
-        count = min(len(val), self.config.val_max)
-        indices = torch.linspace(0, len(val) - 1, count).round().int().tolist()
-        samples = (row for i in indices for row in self.loader.rows(val, [i]))
-        result = confusion(self.average.module, equal_sizes(samples, self.config.batch_size))
+        count, team = min(len(val), self.config.val_max), self.ctx.team
+        indices = torch.linspace(0, len(val) - 1, count).round().int()
+        mine = [i for part in team.share(indices.split(self.config.batch_size)) for i in part.tolist()]
+        samples = (row for i in mine for row in self.loader.rows(val, [i]))
+        result = confusion(self.average.module, equal_sizes(samples, self.config.batch_size), team)
         self.best.offer(result.miou, loop.step + 1, self.average.module)
         collapsed = result.collapsed()
         if collapsed is not None and not self.warned and loop.step + 1 >= ALARM_FROM * loop.total:

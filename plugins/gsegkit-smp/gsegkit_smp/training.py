@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gsegkit.distributed.team import ALONE, Team
 from gsegkit.errors import ConfigError
+from gsegkit.training import add_gradients
 from gsegkit_smp.config import SmpConfig
 
 
@@ -54,13 +56,14 @@ class Precision:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16 if self.mode == "bfloat16" else torch.float16)
 
-    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer, grad_clip: float | None) -> None:
-        """Backward, clip, update."""
+    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer, grad_clip: float | None, team: Team = ALONE) -> None:
+        """Backward, add the gradients of all processes, clip, update."""
         optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        add_gradients(team, parameters)
         if grad_clip is not None:
             self.scaler.unscale_(optimizer)
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, grad_clip)
         self.scaler.step(optimizer)
         self.scaler.update()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gsegkit.dataset import Sample
+from gsegkit.distributed.team import ALONE, Team
 from gsegkit.interfaces import Segmenter
 from gsegkit.types import IGNORE
 
@@ -38,8 +39,11 @@ class Confusion:
         return top if alone or swallowed else None
 
 
-def confusion(segmenter: Segmenter, batches: Iterable[list[Sample]]) -> Confusion:
-    """Predict photographs of any size, as they will be predicted later, and count; 255 in the truth does not count."""
+def confusion(segmenter: Segmenter, batches: Iterable[list[Sample]], team: Team = ALONE) -> Confusion:
+    """Predict photographs of any size, as they will be predicted later, and count; 255 in the truth does not count.
+
+    Each process of `team` gives batches of its own; the counts are those of all.
+    """
     k = len(segmenter.classes)
     counts = torch.zeros(k * k, dtype=torch.int64)
     for rows in batches:
@@ -48,7 +52,7 @@ def confusion(segmenter: Segmenter, batches: Iterable[list[Sample]]) -> Confusio
         predicted = segmenter.predict(pixels).cpu().long()
         valid = truth != IGNORE
         counts += torch.bincount(truth[valid] * k + predicted[valid], minlength=k * k)
-    return Confusion(counts.reshape(k, k))
+    return Confusion(team.sum(counts).reshape(k, k))
 
 
 def equal_sizes(samples: Iterable[Sample], most: int) -> Iterable[list[Sample]]:
