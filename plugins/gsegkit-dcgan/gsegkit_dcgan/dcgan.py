@@ -33,6 +33,7 @@ class DCGAN(TrainableGenerator):
         torch.Size([4, 3, 16, 16])
     """
 
+    divided = True
     config: DCGANConfig
     layers: torch.nn.ModuleList
 

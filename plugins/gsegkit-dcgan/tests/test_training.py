@@ -5,11 +5,12 @@ import torch
 from gsegkit_dcgan.config import DCGANConfig
 from gsegkit_dcgan.dcgan import DCGAN
 
-from gsegkit.context import RunContext
+from gsegkit.context import RunContext, read_metrics
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.errors import ConfigError, DataError
 from gsegkit.images import to_pixels, write_png
 from gsegkit.parts import save_part
+from gsegkit.testing.processes import outcomes, together
 
 SMALL = {"resolution": 16, "z_dim": 8, "channels": 8, "batch_size": 16}
 
@@ -44,6 +45,36 @@ def test_it_learns(photographs, tmp_path, loss):
     assert generator.sample(seeds).images.std(dim=0).mean() > 0.1  # no collapse
     assert not generator.training
     assert not any(p.requires_grad for p in generator.parameters())
+
+
+@pytest.mark.parametrize("loss", ["nonsaturating", "hinge"])
+def test_several_processes_take_the_steps_of_one(photographs, tmp_path, loss, monkeypatch):
+    monkeypatch.setattr("gsegkit.context.LOG_EVERY", 1)
+    options = {**SMALL, "batch_size": 8, "steps": 6, "start_steps": 2, "ema_decay": 0.9, "lr": 2e-3, "loss": loss,
+               "r1_interval": 2, "mirror": "xy"}  # fmt: skip
+
+    def train(team, folder):
+        generator = DCGAN(DCGANConfig(**options))
+        generator.fit(photographs, RunContext(folder, seed=3, team=team))
+        weights = {name: value.numpy().tobytes() for name, value in generator.state_dict().items()}
+        return weights, read_metrics(folder / "metrics.jsonl")
+
+    _, curve = together(1, lambda team: train(team, tmp_path / "1"))[0]
+    for size in (2, 3):
+        found = together(size, lambda team, size=size: train(team, tmp_path / str(size)))
+        assert all(weights == found[0][0] for weights, _ in found), "the same weights in all"
+        for step, (row, beside) in enumerate(zip(found[0][1], curve, strict=True)):
+            bar = 1e-4 if step < 2 else 0.02
+            assert row == pytest.approx(beside, rel=bar, abs=bar), step
+
+
+def test_more_processes_than_rows_are_refused(photographs, tmp_path):
+    def train(team):
+        DCGAN(DCGANConfig(**{**SMALL, "batch_size": 2})).fit(photographs, RunContext(tmp_path / "run", team=team))
+
+    for error in outcomes(3, train):
+        assert isinstance(error, ConfigError)
+        assert error.message == "a batch of 2 cannot be divided among 3 processes"
 
 
 def test_trained_folder_loads(photographs, tmp_path):

@@ -10,6 +10,7 @@ from gsegkit_stylegan.config import StyleGAN2Arch, StyleGAN2Config
 from gsegkit_stylegan.generator import StyleGenerator
 from gsegkit_stylegan.networks.stylegan2 import StyleGAN2Network
 from gsegkit_stylegan.training.photographs import RealImages
+from gsegkit_stylegan.training.shares import own_rows
 from gsegkit_stylegan.training.stylegan2 import StyleGAN2Trainer
 
 
@@ -24,6 +25,7 @@ class StyleGAN2(StyleGenerator, TrainableGenerator):
     """
 
     name = "stylegan2"
+    divided = True
     arch_class = StyleGAN2Arch
     config: StyleGAN2Config
     network: StyleGAN2Network
@@ -38,6 +40,7 @@ class StyleGAN2(StyleGenerator, TrainableGenerator):
         Writes sample grids to `ctx.folder / "samples"`. Interrupted, it continues from its last checkpoint.
         """
         options = self.config
+        own_rows(ctx.team, options.batch_size)  # refuses what cannot be divided before the photographs are read
         arch = self.arch
         size = (arch.resolution, arch.resolution)
         bank = ImageBank(images, size, options.fit, ctx, device=self.device, num_classes=arch.num_classes)

@@ -19,12 +19,24 @@ from torch import Tensor, nn
 from gsegkit.context import RunContext, Stateful
 from gsegkit.images import grid, to_pixels, write_png
 from gsegkit.seeds import child_seed
-from gsegkit.training import GanWatch, RecordedSteps, WeightAverage, r1_penalty, tuned_convolutions, upload
+from gsegkit.training import (
+    GanWatch,
+    RecordedSteps,
+    WeightAverage,
+    add_gradients,
+    r1_penalties,
+    rows_of,
+    tuned_convolutions,
+    upload,
+    whole_mean,
+    whole_rows,
+)
 from gsegkit_stylegan.config_train import TrainOptions
 from gsegkit_stylegan.networks.discriminator import Discriminator
 from gsegkit_stylegan.networks.stylegan2 import NoiseSource, StyleGAN2Network, lay_out
 from gsegkit_stylegan.training.ada import AdaController, apply_augmentation, draw_augmentation
 from gsegkit_stylegan.training.photographs import RealImages
+from gsegkit_stylegan.training.shares import own_rows
 
 ADAM_BETAS = (0.0, 0.99)
 W_AVG_BETA = 0.995
@@ -37,15 +49,22 @@ Draws = dict[str, Tensor]  # what a step draws at random, by name
 class StyleGAN2Trainer:
     """Generator against discriminator; `run()` leaves the averaged weights in the network.
 
+    The processes of `ctx.team` divide each batch by whole groups of the minibatch standard deviation. All draw for the
+    whole batch and keep their rows; means and gradients are those of all rows.
+
     Args:
         network: generator to train, on its device.
         options: all training options.
         reals: the photographs.
-        ctx: progress, folder, seed.
+        ctx: progress, folder, seed, processes.
+
+    Raises:
+        ConfigError: the batch cannot be divided among the processes.
     """
 
     def __init__(self, network: StyleGAN2Network, options: TrainOptions, reals: RealImages, ctx: RunContext) -> None:
-        self.options, self.reals, self.ctx = options, reals, ctx
+        self.options, self.reals, self.ctx, self.team = options, reals, ctx, ctx.team
+        self.rows = own_rows(self.team, options.batch_size)
         self.arch = network.arch
         self.device = next(network.parameters()).device
         growing = bool(options.grow_from)
@@ -70,7 +89,7 @@ class StyleGAN2Trainer:
         wanted = options.train_dtype
         half = wanted == "bfloat16" or (wanted == "auto" and self.device.type == "cuda")
         self.dtype = torch.bfloat16 if half else torch.float32
-        recorded = options.record_steps and self.device.type == "cuda"
+        recorded = options.record_steps and self.device.type == "cuda" and self.team.alone
         self.recorded = RecordedSteps(ctx, self.device) if recorded else None
 
     @property
@@ -111,12 +130,14 @@ class StyleGAN2Trainer:
         else:
             made = self.recorded(f"{r} px", partial(self._updates, r=r), draws)
         fakes, seen, logits = (made.pop(name) for name in ("fakes", "seen", "logits"))
+        logits = whole_rows(self.team, logits, self.rows, self.options.batch_size)
         values: dict[str, float | Tensor] = {**made, "real_logit": logits.mean()}
         if self.options.r1_gamma and step % self.options.r1_interval == 0:
             values["r1"] = self._r1_step(seen, draws.get("labels"))
         self.ada.update(step, logits)
         self._average(step)
-        self.watch.see(step, draws["reals"], fakes, values)
+        if self.team.first:  # it sees its own rows; it only warns
+            self.watch.see(step, draws["reals"], fakes, values)
         return {**values, "ada_p": self.ada.p, "ada_rt": self.ada.r_t, "resolution": float(r)}
 
     def _updates(self, draws: Draws, r: int, path: int | None = None) -> dict[str, Tensor]:
@@ -145,49 +166,61 @@ class StyleGAN2Trainer:
         ws = self._styles(draws, "z", labels)
         fakes = self.G.synthesis(ws, noise=lambda name, _: draws.get(f"noise {name}"), dtype=self.dtype, resolution=r)
         logits = self.D(augmented(fakes, draws, "G"), labels, self.dtype)
-        loss = F.softplus(-logits).mean()  # non-saturating
+        loss = self._mean(F.softplus(-logits))  # non-saturating
         loss.backward()
-        self.adam_G.step()
-        self.adam_G.zero_grad(set_to_none=True)
+        self._descend(self.G, self.adam_G)
         return fakes.detach(), loss.detach()
 
     def _path_step(self, step: int, r: int) -> Tensor:
         """Path-length regularisation: (|J_w^T y| - a)^2, a the running mean of |J_w^T y|."""
         half = max(1, self.options.batch_size // 2)
+        rows = rows_of(self.team, half)
         labels = self._labels(step)
-        ws = self._styles(self._latents(step, "path", half), "path", None if labels is None else labels[:half])
-        images = self.G.synthesis(ws, noise=self._noise(step, half), resolution=r)
-        y = self._normals(step, "path y", tuple(images.shape)) / math.sqrt(images.shape[2] * images.shape[3])
+        draws = {name: drawn[rows] for name, drawn in self._latents(step, "path", half).items()}
+        ws = self._styles(draws, "path", None if labels is None else labels[:half][rows], half)
+        noise = self._noise(step, half, rows)
+        images = self.G.synthesis(ws, noise=noise, resolution=r)
+        y = self._normals(step, "path y", (half, *images.shape[1:]))[rows] / math.sqrt(images[0, 0].numel())
         (jacobian,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
         lengths = jacobian.square().sum(dim=2).mean(dim=1).sqrt()
-        self.path_mean.value += PATH_DECAY * (float(lengths.detach().mean()) - self.path_mean.value)
-        penalty = (lengths - self.path_mean.value).square().mean()
+        mean = whole_mean(self.team, lengths.detach(), half)
+        self.path_mean.value += PATH_DECAY * (float(mean) - self.path_mean.value)
+        penalty = whole_mean(self.team, (lengths - self.path_mean.value).square(), half)
         (penalty * self.options.path_weight * self.options.path_interval).backward()
-        self.adam_G.step()
-        self.adam_G.zero_grad(set_to_none=True)
-        return lengths.detach().mean()
+        self._descend(self.G, self.adam_G)
+        return mean
 
     # ---- discriminator: min E[softplus(D(G(z)))] + E[softplus(-D(x))], lazy R1 ---------------------------------
 
     def _discriminator_step(self, draws: Draws, fakes: Tensor) -> dict[str, Tensor]:
         labels = draws.get("labels")
-        loss_fake = F.softplus(self.D(augmented(fakes, draws, "fake"), labels, self.dtype)).mean()
+        loss_fake = self._mean(F.softplus(self.D(augmented(fakes, draws, "fake"), labels, self.dtype)))
         loss_fake.backward()
         seen = augmented(draws["reals"], draws, "real")
         logits = self.D(seen, labels, self.dtype)
-        loss_real = F.softplus(-logits).mean()
+        loss_real = self._mean(F.softplus(-logits))
         loss_real.backward()
-        self.adam_D.step()
-        self.adam_D.zero_grad(set_to_none=True)
+        self._descend(self.D, self.adam_D)
         return {"loss_D": (loss_fake + loss_real).detach(), "seen": seen, "logits": logits.detach()}
 
     def _r1_step(self, reals: Tensor, labels: Tensor | None) -> Tensor:
         """R1: gamma / 2 E[|grad_x D(x)|^2] at the images that D sees, every r1_interval steps, that much stronger."""
-        penalty = r1_penalty(lambda images: self.D(images, labels), reals)
+        penalty = self._mean(r1_penalties(lambda images: self.D(images, labels), reals))
         (penalty * (self.options.r1_gamma / 2 * self.options.r1_interval)).backward()
-        self.adam_D.step()
-        self.adam_D.zero_grad(set_to_none=True)
+        self._descend(self.D, self.adam_D)
         return penalty.detach()
+
+    # ---- one update --------------------------------------------------------------------------------------------
+
+    def _mean(self, values: Tensor) -> Tensor:
+        """Mean over the whole batch of a value for each row."""
+        return whole_mean(self.team, values, self.options.batch_size)
+
+    def _descend(self, net: nn.Module, adam: torch.optim.Adam) -> None:
+        """One step down the gradient of all processes."""
+        add_gradients(self.team, net.parameters())
+        adam.step()
+        adam.zero_grad(set_to_none=True)
 
     # ---- weight average ----------------------------------------------------------------------------------------
 
@@ -210,9 +243,9 @@ class StyleGAN2Trainer:
         return self.reals.labels(step)
 
     def _draws(self, step: int, r: int) -> Draws:
-        """All that a step draws, by name: photographs, labels, latents, noise of the layers, augmentations."""
+        """All that a step draws, for this process's rows: photographs, labels, latents, noise of the layers, warps."""
         n, options = self.options.batch_size, self.options
-        draws = {"reals": self.reals.batch(step, r), **self._latents(step, "z", n)}
+        draws = self._latents(step, "z", n)
         labels = self._labels(step)
         if labels is not None:
             draws["labels"] = labels
@@ -225,7 +258,10 @@ class StyleGAN2Trainer:
             generator = self._generator(step, f"augment {name}")
             for kind, matrix in draw_augmentation(n, r, self.ada.p, options.augment, generator).items():
                 draws[f"augment {name} {kind}"] = upload(matrix, self.device)
-        return draws
+        if not self.team.alone:
+            rows = upload(self.rows, self.device)
+            draws = {name: drawn[rows] for name, drawn in draws.items()}
+        return {"reals": self.reals.batch(step, r, self.rows), **draws}
 
     def _latents(self, step: int, name: str, n: int) -> Draws:
         """[n, z_dim]; with style mixing also a second one and which layers take it, [n, num_ws, 1]."""
@@ -238,27 +274,32 @@ class StyleGAN2Trainer:
             draws[f"{name} cut"] = upload(mixed[:, :, None], self.device)
         return draws
 
-    def _styles(self, draws: Draws, name: str, labels: Tensor | None) -> Tensor:
-        """[n, num_ws, w_dim]; tracks the mean w; mixes two latents in a share of the samples."""
+    def _styles(self, draws: Draws, name: str, labels: Tensor | None, count: int | None = None) -> Tensor:
+        """[n, num_ws, w_dim]; tracks the mean w of all `count` rows; mixes two latents in a share of the samples."""
         w = self.G.mapping(draws[name], labels)
-        self.G.mapping.w_avg.lerp_(w.detach().mean(dim=0), 1 - W_AVG_BETA)
+        mean = w.detach().mean(dim=0)
+        if not self.team.alone:
+            mean = self.team.sum(w.detach().sum(dim=0)) / (count or self.options.batch_size)
+        self.G.mapping.w_avg.lerp_(mean, 1 - W_AVG_BETA)
         ws = self.G.broadcast(w)
         if not self.options.style_mixing:
             return ws
         other = self.G.mapping(draws[f"{name} mixed"], labels)
         return torch.where(draws[f"{name} cut"], self.G.broadcast(other), ws)
 
-    def _noise(self, step: int, n: int | None = None) -> NoiseSource:
-        """Fresh noise for every layer; on a GPU it is drawn there."""
+    def _noise(self, step: int, n: int | None = None, rows: slice = slice(None)) -> NoiseSource:
+        """Fresh noise of `rows` of n samples for every layer; on a GPU it is drawn there."""
         n = self.options.batch_size if n is None else n
         generator = torch.Generator(self.device).manual_seed(child_seed(self.ctx.seed, "step", step, "noise"))
-        return lambda name, r: torch.randn(n, 1, r, r, generator=generator, device=self.device)
+        return lambda name, r: torch.randn(n, 1, r, r, generator=generator, device=self.device)[rows]
 
     # ---- samples ----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def snapshot(self, done: int) -> None:
         """Write samples of the averaged generator, always of the same latents."""
+        if not self.team.first:
+            return
         z = torch.randn(GRID_SAMPLES, self.arch.z_dim, generator=torch.Generator().manual_seed(1)).to(self.device)
         labels = None
         if self.arch.num_classes:
