@@ -337,7 +337,14 @@ class PhotographSegmenter(Segmenter):
 
 
 class Evaluator(PlainPart, ABC):
-    """Scores a predictor against ground truth."""
+    """Scores a predictor against ground truth.
+
+    Attributes:
+        divided: `evaluate` may be called in all processes of `ctx.team` at once, divides the images among them, and
+            returns the same in all. Where it is false, the first process evaluates alone.
+    """
+
+    divided: ClassVar[bool] = False
 
     @abstractmethod
     def evaluate(self, predict: Predict, dataset: LabelledDataset, ctx: RunContext) -> Report:

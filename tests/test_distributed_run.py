@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -105,6 +106,23 @@ def test_what_goes_wrong_in_the_first_process_ends_all(plan, registry, tmp_path)
     assert isinstance(first, RunLockedError)
     assert "is in use by" in second.message
     assert second.message.startswith("process 0: ")
+
+
+def test_a_full_disk_on_one_machine_stops_all_and_nothing_is_lost(plan, registry, tmp_path):
+    wanted = plan.model_copy(update={"num_samples": 600})  # three shards
+
+    def full(team):
+        if team.rank == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        run(wanted, tmp_path / "run", registry=registry, team=team)
+
+    first, second = outcomes(2, full)
+    assert "no space left while writing" in second.message
+    assert first.message == f"process 1: {second.message}"
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("extractor/*")}
+    assert kept
+    together(2, lambda team: run(wanted, tmp_path / "run", registry=registry, team=team) and None)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 def test_processes_with_different_plans_stop_before_anything_is_written(plan, registry, tmp_path):

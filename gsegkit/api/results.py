@@ -16,6 +16,8 @@ from gsegkit.classes.in_classes import at_present_cut
 from gsegkit.classes.in_parts import can_be_in_parts, in_parts
 from gsegkit.classes.named import Renamed, check_match
 from gsegkit.dataset import LabelledDataset
+from gsegkit.distributed.agreement import check_agreed, check_shared
+from gsegkit.distributed.team import ALONE
 from gsegkit.engine import sources
 from gsegkit.engine.devices import pick_device
 from gsegkit.engine.readers import build_reader
@@ -27,7 +29,7 @@ from gsegkit.parts import COMPONENT_FILE, holds_parts
 from gsegkit.plugins import KIND_ALIASES
 from gsegkit.reading.scaling import AUTO
 from gsegkit.records.parts import Component
-from gsegkit.refining import Predictor, Refine, automatic, in_words
+from gsegkit.refining import Predictor, Refine, automatic, in_words, made
 from gsegkit.rundir import last_round
 from gsegkit.types import Report
 
@@ -51,7 +53,7 @@ def load(
         ConfigError: `classes` of another kind, or that do not fit.
     """
     session = session or Session.default()
-    found = sources.open_part(folder, KIND_ALIASES.get(kind, kind), session.registry, pick_device(device))
+    found = sources.open_part(folder, KIND_ALIASES.get(kind, kind), session.registry, pick_device(device, session.team))
     if classes is None:
         return found
     if not isinstance(found, Segmenter):
@@ -76,8 +78,11 @@ def evaluate(
 
     Images whose labels it learned from, or that helped to name its classes (`labels_used`), are left out, and a note
     says so. Another note says which refiners acted on the predictions; `classes` and `refine` are those of `predict`.
+    The processes of the session's team divide the images; where the evaluator cannot, each scores all of them.
     """
     session = session or Session.default()
+    session.agree(run_folder=str(run_folder), data=str(data), evaluator=evaluator, options=options, classes=classes,
+                  refine=_shown(refine, session), reader_options=reader_options)  # fmt: skip
     if last_round(Path(run_folder), "extractor", COMPONENT_FILE) is not None:  # a segmenter of `train` has none
         match = (options or {}).get("match")
         check_match(match, lambda: str(load(run_folder, "extractor", session=session).fingerprint()))
@@ -85,7 +90,8 @@ def evaluate(
     loaded: Segmenter = load(run_folder, session=session, device=device)
     segmenter = under_names(loaded, given, run_folder, session)
     scorer: Evaluator = session.registry.build("evaluator", evaluator, options)
-    ctx = session.context(Path(run_folder), device)
+    ctx = session.context(Path(run_folder), device, team=session.team if scorer.divided else ALONE)
+    check_agreed(session.team, {"the kind of device": ctx.device.type})
     names = given or stored_class_map(run_folder)
     opened = open_labelled(data, session, reader_options, segmenter.scaling)
     for read in opened.notes:
@@ -166,7 +172,7 @@ def predict(
         scaling: of photographs with more than 8 bits; None = as the segmenter was trained.
         frames: what the frames of a video become: "images", or a "video" of masks.
         device: where to compute.
-        session: see `run`.
+        session: see `run`; the processes of its team divide the photographs.
 
     Raises:
         ConfigError: `parts` or `classes` of a run whose classes have names, `parts` of one that has no extractor with
@@ -175,12 +181,16 @@ def predict(
     from gsegkit.exports.predictions import predict_files
 
     session = session or Session.default()
+    session.agree(run_folder=str(run_folder), out=str(out), inputs=inputs, formats=formats, parts=parts,
+                  refine=_shown(refine, session), classes=classes, scaling=scaling, frames=frames)  # fmt: skip
     if parts and classes is not None:
         raise ConfigError("parts and class names were given together", "choose one of them")
     given = given_names(classes, run_folder, session, device)
     segmenter = load(run_folder, session=session, device=device)
     refiners = automatic(session.registry) if refine is None else refine
-    ctx = session.context(Path(out), device)
+    ctx = session.context(Path(out), device, team=session.team)
+    check_agreed(session.team, {"the kind of device": ctx.device.type})
+    check_shared(session.team, Path(out))
     if parts:
         view = _in_parts(run_folder, segmenter, session)
     else:
@@ -190,6 +200,11 @@ def predict(
     return predict_files(
         predictor, inputs, Path(out), formats, ctx, palette, scaling=scaling or segmenter.scaling, frames=frames
     )
+
+
+def _shown(refine: Refine | None, session: Session) -> object:
+    """Refiners as processes compare them."""
+    return None if refine is None else [(name, part.config) for name, part in made(refine, session.registry)]
 
 
 def _in_parts(run_folder: str | Path, segmenter: Segmenter, session: Session) -> Segmenter:

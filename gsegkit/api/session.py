@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from gsegkit.context import RunContext
+from gsegkit.distributed.agreement import check_agreed
 from gsegkit.distributed.team import ALONE, Team
 from gsegkit.engine.devices import pick_device
+from gsegkit.engine.environment import environment
 from gsegkit.plugins import Registry, installed
 from gsegkit.progress import Progress
 
@@ -29,7 +31,20 @@ class Session:
         return Session(installed(), Progress(), threading.Event())
 
     def context(self, folder: Path, device: str, seed: int = 0, **options: Any) -> RunContext:
-        """A context outside a run."""
-        return RunContext(
-            folder=folder, device=pick_device(device), seed=seed, progress=self.progress, stop=self.stop, **options
-        )
+        """A context outside a run; its work is this process's own unless `team` is given."""
+        picked = pick_device(device, self.team)
+        return RunContext(folder=folder, device=picked, seed=seed, progress=self.progress, stop=self.stop, **options)
+
+    def agree(self, **facts: Any) -> None:
+        """All processes were asked for the same, with the same versions.
+
+        Raises:
+            ConfigError: names what differs.
+        """
+        if self.team.alone:
+            return
+        versions = {f"the version of {name}": value for name, value in environment().items() if name != "system"}
+        asked = {
+            f"the option {name}": value if isinstance(value, str) else repr(value) for name, value in facts.items()
+        }
+        check_agreed(self.team, {**versions, **asked})

@@ -273,32 +273,26 @@ def evaluate(
     quiet: c.Quiet = False,
 ) -> None:
     """Score the segmenter of a run on annotated photographs."""
-    options, reader, of_refiners = c.only(option, "eval", "data_reader", "refine")
-    if match is not None:
-        options["match"] = match
-    early.check_there(run_folder, early.RUN_REMEDY)
-    early.check_names(classes)
-    early.check_there(data)
-    early.check_part("evaluator", evaluator, options)
-    early.check_reader(reader)
-    early.check_refiners(refine)
-    from gsegkit import api
+    with c.team_session(quiet) as make_session:
+        options, reader, of_refiners = c.only(option, "eval", "data_reader", "refine")
+        if match is not None:
+            options["match"] = match
+        early.check_there(run_folder, early.RUN_REMEDY)
+        early.check_names(classes)
+        early.check_there(data)
+        early.check_part("evaluator", evaluator, options)
+        early.check_reader(reader)
+        early.check_refiners(refine)
+        from gsegkit import api
 
-    report = api.evaluate(
-        run_folder,
-        data,
-        evaluator=evaluator,
-        options=options,
-        reader_options=reader,
-        classes=classes,
-        refine=c.refiners(refine, no_refine, of_refiners),
-        device=device or "auto",
-        session=c.session(quiet),
-    )
-    if as_json:
-        print_json(report.to_json())
-    else:
-        print_metrics(console, report.to_json())
+        report = api.evaluate(
+            run_folder, data, evaluator=evaluator, options=options, reader_options=reader, classes=classes,
+            refine=c.refiners(refine, no_refine, of_refiners), device=device or "auto", session=make_session(),
+        )  # fmt: skip
+        if as_json:
+            print_json(report.to_json())
+        else:
+            print_metrics(console, report.to_json())
 
 
 def evaluate_generator(
@@ -352,22 +346,22 @@ def predict(
     quiet: c.Quiet = False,
 ) -> None:
     """Segment photographs: label PNG and overlay PNG by default."""
-    formats = tuple(format or DEFAULT_PREDICTIONS)
-    (of_refiners,) = c.only(option, "refine")
-    early.check_there(run_folder, early.RUN_REMEDY)
-    early.check_names(classes)
-    early.check_formats(formats, PREDICTION_FORMATS)
-    early.check_photographs(inputs)
-    early.check_refiners(refine)
-    from gsegkit import api
+    with c.team_session(quiet) as make_session:
+        formats = tuple(format or DEFAULT_PREDICTIONS)
+        (of_refiners,) = c.only(option, "refine")
+        early.check_there(run_folder, early.RUN_REMEDY)
+        early.check_names(classes)
+        early.check_formats(formats, PREDICTION_FORMATS)
+        early.check_photographs(inputs)
+        early.check_refiners(refine)
+        from gsegkit import api
 
-    refiners = c.refiners(refine, no_refine, of_refiners)
-    session = c.session(quiet)
-    summary = api.predict(
-        run_folder, inputs, out, formats=formats, refine=refiners, parts=parts, classes=classes, scaling=scaling,
-        frames=frames, device=device or "auto", session=session,
-    )  # fmt: skip
-    console.print(str(summary), soft_wrap=True)
+        refiners = c.refiners(refine, no_refine, of_refiners)
+        summary = api.predict(
+            run_folder, inputs, out, formats=formats, refine=refiners, parts=parts, classes=classes, scaling=scaling,
+            frames=frames, device=device or "auto", session=make_session(),
+        )  # fmt: skip
+        console.print(str(summary), soft_wrap=True)
 
 
 def export(

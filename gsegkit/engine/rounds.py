@@ -243,13 +243,8 @@ class Rounds:
     def report(self, segmenter: Segmenter) -> Report | None:
         """Score the last segmenter and show it; beside it the one that had not seen the photographs.
 
-        The first process does it; the others get None.
+        All processes score, where the evaluator divides its work; else the first does, and the others get None.
         """
-        if not self.ctx.team.first:
-            return None
-        return self._reported(segmenter, StageRunner(self.stages.run, self.ctx.alone(), self.stages.registry))
-
-    def _reported(self, segmenter: Segmenter, stages: StageRunner) -> Report | None:
         view = self._view(segmenter)
         samples = samples_name(self.choices, self.stages.registry)
         parts = view.classes if view is not segmenter else ()
@@ -262,17 +257,17 @@ class Rounds:
         test_set, on_photographs = inputs.test_set, automatic(self.stages.registry)
         if test_set is None and (test_set := truth_set(self.generator, self.ctx)) is not None:
             on_photographs = ()  # generated pictures are what the segmenter learned from
-        self.key = stage_key(
-            self.key, self.choices["eval"].identity, str(plan.data), len(test_set or ()), time.time_ns()
-        )
+        now = self.ctx.team.told(time.time_ns())
+        self.key = stage_key(self.key, self.choices["eval"].identity, str(plan.data), len(test_set or ()), now)
         evaluator: Evaluator = self.choices["eval"].build()
         labels_used = self.classes.labels_used if self.classes else ()
-        with stages.open("report", 0, self.key) as stage:  # cheap beside the rest, so it is never reused
+        with self.stages.open("report", 0, self.key) as stage:  # cheap beside the rest, so it is never reused
             note = ""
             if self.first is not None and inputs.photographs is not None:
-                palette = run_palette(self.stages.run.path, segmenter.classes)
-                changed = show_difference(self.first, segmenter, inputs.photographs, stage.ctx, palette)
-                stage.facts["changed by self-training"] = round(changed, 4)
+                if self.ctx.team.first:
+                    palette = run_palette(self.stages.run.path, segmenter.classes)
+                    changed = show_difference(self.first, segmenter, inputs.photographs, stage.ctx, palette)
+                    stage.facts["changed by self-training"] = round(changed, 4)
                 note = self._before(stage, evaluator, test_set, labels_used, on_photographs)
             if test_set is None and self.checked is not None:
                 show_new_pairs(stage, self.first or segmenter, *self.checked)
@@ -300,7 +295,8 @@ class Rounds:
             return ""
         own = Stage(replace(stage.ctx, folder=stage.folder / BEFORE_FOLDER), done=False)
         found = score(own, self.first, evaluator, test_set, labels_used, None, on_photographs)
-        assert found is not None
+        if found is None:  # the first process scores alone
+            return ""
         numbers = [f"{name} {value:.4f}" for name, value in found.metrics.items() if value is not None]
         return f"before self-training: {', '.join(numbers[:SHOWN_METRICS])}; all numbers: report/{BEFORE_FOLDER}"
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from gsegkit.classes.held_out import leave_out, with_note
+from gsegkit.context import RunContext
 from gsegkit.dataset import LabelledDataset, Sample, UnlabelledImages
 from gsegkit.engine.learned import Learned
 from gsegkit.engine.ranking import Scores, chosen, ranked
@@ -38,6 +39,8 @@ def score(
 ) -> Report | None:
     """Evaluate the segmenter, and leave its predictions as images in the stage's folder.
 
+    All processes must call it. An evaluator that divides its work scores in all; the first one writes.
+
     Args:
         stage: the open stage.
         segmenter: trained.
@@ -51,15 +54,23 @@ def score(
     """
     predictor = Predictor(segmenter, refiners)
     if test_set is None:
-        show_images(stage, Predictor(view or segmenter, refiners), images)
+        if stage.ctx.team.first:
+            show_images(stage, Predictor(view or segmenter, refiners), images)
+        return None
+    if not (stage.ctx.team.first or evaluator.divided):
         return None
     scored, left_out = leave_out(test_set, labels_used)
-    report = with_note(with_note(evaluator.evaluate(predictor, scored, stage.ctx), left_out), note)
+    report = with_note(with_note(_evaluated(evaluator, predictor, scored, stage.ctx), left_out), note)
     if predictor.refined_by:
-        report = _beside(report, evaluator.evaluate(Predictor(segmenter), scored, stage.ctx), predictor)
-    atomic_write_json(stage.folder / SCORES_FILE, report.to_json())
-    _show_scored(stage, predictor, scored, report.per_image)
+        report = _beside(report, _evaluated(evaluator, Predictor(segmenter), scored, stage.ctx), predictor)
+    if stage.ctx.team.first:
+        atomic_write_json(stage.folder / SCORES_FILE, report.to_json())
+        _show_scored(stage, predictor, scored, report.per_image)
     return report
+
+
+def _evaluated(evaluator: Evaluator, predictor: Predictor, scored: LabelledDataset, ctx: RunContext) -> Report:
+    return evaluator.evaluate(predictor, scored, ctx if evaluator.divided else ctx.alone())
 
 
 def _beside(refined: Report, alone: Report, predictor: Predictor) -> Report:

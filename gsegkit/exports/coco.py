@@ -23,6 +23,7 @@ class CocoPredictions(PredictionWriter):
     """coco.json: one RLE per image and class, see `coco_annotations`."""
 
     shared = ("coco.json",)
+    in_order = True
 
     def __init__(self, out: Path, classes: Sequence[str], palette: Tensor | None = None) -> None:
         super().__init__(out, classes, palette)

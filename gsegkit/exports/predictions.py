@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gsegkit.colours import display_palette
 from gsegkit.context import RunContext
+from gsegkit.distributed.team import Results, Team
 from gsegkit.errors import ConfigError, DataError, and_more, plural
 from gsegkit.exports.formats import DEFAULT_PREDICTIONS, PREDICTION_FORMATS, load_writer
 from gsegkit.exports.inputs import Found, Inputs, Item, find_items, read_items
 from gsegkit.exports.inputs import find_inputs as find_inputs
 from gsegkit.exports.places import check_free, is_run, unique_name
+from gsegkit.exports.shares import packed_json, packed_mask, shares, unpacked_json, unpacked_mask
 from gsegkit.exports.video import VIDEO_FORMATS, VideoPredictions
 from gsegkit.exports.writers import PredictionWriter
 from gsegkit.images import write_png
@@ -32,6 +35,7 @@ SUMMARY_FILE = "predictions.json"
 INDEX_FILE = "index.json"
 MAX_BATCH_VALUES = 2**26  # probabilities in one batch: 256 MB of float32
 MAX_NAMED = 5  # bad files named in the message; predictions.json names them all
+SHARE_BATCHES = 4  # batches that a process predicts before it tells the others
 FRAMES = ("images", "video")  # what the frames of a video become
 
 
@@ -80,6 +84,9 @@ def predict_files(
     Neighbours of equal size are predicted together. A file that cannot be read does not stop the others. Every page of
     a TIFF, every frame of an animation or a video is a photograph. What was skipped or changed is in predictions.json.
 
+    The processes of `ctx.team` divide the files, and leave what one would; all must call it, with a folder `out` that
+    all see. All get the summary.
+
     Args:
         predictor: a fitted segmenter, alone or with refiners; it is used on the device where it lies.
             `predictions.json` names the refiners with their options.
@@ -105,18 +112,18 @@ def predict_files(
     _check_formats(formats, frames)
     scaling = _scaling_of(predictor, scaling)
     found = find_items(inputs, out, frames == "video")
-    outputs = _Outputs(out, found, formats, predictor, palette, frames)
-    written = _claim(out, outputs.files())
+    outputs = _Outputs(out, found, formats, predictor, palette, frames, ctx.team)
+    written = ctx.team.told(_claim(out, outputs.files()) if ctx.team.first else [])
     told = _Told(scaling, found.skipped)
     try:
-        for batch in _batches(found, len(predictor.classes), told, ctx):
-            for (item, image), mask in zip(batch, _label(predictor, batch, told, ctx), strict=True):
-                outputs.write(item, image, mask)
+        _predict_shares(predictor, found, outputs, told, ctx)
         outputs.close()
     finally:
         outputs.discard()
     done = {item.key: item.name for item in found.items if item.key not in told.bad}
-    _write_summary(out, predictor, formats, done, written, told)
+    if ctx.team.first:
+        _write_summary(out, predictor, formats, done, written, told)
+    ctx.team.wait()
     if told.bad:
         raise _bad_files(told.bad, len({item.key for item in found.items}), out)
     changed = Counter(note for notes in told.changed.values() for note in notes)
@@ -158,6 +165,7 @@ class _Told:
         bad: photograph -> why it could not be read.
         changed: photograph -> what was changed when it was read.
         shrunk: photograph -> (height, width) that it was labelled at.
+        said: sentences for the user.
     """
 
     scaling: str
@@ -165,10 +173,25 @@ class _Told:
     bad: dict[str, str] = field(default_factory=dict)
     changed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     shrunk: dict[str, tuple[int, int]] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """What was noted, JSON-ready, for the other processes."""
+        return {"bad": self.bad, "changed": self.changed, "shrunk": self.shrunk, "said": self.said}
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Note what another process noted."""
+        self.bad.update(record["bad"])
+        self.changed.update({key: tuple(notes) for key, notes in record["changed"].items()})
+        self.shrunk.update({key: (size[0], size[1]) for key, size in record["shrunk"].items()})
 
 
 class _Outputs:
-    """The writers of all formats; those of a video are open while its frames come."""
+    """The writers of all formats; those of a video are open while its frames come.
+
+    Each process writes the files of its photographs. A file that holds all photographs in their order is written by the
+    first process, which is given the masks of the others.
+    """
 
     def __init__(
         self,
@@ -178,7 +201,9 @@ class _Outputs:
         predictor: Predictor,
         palette: Tensor | None,
         frames: str,
+        team: Team,
     ) -> None:
+        self.team = team
         self.out, self.found, self.formats = out, found, formats
         self.palette = display_palette() if palette is None else palette
         self.films = found.videos if frames == "video" else {}
@@ -195,25 +220,42 @@ class _Outputs:
         stills = [file for kind in self.kinds for file in kind.files(names)] if names else []
         return [*stills, *(file for files in films for file in files)]
 
+    @property
+    def in_order(self) -> bool:
+        """Whether the first process needs the masks of all photographs, in their order."""
+        return any(kind.in_order for kind in self.kinds)
+
     def write(self, item: Item, image: Tensor, mask: Tensor) -> None:
-        """Write one photograph's masks, or append them to its video's."""
+        """Write one photograph's own files, or append its masks to its video's."""
         if item.path not in self.films:
-            if not self.writers:
-                self.writers = [kind(self.out, self.classes, self.palette) for kind in self.kinds]
-            for writer in self.writers:
-                writer.write(item.name, item.source, image, mask)
+            for writer in self._writers():
+                if not writer.in_order:
+                    writer.write(item.name, item.source, image, mask)
             return
         if self.film is None or item.path != self.path:
-            self._end_film()
+            self.end_film()
             self.path = item.path
             self.film = VideoPredictions(self.out, item.name, self.formats, self.palette, self.films[item.path][1])
         self.film.write(image, mask)
 
+    def append(self, item: Item, mask: Tensor) -> None:
+        """Append one photograph's masks to the files of all; in the first process, in the order of the photographs."""
+        for writer in self._writers():
+            if writer.in_order and self.team.first:
+                writer.write(item.name, item.source, mask, mask)
+
     def close(self) -> None:
         """Finish everything."""
-        self._end_film()
+        self.end_film()
         for writer in self.writers:
-            writer.close()
+            if self.team.first:
+                writer.close()
+
+    def _writers(self) -> list[PredictionWriter]:
+        if not self.writers:
+            kinds = [kind for kind in self.kinds if self.team.first or not kind.in_order]
+            self.writers = [kind(self.out, self.classes, self.palette) for kind in kinds]
+        return self.writers
 
     def discard(self) -> None:
         """Drop unfinished files; harmless after close()."""
@@ -222,7 +264,8 @@ class _Outputs:
         for writer in self.writers:
             writer.discard()
 
-    def _end_film(self) -> None:
+    def end_film(self) -> None:
+        """Finish the video that is open, if one is."""
         if self.film is not None:
             self.film.close()
         self.film = None
@@ -262,15 +305,55 @@ def write_predictions(
     atomic_write_json(folder / INDEX_FILE, index)
 
 
+def _predict_shares(predictor: Predictor, found: Found, outputs: _Outputs, told: _Told, ctx: RunContext) -> None:
+    """Predict all photographs, each process its shares of them; `told` notes those of all."""
+    team, parts = ctx.team, shares(found.items, SHARE_BATCHES * ctx.batch_size)
+    before = 0
+
+    def predicted(items: list[Item]) -> Results:
+        """What was noted, and the readable photographs' masks where the first process needs those of the others."""
+        nonlocal before
+        noted, kept, done = _Told(told.scaling, {}), list[Tensor](), 0
+        for batch in _batches(replace(found, items=items), len(predictor.classes), noted, ctx):
+            for (item, image), mask in zip(batch, _label(predictor, batch, noted), strict=True):
+                outputs.write(item, image, mask)
+                if team.alone:
+                    outputs.append(item, mask)
+                elif outputs.in_order:
+                    kept.append(packed_mask(mask))
+            done += len(batch)
+            ctx.progress.advance(min(before + done * team.size, len(found.items)), {})
+        before += len(items) * team.size
+        outputs.end_film()
+        return packed_json(noted.record()), *kept
+
+    ctx.progress.start(f"{ctx.folder.name}: predicting", len(found.items))
+    try:
+        for items, (record, *masks) in zip(parts, team.map(predicted, parts, at_once=1), strict=True):
+            _tell(told, unpacked_json(record), ctx)
+            readable = [item for item in items if item.key not in told.bad]
+            for item, packed in zip(readable, masks, strict=bool(masks)):
+                outputs.append(item, unpacked_mask(packed))
+    finally:
+        ctx.progress.finish()
+
+
+def _tell(told: _Told, noted: Mapping[str, Any], ctx: RunContext) -> None:
+    """Tell the user what was noted of a share, and note it."""
+    for message in dict.fromkeys(noted["bad"].values()):
+        if message not in told.bad.values():  # a video that ends early lacks many frames
+            ctx.warn(message)
+    for text in noted["said"]:
+        ctx.info(text)
+    told.add(noted)
+
+
 def _batches(found: Found, num_classes: int, told: _Told, ctx: RunContext) -> Iterator[list[tuple[Item, Tensor]]]:
     """Runs of readable neighbours of one size; unreadable ones go to `told.bad` with the reason."""
     batch: list[tuple[Item, Tensor]] = []
-    reader = read_items(found, told.scaling)
-    for item in ctx.track(found.items, "predicting"):
-        photograph = next(reader)
+    for item, photograph in zip(found.items, read_items(found, told.scaling), strict=True):
+        ctx.check_stop()
         if isinstance(photograph, DataError):
-            if photograph.message not in told.bad.values():  # a video that ends early lacks many frames
-                ctx.warn(photograph.message)
             told.bad[item.key] = photograph.message
             continue
         if photograph.notes:
@@ -285,9 +368,7 @@ def _batches(found: Found, num_classes: int, told: _Told, ctx: RunContext) -> It
         yield batch
 
 
-def _label(
-    predictor: Predictor, batch: Sequence[tuple[Item, Tensor]], told: _Told, ctx: RunContext
-) -> Sequence[Tensor]:
+def _label(predictor: Predictor, batch: Sequence[tuple[Item, Tensor]], told: _Told) -> Sequence[Tensor]:
     """Masks of photographs of one size; a large one, which comes alone, goes through its working size."""
     item, image = batch[0]
     height, width = int(image.shape[1]), int(image.shape[2])
@@ -296,7 +377,9 @@ def _label(
     if size := working_size(predictor, height, width):
         told.shrunk[item.key] = size
         small = f"{size[1]} x {size[0]}"
-        ctx.info(f"'{item.key}' ({width} x {height}) is labelled at {small} and enlarged: it is too large for more")
+        told.said.append(
+            f"'{item.key}' ({width} x {height}) is labelled at {small} and enlarged: it is too large for more"
+        )
     return (label_one(predictor, image),)
 
 

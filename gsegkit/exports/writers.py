@@ -31,10 +31,12 @@ class PredictionWriter(ABC):
     Attributes:
         pattern: an image's file below `out`, with `{name}` in it; "" = all images share files.
         shared: files below `out` that all images share.
+        in_order: all images are in one file, in the order in which they are written; their pixels are not.
     """
 
     pattern: ClassVar[str] = ""
     shared: ClassVar[tuple[str, ...]] = ()
+    in_order: ClassVar[bool] = False
 
     def __init__(self, out: Path, classes: Sequence[str], palette: Tensor | None = None) -> None:
         self.out = out

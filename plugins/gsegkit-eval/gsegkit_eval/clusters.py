@@ -13,7 +13,8 @@ from torch import Tensor
 
 from gsegkit.classes.greedy import contingency
 from gsegkit.context import RunContext
-from gsegkit.dataset import LabelledDataset
+from gsegkit.dataset import LabelledDataset, Sample
+from gsegkit.distributed.team import Results
 from gsegkit.errors import DataError
 from gsegkit.interfaces import Evaluator, Predict
 from gsegkit.seeds import child_seed
@@ -33,22 +34,23 @@ class Clusters(Evaluator):
     """
 
     config: ClustersConfig
+    divided = True
 
     def evaluate(self, predict: Predict, dataset: LabelledDataset, ctx: RunContext) -> Report:
         """Score the most probable classes of `predict` on `dataset`."""
         num_predicted, names = predicted_classes(predict, dataset)
         quota = max(1, self.config.max_pixels // len(dataset))
-        tables, truths, found = [], [], []
-        for index, sample in enumerate(scored(dataset, ctx, "scoring")):
-            if not bool((sample.mask != IGNORE).any()):
-                continue
+
+        def one(sample: Sample, index: int) -> Results:
             labels = predict_classes(predict, sample, num_predicted)
-            tables.append(contingency(sample.mask, labels, len(dataset.classes), num_predicted))
+            table = contingency(sample.mask, labels, len(dataset.classes), num_predicted)
             chosen = _sample_pixels(sample.mask, quota, child_seed(ctx.seed, "pixels", index))
-            truths.append(sample.mask.flatten()[chosen].numpy())
-            found.append(labels.flatten()[chosen].numpy())
-        if not tables:
+            return torch.from_numpy(table), sample.mask.flatten()[chosen], labels.flatten()[chosen]
+
+        rows = list(scored(dataset, ctx, "scoring", one))
+        if not rows:
             raise DataError("no image has a pixel to score: every mask is 255", "255 means ignore; check the masks")
+        tables, truths, found = ([part.numpy() for part in parts] for parts in zip(*rows, strict=True))
         return self._report(np.stack(tables), np.concatenate(truths), np.concatenate(found), dataset.classes, names)
 
     def _report(

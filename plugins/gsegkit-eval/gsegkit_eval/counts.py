@@ -9,9 +9,10 @@ from torch import Tensor
 
 from gsegkit.context import SMOKE_SAMPLES, RunContext
 from gsegkit.dataset import LabelledDataset, Sample
+from gsegkit.distributed.team import Results
 from gsegkit.errors import ContractError, DataError
 from gsegkit.interfaces import Predict
-from gsegkit.types import check_tensor
+from gsegkit.types import IGNORE, check_tensor
 
 
 def predict_strips(
@@ -58,7 +59,19 @@ def predicted_classes(predict: Predict, dataset: LabelledDataset) -> tuple[int, 
     return len(probs), None
 
 
-def scored(dataset: LabelledDataset, ctx: RunContext, name: str) -> Iterator[Sample]:
-    """The samples, with progress; a few of them in a smoke run."""
-    for index in ctx.track(range(ctx.limit(len(dataset), SMOKE_SAMPLES)), name):
-        yield dataset[index]
+def scored(
+    dataset: LabelledDataset, ctx: RunContext, name: str, found: Callable[[Sample, int], Results]
+) -> Iterator[Results]:
+    """What `found(sample, index)` returns for every sample, in their order, with progress; a few in a smoke run.
+
+    The processes of a run divide the samples, and all get all results. A sample without a pixel to score has none.
+    """
+    indices = range(ctx.limit(len(dataset), SMOKE_SAMPLES))
+
+    def one(index: int) -> Results:
+        sample = dataset[index]
+        return found(sample, index) if bool((sample.mask != IGNORE).any()) else ()
+
+    for _, results in zip(ctx.track(indices, name), ctx.team.map(one, indices), strict=True):
+        if results:
+            yield results

@@ -16,7 +16,8 @@ from torch import Tensor
 from gsegkit.classes.greedy import contingency
 from gsegkit.classes.held_out import choose_images, leave_out
 from gsegkit.context import RunContext
-from gsegkit.dataset import LabelledDataset, Subset
+from gsegkit.dataset import LabelledDataset, Sample, Subset
+from gsegkit.distributed.team import Results
 from gsegkit.errors import ConfigError, DataError
 from gsegkit.interfaces import Evaluator, Predict
 from gsegkit.training import CentrePrior, otsu_foreground
@@ -67,6 +68,7 @@ class Masks(Evaluator):
     """Scores masks; see the README for matching, definitions and the rules for empty masks."""
 
     config: MasksConfig
+    divided = True
 
     def evaluate(self, predict: Predict, dataset: LabelledDataset, ctx: RunContext) -> Report:
         """Score `predict` on `dataset`; images may differ in size.
@@ -133,10 +135,12 @@ class Masks(Evaluator):
         chosen = set(choose_images(len(dataset), count, ctx.seed))
         few = Subset(dataset, sorted(chosen))
         num_true = len(dataset.classes)
-        tables = [
-            contingency(sample.mask, predict_classes(predict, sample, num_predicted), num_true, num_predicted)
-            for sample in scored(few, ctx, "matching")
-        ]
+
+        def one(sample: Sample, _: int) -> Results:
+            labels = predict_classes(predict, sample, num_predicted)
+            return (torch.from_numpy(contingency(sample.mask, labels, num_true, num_predicted)),)
+
+        tables = [table.numpy() for (table,) in scored(few, ctx, "matching", one)]
         if not np.any(tables):
             raise DataError("no image used for matching has a labelled pixel", "raise num_match_images")
         used = f"this used the labels of {count} images drawn by seed {ctx.seed}, which were left out of the score"
@@ -157,9 +161,8 @@ class Masks(Evaluator):
         merged = matching is not None and matching.merged
         num_true = 2 if merged else len(dataset.classes)
         tally = Tally()
-        for sample in scored(dataset, ctx, "scoring"):
-            if not bool((sample.mask != IGNORE).any()):
-                continue
+
+        def one(sample: Sample, _: int) -> Results:
             truth = _merge(sample.mask) if merged else sample.mask
             table, levels = np.zeros((num_true, num_predicted), np.int64), np.zeros((2, 256), np.int64)
             for rows, probs in predict_strips(predict, sample, num_predicted):
@@ -167,13 +170,22 @@ class Masks(Evaluator):
                 table += contingency(truth[rows], labels, num_true, num_predicted)
                 if matching is not None:
                     levels += _levels(probs, sample.mask[rows], matching)
-            tally.names.append(sample.name)
-            tally.tables.append(table)
+            name = torch.tensor(list(sample.name.encode()), dtype=torch.uint8)
+            found = (name, torch.from_numpy(table), torch.from_numpy(levels))
+            if not self.config.baselines:
+                return found
+            otsu = torch.tensor(foreground_iou(otsu_foreground(sample.pixels), sample))
+            return *found, CentrePrior.shares(sample.mask), otsu
+
+        for name, table, levels, *baselines in scored(dataset, ctx, "scoring", one):
+            tally.names.append(name.numpy().tobytes().decode())
+            tally.tables.append(table.numpy())
             if matching is not None:
-                curve.add(levels)
-            if self.config.baselines:
-                tally.prior.add(sample.mask)
-                tally.otsu.append(self._iou(*foreground_iou(otsu_foreground(sample.pixels), sample)))
+                curve.add(levels.numpy())
+            if baselines:
+                shares, otsu = baselines
+                tally.prior.add_shares(shares)
+                tally.otsu.append(self._iou(*otsu.tolist()))
         if not tally.tables:
             raise DataError("no image has a pixel to score: every mask is 255", "255 means ignore; check the masks")
         return tally
@@ -191,17 +203,21 @@ class Masks(Evaluator):
         ious: list[float] = []
         if matching is None and not self.config.baselines:
             return ious
-        for sample in scored(dataset, ctx, "baselines" if matching is None else "F_beta curve"):
-            if not bool((sample.mask != IGNORE).any()):
-                continue
+
+        def one(sample: Sample, _: int) -> Results:
+            levels = np.zeros((2, 256), np.int64)
             if matching is not None:
-                levels = np.zeros((2, 256), np.int64)
                 for rows, probs in predict_strips(predict, sample, len(matching.targets)):
                     levels += _levels(probs, sample.mask[rows], matching)
-                curve.add(levels)
-            if self.config.baselines:
-                height, width = sample.mask.shape
-                ious.append(self._iou(*foreground_iou(prior.mask((height, width)), sample)))
+            if not self.config.baselines:
+                return (torch.from_numpy(levels),)
+            height, width = sample.mask.shape
+            return torch.from_numpy(levels), torch.tensor(foreground_iou(prior.mask((height, width)), sample))
+
+        for levels, *baseline in scored(dataset, ctx, "baselines" if matching is None else "F_beta curve", one):
+            if matching is not None:
+                curve.add(levels.numpy())
+            ious += [self._iou(*counts.tolist()) for counts in baseline]
         return ious
 
     # ---- scores ------------------------------------------------------------------------------------------------
