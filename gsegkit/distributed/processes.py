@@ -17,13 +17,12 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from gsegkit.distributed.launched import START, Launched
-from gsegkit.distributed.team import AT_ONCE, Results, T, Team
+from gsegkit.distributed.team import AT_ONCE, BRIEF, HEAD, Results, T, Team
 from gsegkit.distributed.watch import LOST_AFTER, Watch
 from gsegkit.errors import ConfigError, InterruptedRunError, LostProcessError
 
 MEETING = 120.0  # seconds until all processes must have come
 PATIENCE = timedelta(days=30)  # of one operation: who is lost is found out by `Watch`, not by an operation's age
-HEAD, BRIEF = 8, 2040  # bytes of a message's length, and of messages that need no second exchange
 CLOSING = 5.0  # seconds for closing the connections
 DTYPES = {str(dtype): dtype for dtype in (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.uint8,

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gsegkit.distributed.team import Results, T, Team
+from gsegkit.distributed.team import AT_ONCE, BRIEF, HEAD, Results, T, Team
 
 NUMBER_BYTES = 8  # lengths and flags travel as int64
 
@@ -29,9 +29,9 @@ class Exchange:
         bytes: of each item's result; of a told or gathered text; of a summed tensor.
         tensors: of each item of a map, how many of its result are sent: empty ones are not.
         heads: of each item of a map, bytes of the text that says what its tensors are.
+        at_once: of a map, see `Team.map`.
         ahead: the map was of one item, and several processes would have had one each, see `Team.ahead`.
         once: one process does it, whatever their number, see `Team.once`.
-        at_once: items of a map that a process does before it tells the others.
     """
 
     kind: str
@@ -39,9 +39,9 @@ class Exchange:
     bytes: list[int] = field(default_factory=list)
     tensors: list[int] = field(default_factory=list)
     heads: list[int] = field(default_factory=list)
+    at_once: int = AT_ONCE
     ahead: bool = False
     once: bool = False
-    at_once: int = 1
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ class Tally(Team):
         self._ahead = True
         return 1
 
-    def map(self, work: Callable[[T], Results], items: Sequence[T], at_once: int = 1) -> Iterator[Results]:
-        """See `Team.map`; `at_once`: results that a process would have before it tells the others."""
+    def map(self, work: Callable[[T], Results], items: Sequence[T], at_once: int = AT_ONCE) -> Iterator[Results]:
+        """See `Team.map`."""
         noted = Exchange("map", ahead=self._ahead and len(items) == 1, at_once=at_once)
         self._ahead = False
         self.exchanges.append(noted)
@@ -146,13 +146,25 @@ def traffic(exchanges: Iterable[Exchange], size: int) -> Traffic:
 def _traffic(noted: Exchange, size: int) -> Traffic:
     if noted.kind == "told":  # its length, then the text
         return Traffic(broadcast=NUMBER_BYTES + noted.bytes[0], messages=2)
-    if noted.kind == "gather":  # lengths, then texts as long as the longest
-        return Traffic(gathered=NUMBER_BYTES + noted.bytes[0], messages=2)
+    if noted.kind == "gather":
+        return _gathered(noted.bytes[0])
     if noted.kind == "sum":
         return Traffic(reduced=noted.bytes[0], messages=1)
-    total = Traffic()
-    for start in range(0, len(noted.bytes), size):
-        heads = noted.heads[start : start + size]
-        longest = max([*heads, len(head(())) if len(heads) < size else 0])
-        total += Traffic(gathered=NUMBER_BYTES + longest, messages=2)
-    return total + Traffic(broadcast=sum(noted.bytes), messages=sum(noted.tensors))
+    total, group = Traffic(), size * noted.at_once
+    for start in range(0, len(noted.bytes), group):
+        turns = [slice(start + rank, start + group, size) for rank in range(size)]
+        total += _gathered(max(_list_bytes(noted.heads[turn]) for turn in turns))
+        sent = [sum(noted.bytes[turn]) for turn in turns]
+        total += Traffic(broadcast=sum(sent), messages=sum(bytes_of > 0 for bytes_of in sent))
+    return total
+
+
+def _gathered(longest: int) -> Traffic:
+    """A length and a brief text; then, if one is longer, texts as long as the longest."""
+    more = longest if longest > BRIEF else 0
+    return Traffic(gathered=HEAD + BRIEF + more, messages=2 if more else 1)
+
+
+def _list_bytes(texts: Sequence[int]) -> int:
+    """Bytes of a JSON list of values of so many bytes."""
+    return 2 + sum(texts) + 2 * max(0, len(texts) - 1)

@@ -14,6 +14,7 @@ from torch import Tensor
 T = TypeVar("T")
 Results = tuple[Tensor, ...]
 AT_ONCE = 4  # see `Team.map`
+HEAD, BRIEF = 8, 2040  # bytes of a text's length, and of texts that `Team.gather` needs no second message for
 
 
 class Team:
