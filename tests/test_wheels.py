@@ -66,7 +66,7 @@ def test_the_core_wheel_alone(wheels, tmp_path):
     assert not [name for name in files if name.startswith(("tests/", "plugins/", "docs/"))]
     python = clean_environment(tmp_path / "env", wheel(wheels, "gsegkit"), links=wheels)
     listing = listed(python, tmp_path)
-    assert {"toy", "native", "torch"} == {component["name"] for component in listing["components"]}
+    assert {"toy", "native", "torch", "local"} == {component["name"] for component in listing["components"]}
     assert listing["broken"] == []
 
 

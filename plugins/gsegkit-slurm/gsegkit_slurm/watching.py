@@ -83,7 +83,7 @@ class Waiting:
         self.cluster, self.step, self.ids, self.say = cluster, step, ids, say
         self.ended: dict[int, int | None] = {}
         self._gone: dict[int, float] = {}
-        self._shown = ""
+        self._shown, self._ran = "", False
         self._tail = Tail(log_of(cluster.folder, ids[0]), from_end)
 
     def wait(self, stop: threading.Event) -> int:
@@ -136,7 +136,11 @@ class Waiting:
             counts = Counter(states.get(job, "ended") for job in self.ids)
             text = f"{self.step.name}: " + ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         else:
-            text = f"{self.step.name}: job {self.ids[0]} {states.get(self.ids[0], 'ended')}"
+            state = states.get(self.ids[0], "ended")
+            self._ran |= state.startswith("running")
+            if self._ran:  # it was pre-empted, or reached its limit
+                state = state.replace("pending", "back in the queue")
+            text = f"{self.step.name}: job {self.ids[0]} {state}"
         if text != self._shown:
             self.say(text)
             self._shown = text

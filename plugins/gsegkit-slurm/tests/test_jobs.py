@@ -12,7 +12,7 @@ import time
 
 import psutil
 import pytest
-from gsegkit_slurm.clusters import TASK_MODULE, LocalCluster
+from gsegkit_slurm.clusters import TASK_MODULE, LocalCluster, processes_of
 from gsegkit_slurm.config import SlurmConfig
 from gsegkit_slurm.launcher import Slurm
 from gsegkit_slurm.layout import Layout
@@ -24,7 +24,7 @@ from gsegkit.launching import Job, Request
 
 TOY = ["run", "--gen", "toy", "--extractor", "native", "--samples", "600", "--device", "cpu", "-o", "gen.size=32",
        "-o", "run.batch_size=64", "-o", "seg.encoder=mobilenet_v2"]  # fmt: skip
-TRAINING = ["-o", "seg.steps=150"]
+TRAINING = ["-o", "seg.steps=80"]
 
 
 def launch(out, arguments, workers=2, say=lambda line: None, stop=None, **options):
@@ -141,12 +141,17 @@ def test_what_a_killed_job_left_undone_is_done(tmp_path):
     assert (done := gsegkit(*words, "--out", tmp_path / "one")).returncode == 0, done.stderr
     out, said = tmp_path / "two", []
 
-    def kill(count):
-        for process in tasks(out)[-count:]:
+    def processes(number):
+        """Of the job of this number, in the order in which they were handed in."""
+        pickles = sorted(out.glob("jobs/*/*_submitted.pkl"), key=lambda path: path.stat().st_mtime_ns)
+        return processes_of(pickles[number].name.partition("_")[0]) if len(pickles) == number + 1 else []
+
+    def kill(number):
+        for process in processes(number):
             process.kill()
 
-    array = when(lambda: (out / "dataset").is_dir() and len(tasks(out)) == 2, lambda: kill(1))
-    whole = when(lambda: steps_done(out, 20), lambda: kill(2))
+    array = when(lambda: processes(2), lambda: kill(2))
+    whole = when(lambda: steps_done(out, 20), lambda: kill(3))
     with pytest.raises(Exception, match="ended without a word"):
         launch(out, words, say=said.append)
     assert not array.is_alive()

@@ -177,6 +177,26 @@ def test_a_share_that_fails_is_told_and_left_to_the_job_after_it(slurm):
     assert slurm.heard[at - 10 : at] == [f"  line {n}" for n in range(40, 50)]
 
 
+def test_a_job_that_goes_on_later_is_told(slurm):
+    slurm.queue(
+        "100|PENDING|Priority", "101_0|PENDING|Dependency", "101_1|PENDING|Dependency", "102|PENDING|Dependency"
+    )
+    told = {
+        "fit extractor: job 100 pending (Priority)": "100|RUNNING|None",
+        "fit extractor: job 100 running": "100|PENDING|BeginTime",
+        "fit extractor: job 100 back in the queue (BeginTime)": "",
+    }
+
+    def then(line):
+        if line in told:
+            slurm.queue(told[line])
+            if not told[line]:
+                slurm.ended(0, status=2)
+
+    assert slurm.launch(then) == 2
+    assert set(told) <= set(slurm.heard)
+
+
 def test_a_job_that_ends_without_a_word_is_lost(slurm):
     slurm.queue("100|RUNNING|None")
 
