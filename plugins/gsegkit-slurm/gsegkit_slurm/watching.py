@@ -41,12 +41,12 @@ class Tail:
 
     Args:
         path: of the log; it need not be there yet.
-        from_end: what is there now was told before.
+        before: how many of the bytes that are there now are told too; None = all.
     """
 
-    def __init__(self, path: Path, from_end: bool = False) -> None:
+    def __init__(self, path: Path, before: int | None = None) -> None:
         self.path = path
-        self._at = path.stat().st_size if from_end and path.is_file() else 0
+        self._at = max(0, path.stat().st_size - before) if before is not None and path.is_file() else 0
         self._rest = b""
 
     def lines(self) -> list[str]:
@@ -84,7 +84,7 @@ class Waiting:
         self.ended: dict[int, int | None] = {}
         self._gone: dict[int, float] = {}
         self._shown, self._ran = "", False
-        self._tail = Tail(log_of(cluster.folder, ids[0]), from_end)
+        self._tail = Tail(log_of(cluster.folder, ids[0]), 0 if from_end else None)
 
     def wait(self, stop: threading.Event) -> int:
         """Until all have ended.
@@ -167,5 +167,5 @@ class Waiting:
     def _say_last_lines(self, index: int) -> None:
         for process in range(self.step.jobs[index].processes):
             path = log_of(self.cluster.folder, self.ids[index], process)
-            for line in Tail(path).rest()[-LAST_LINES:]:
+            for line in Tail(path, MAX_READ).rest()[-LAST_LINES:]:
                 self.say(f"  {line}")

@@ -167,14 +167,14 @@ def test_a_share_that_fails_is_told_and_left_to_the_job_after_it(slurm):
     def then(line):
         well(line)
         if line == "make dataset: 1 ended, 1 running":
-            (slurm.folder / "101_1_0_log.err").write_text("".join(f"line {n}\n" for n in range(50)))
+            (slurm.folder / "101_1_0_log.err").write_text("".join(f"line {n}\n" for n in range(200_000)))
             slurm.ended(1, 1, status=137)
 
     assert slurm.launch(then) == 0
     at = next(i for i, line in enumerate(slurm.heard) if "ended with 137" in line)
     assert slurm.heard[at].startswith("make dataset 2 of 2: job 101_1 ended with 137 (killed, perhaps for its memory")
     assert "; what it left undone is done by the job that follows; its log: " in slurm.heard[at]
-    assert slurm.heard[at - 10 : at] == [f"  line {n}" for n in range(40, 50)]
+    assert slurm.heard[at - 10 : at] == [f"  line {n}" for n in range(199_990, 200_000)]
 
 
 def test_a_job_that_goes_on_later_is_told(slurm):
