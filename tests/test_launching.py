@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -194,6 +195,22 @@ def test_a_process_ends_with_the_one_that_started_it(tmp_path):
         time.sleep(0.1)
         process.stdin.close()
         assert process.wait(timeout=30) == 130
+
+
+def test_a_process_hears_of_a_stop_though_the_one_that_started_it_does_not(tmp_path):
+    line = """
+import signal, sys, time
+from gsegkit.launching.process import follow_starter
+signal.signal(signal.SIGINT, lambda *_: sys.exit(7))
+follow_starter()
+print('ready', flush=True)
+time.sleep(60)"""
+    stop = threading.Event()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        assert together([Process(python(line, tmp_path), dict(os.environ), lambda text: stop.set())], stop) == 7
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @pytest.mark.slow

@@ -128,7 +128,11 @@ def together(processes: Sequence[Process], stop: threading.Event, patience: floa
 
 
 def follow_starter() -> None:
-    """End this process when its standard input ends: whoever started it is no more."""
+    """End this process when its standard input ends: whoever started it is no more.
+
+    It also hears the signals that ask it to stop: a worker of Ray has SIGINT blocked, and a process inherits that.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 
     def wait() -> None:
         while os.read(0, 1024):

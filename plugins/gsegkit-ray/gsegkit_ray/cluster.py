@@ -116,7 +116,7 @@ def _tell_if_small(room: Room, say: Say) -> None:
         if need > have:
             say(
                 f"warning: {room.workers} workers need {need:g} {name}s and the cluster has {have:g}: "
-                "they wait until it grows; Ctrl-C ends the waiting"
+                "they wait until it grows; Ctrl-C twice ends the waiting"
             )
 
 
