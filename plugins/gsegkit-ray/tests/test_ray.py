@@ -72,7 +72,7 @@ def kill_worker(process):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_worker_killed_in_synthesis_and_one_in_training_leave_the_run_of_one_process(tmp_path):
+def test_a_worker_killed_in_synthesis_and_one_in_training_leave_the_run_of_undisturbed_processes(tmp_path):
     with open(tmp_path / "said", "w") as log:
         command = started(tmp_path / "two", "--launcher", "ray", "--workers", "2", log=log)
     try:
@@ -89,9 +89,9 @@ def test_a_worker_killed_in_synthesis_and_one_in_training_leave_the_run_of_one_p
     said = (tmp_path / "said").read_text()
     assert said.count("a worker was lost; it is replaced, and goes on from what is finished") == 2, said
     assert "Traceback" not in said
-    assert started(tmp_path / "one").wait(timeout=900) == 0
+    assert started(tmp_path / "local", "--launcher", "local", "--workers", "2").wait(timeout=900) == 0
     patterns = ("dataset/*.safetensors", "*/state.safetensors", "report/metrics.json")
-    assert files(tmp_path / "one", *patterns) == files(tmp_path / "two", *patterns)
+    assert files(tmp_path / "local", *patterns) == files(tmp_path / "two", *patterns)
     steps = [line for line in (tmp_path / "two/log.txt").read_text().splitlines() if "segmenter: training:" in line]
     assert len(steps) == 2
     assert "400 of 400 steps" in steps[0]
