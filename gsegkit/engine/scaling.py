@@ -16,8 +16,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-#: (processes, merges that a round of KLiSH gets on with when each of them solves one that may follow), measured on the
-#: zoo's coffee-leaf-64 with K0 = 100, see the recipe `scaling-klish`; straight in log(processes) between them.
+#: (processes, merges that a round of KLiSH gets on with when each of them solves one that may follow), counted on the
+#: zoo's coffee-leaf-64 with K0 = 100, see the recipe `scaling-klish`; straight in log(processes) between them. Where
+#: all merges go into one cluster, a round gets on with little more than one.
 AHEAD = ((1, 1.0), (2, 1.9), (4, 3.0), (8, 3.5))
 
 ONE_PROCESS, MESSAGES, TOO_FEW, COMPUTE = "one process", "messages", "too few items", "compute"
