@@ -314,7 +314,7 @@ def test_version_module_and_completion():
         env = {**os.environ, "_GSEGKIT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": count}
         return subprocess.run([script], capture_output=True, text=True, env=env).stdout.split()
 
-    assert complete("gsegkit ev") == ["evaluate", "evaluate-generator", "evaluate-painter"]
+    assert complete("gsegkit ev") == ["evaluate", "evaluate-generator", "evaluate-pairs", "evaluate-painter"]
     assert complete("gsegkit run --seg deep") == ["deeplabv3", "deeplabv3plus"]
 
 

@@ -222,7 +222,7 @@ def test_another_runtime_error_keeps_its_traceback(monkeypatch, call):
 
 def test_simple_mistakes_are_found_without_torch(tmp_path, call, monkeypatch):
     call("list")  # imports the commands of plugins, which keep what they find
-    monkeypatch.setattr("gsegkit.cli.options.session", None)  # making one imports torch
+    monkeypatch.setattr("gsegkit.cli.options.session", lambda quiet=False: pytest.fail("making one imports torch"))
     for command in (["export", tmp_path, "--out", tmp_path / "o", "--format", "gif"], ["predict", tmp_path, tmp_path, "--out", tmp_path / "o", "--format", "gif"]):  # fmt: skip
         code, _, err = call(*command)
         assert code == 2
