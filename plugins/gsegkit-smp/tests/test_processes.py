@@ -63,7 +63,7 @@ def test_two_processes_take_the_steps_of_one(trained, tmp_path, monkeypatch):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("size", [2, 4])
 def test_what_is_learned_does_not_depend_on_the_number_of_processes(trained, tmp_path, size):
-    options = {"steps": 200, "batch_size": 8, "val_every": 50, "count": 120, "lr": 3e-3, "checkpoint_seconds": 900}
+    options = {"steps": 400, "batch_size": 8, "val_every": 100, "count": 120, "lr": 3e-3, "checkpoint_seconds": 900}
     alone = trained(Team(), tmp_path / "1", **options)
     found = same(together(size, lambda team: trained(team, tmp_path / "several", **options), seconds=900))
     assert alone[2] > 0.98
