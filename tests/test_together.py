@@ -23,13 +23,21 @@ class Plain(nn.BatchNorm2d):
         )
 
 
+class Own(nn.Module):
+    """A layer that takes mean and variance itself."""
+
+    def forward(self, x):
+        var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+        return (x - mean[:, None, None]) * (var[:, None, None] + 0.1).rsqrt()
+
+
 def step(team):
     """Loss, gradients and running statistics of one step on this process's rows."""
     draw = torch.Generator().manual_seed(0)
     images = 100 + 3 * torch.randn(ROWS, 3, 6, 6, generator=draw, dtype=torch.float64)
     targets = torch.randn(ROWS, 2, 1, 1, generator=draw, dtype=torch.float64)
     torch.manual_seed(1)
-    layers = (nn.Conv2d(3, 4, 3), Plain(4), nn.Tanh(), nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2, affine=False))
+    layers = (nn.Conv2d(3, 4, 3), Plain(4), nn.Tanh(), Own(), nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2, affine=False))
     net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(2)).double()
     rows = rows_of(team, ROWS)
     with common_statistics(team):

@@ -20,6 +20,8 @@ from gsegkit.context import RunContext
 from gsegkit.distributed.team import Team
 from gsegkit.errors import ConfigError
 
+OVER_ROWS = {"dim": (0, 2, 3), "correction": 0}  # of `torch.var_mean`: the statistics of a batch of maps
+
 
 def whole_batches(ctx: RunContext, batch_size: int, name: str) -> RunContext | None:
     """The context of a training whose batches the processes divide.
@@ -114,8 +116,9 @@ def common_statistics(team: Team) -> contextlib.AbstractContextManager[Any]:
 class CommonStatistics(TorchFunctionMode):
     """Within it, batch normalisation in training takes mean and variance over the rows of all processes.
 
-    It acts on `torch.nn.functional.batch_norm`, which the layers of all libraries call: no layer is replaced, so names
-    of tensors stay what they are. All processes must run the same layers, each with at least one row.
+    It acts on `torch.nn.functional.batch_norm`, which the layers of all libraries call, and on `torch.var_mean` as in
+    `OVER_ROWS`, which layers of our own call. No layer is replaced, so names of tensors stay what they are. All
+    processes must run the same layers, each with at least one row.
 
     `torch.nn.SyncBatchNorm` is not used: it needs GPUs, and timm has layers of its own.
     """
@@ -129,6 +132,8 @@ class CommonStatistics(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.batch_norm:
             return _batch_norm(self.team, *args, **kwargs)
+        if func is torch.var_mean and kwargs == OVER_ROWS:
+            return _VarMean.apply(*args, self.team)
         return func(*args, **kwargs)
 
 
@@ -181,17 +186,7 @@ class _Normalise(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, team: Team, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         dims = [dim for dim in range(x.ndim) if dim != 1]
         shape = (1, -1, *[1] * (x.ndim - 2))
-        channels = x.shape[1]
-        # Sums of squares about each process's own mean: about zero they would cancel.
-        variance, own = torch.var_mean(x, dim=dims, correction=0)
-        rows = x.numel() // channels
-        parts = torch.zeros(team.size, 2, channels + 1, device=x.device, dtype=torch.float64)
-        parts[team.rank, 0, :-1], parts[team.rank, 1, :-1], parts[team.rank, 0, -1] = own, variance, rows
-        parts = team.sum(parts)  # each process fills its own place
-        means, variances, counts = parts[:, 0, :-1], parts[:, 1, :-1], parts[:, 0, -1:]
-        count = counts.sum()
-        mean = (counts * means).sum(dim=0) / count
-        variance = (counts * (variances + (means - mean).square())).sum(dim=0) / count
+        variance, mean, count = _moments(team, x, dims)
         scale = (variance + eps).rsqrt().to(x.dtype)
         normal = (x - mean.to(x.dtype).reshape(shape)) * scale.reshape(shape)
         ctx.save_for_backward(normal, scale, count)
@@ -205,3 +200,37 @@ class _Normalise(torch.autograd.Function):
         sums = torch.stack([gradient.sum(dim=ctx.dims), (gradient * normal).sum(dim=ctx.dims)])
         mean, along = (ctx.team.sum(sums) / count.to(sums.dtype)).reshape(2, *ctx.shape).unbind()
         return (gradient - mean - normal * along) * scale.reshape(ctx.shape), None, None
+
+
+class _VarMean(torch.autograd.Function):
+    """`torch.var_mean` of [N, C, h, w] over all but the channels, over all processes: two tensors [C]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, team: Team) -> tuple[Tensor, Tensor]:
+        variance, mean, count = _moments(team, x, [0, 2, 3])
+        variance, mean = variance.to(x.dtype), mean.to(x.dtype)
+        ctx.save_for_backward(x, mean, count)
+        ctx.team = team
+        return variance, mean
+
+    @staticmethod
+    def backward(ctx: Any, of_variance: Tensor, of_mean: Tensor) -> tuple[Tensor, None]:
+        x, mean, count = ctx.saved_tensors
+        sums = ctx.team.sum(torch.stack([of_variance, of_mean])) / count.to(x.dtype)
+        of_variance, of_mean = sums[..., None, None].unbind()
+        return 2 * (x - mean[:, None, None]) * of_variance + of_mean, None
+
+
+def _moments(team: Team, x: Tensor, dims: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Variance [C], mean [C] and number of values of each channel, over all processes, in float64."""
+    # Sums of squares about each process's own mean: about zero they would cancel.
+    variance, own = torch.var_mean(x, dim=dims, correction=0)
+    channels = x.shape[1]
+    parts = torch.zeros(team.size, 2, channels + 1, device=x.device, dtype=torch.float64)
+    parts[team.rank, 0, :-1], parts[team.rank, 1, :-1] = own, variance
+    parts[team.rank, 0, -1] = x.numel() // channels
+    parts = team.sum(parts)  # each process fills its own place
+    means, variances, counts = parts[:, 0, :-1], parts[:, 1, :-1], parts[:, 0, -1:]
+    count = counts.sum()
+    mean = (counts * means).sum(dim=0) / count
+    return (counts * (variances + (means - mean).square())).sum(dim=0) / count, mean, count

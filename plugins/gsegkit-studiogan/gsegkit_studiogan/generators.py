@@ -44,6 +44,7 @@ class SNGAN(ResidualGenerator, TrainableGenerator):
     """Taught by a spectrally normalised discriminator; trainable on photographs, without classes."""
 
     name = "sngan"
+    divided = True
     config: SNGANConfig
 
     def fit(self, images: UnlabelledImages, ctx: RunContext, *, segmenter: Segmenter | None = None) -> None:

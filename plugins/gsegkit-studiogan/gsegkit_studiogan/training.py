@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from gsegkit_resgan.network import Network
@@ -11,7 +13,17 @@ from torch.nn.utils.parametrizations import spectral_norm
 from gsegkit.context import RunContext, Stateful
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.seeds import isolated_rng
-from gsegkit.training import GanWatch, ImageBank, WeightAverage, descend, random_photographs
+from gsegkit.training import (
+    GanWatch,
+    ImageBank,
+    WeightAverage,
+    check_divides,
+    common_statistics,
+    descend,
+    random_photographs,
+    rows_of,
+    whole_mean,
+)
 from gsegkit_studiogan.config import SNGANConfig
 
 ADAM_BETAS = (0.0, 0.9)
@@ -25,9 +37,11 @@ def train(config: SNGANConfig, images: UnlabelledImages, ctx: RunContext, device
     the same weights as an uninterrupted one.
 
     Raises:
+        ConfigError: the batch has fewer rows than there are processes.
         DataError: too few photographs, or too many that cannot be read.
         DivergedError: a loss became non-finite.
     """
+    check_divides(ctx.team, config.batch_size)
     size = (config.resolution, config.resolution)
     bank = ImageBank(images, size, config.fit, ctx, device=device)
     with isolated_rng(ctx.seed):
@@ -45,19 +59,26 @@ def train(config: SNGANConfig, images: UnlabelledImages, ctx: RunContext, device
         "g_optim": g_optim,
         "d_optim": d_optim,
     }
+    team, n = ctx.team, config.batch_size
+    rows = rows_of(team, n)  # every process draws the whole batch
+    mean = partial(whole_mean, team, count=n)
     loop = ctx.steps(config.steps, state=state, name="training sngan")
     for step in loop:
         for _ in range(config.d_steps):
-            reals = random_photographs(bank, config.batch_size, config.mirror)
-            with torch.no_grad():
-                fakes = generator(_noise(config, device))
+            reals = random_photographs(bank, n, config.mirror, rows)
+            with torch.no_grad(), common_statistics(team):
+                fakes = generator(_noise(config, device)[rows])
             real_scores = discriminator(reals)
-            d_loss = F.relu(1 - real_scores).mean() + F.relu(1 + discriminator(fakes)).mean()
-            descend(d_optim, d_loss)
-        g_loss = -discriminator(generator(_noise(config, device))).mean()
-        descend(g_optim, g_loss)
+            d_loss = mean(F.relu(1 - real_scores)) + mean(F.relu(1 + discriminator(fakes)))
+            descend(d_optim, d_loss, team)
+        with common_statistics(team):
+            painted = generator(_noise(config, device)[rows])
+        g_loss = -mean(discriminator(painted))
+        descend(g_optim, g_loss, team)
         average.update(config.ema_decay if step >= config.start_steps else 0.0)
-        watch.see(step, reals, fakes, {"real_logit": real_scores.detach().mean()})
+        real_logit = mean(real_scores.detach())
+        if team.first:  # it sees its own rows; it only warns
+            watch.see(step, reals, fakes, {"real_logit": real_logit})
         for warning in watch.warnings():
             ctx.warn(warning)
         loop.log(g_loss=g_loss, d_loss=d_loss)

@@ -6,10 +6,11 @@ from gsegkit_studiogan.config import SNGANConfig
 from gsegkit_studiogan.generators import SNGAN
 from gsegkit_studiogan.training import Discriminator
 
-from gsegkit.context import RunContext
+from gsegkit.context import RunContext, read_metrics
 from gsegkit.dataset import UnlabelledImages
 from gsegkit.images import to_pixels, write_png
 from gsegkit.parts import save_part
+from gsegkit.testing.processes import together
 
 SMALL = {"resolution": 32, "channels": 2, "z_dim": 8, "batch_size": 8, "d_channels": 6}
 
@@ -48,6 +49,23 @@ def test_it_learns_and_its_folder_loads(photographs, tmp_path):
     again = SNGAN(SNGANConfig(weights=str(tmp_path / "stored")))
     assert torch.equal(generator.sample(seeds[:3]).images, again.sample(seeds[:3]).images)
     assert again.info == generator.info
+
+
+def test_two_processes_take_the_steps_of_one(photographs, tmp_path, monkeypatch):
+    monkeypatch.setattr("gsegkit.context.LOG_EVERY", 1)
+
+    def train(team, folder):
+        options = {**SMALL, "batch_size": 5, "steps": 3, "start_steps": 1, "ema_decay": 0.9, "d_steps": 2}
+        generator = SNGAN(SNGANConfig(**options))
+        generator.fit(photographs, RunContext(folder, seed=3, team=team))
+        weights = {name: value.numpy().tobytes() for name, value in generator.state_dict().items()}
+        return weights, read_metrics(folder / "metrics.jsonl")
+
+    _, curve = together(1, lambda team: train(team, tmp_path / "1"))[0]
+    (weights, beside), (others, _) = together(2, lambda team: train(team, tmp_path / "2"))
+    assert weights == others, "the same weights in all"
+    for row, other in zip(curve, beside, strict=True):
+        assert row == pytest.approx(other, rel=2e-3, abs=2e-3)
 
 
 @pytest.mark.parametrize("resolution", [32, 64])
