@@ -39,6 +39,10 @@ class Perturbation:
             moves = (moves * side).round() / side
         return Perturbation(1 + scale * u[0], math.radians(rotation) * u[1], moves, 1 + contrast * u[4])
 
+    def of(self, rows: slice) -> Perturbation:
+        """Those of some rows of the batch."""
+        return Perturbation(self.scale[rows], self.angle[rows], self.shift[rows], self.contrast[rows])
+
     def to(self, device: torch.device) -> Perturbation:
         """The same on a device."""
         return Perturbation(*(value.to(device) for value in (self.scale, self.angle, self.shift, self.contrast)))

@@ -15,6 +15,7 @@ from gsegkit.interfaces import Edit, Segmenter, TrainableGenerator
 from gsegkit.parts import save_part
 from gsegkit.seeds import child_seed, integers, isolated_rng, normals
 from gsegkit.taps import Taps
+from gsegkit.training import check_divides
 from gsegkit.types import FeatureSpec, GeneratedBatch, GeneratorInfo
 from gsegkit.weights import NONE, load_weights
 from gsegkit_layered.codes import Prior
@@ -35,6 +36,7 @@ CODE_SAMPLES = 64  # from which a code's coverage is measured
 class _LayeredGenerator(TrainableGenerator):
     """What both share: networks, samples, training."""
 
+    divided = True
     name: ClassVar[str]
     config: TrainConfig
     healthy: Tensor
@@ -167,6 +169,7 @@ class _LayeredGenerator(TrainableGenerator):
 
     def fit(self, images: UnlabelledImages, ctx: RunContext, *, segmenter: Segmenter | None = None) -> None:
         """Train from random weights; with a segmenter, continue from the present ones (Algorithm 1, a later round)."""
+        check_divides(ctx.team, self.config.batch_size)
         photos = Photos(images, self.config, ctx, self.device)
         if segmenter is None or not int(self.seen):
             self._set_networks(child_seed(ctx.seed, "weights"))
@@ -180,7 +183,8 @@ class _LayeredGenerator(TrainableGenerator):
         except DivergedError as error:
             if trainer.good.images:
                 self._finish(trainer.good.images, ctx)
-                save_part(self, ctx.folder / LAST_GOOD, "generator", self.name)
+                if ctx.team.first:
+                    save_part(self, ctx.folder / LAST_GOOD, "generator", self.name)
                 hint = f"{error.hint}; or use what there is: gen.weights={ctx.folder / LAST_GOOD}"
                 raise DivergedError(error.message, hint) from error
             raise

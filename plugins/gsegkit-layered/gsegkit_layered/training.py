@@ -6,6 +6,8 @@ of Eq. 5, the background of Eq. 8), 4 is the paper's with a weight that rises, 5
 
 All randomness derives from the context's seed and the step's number, so a training that was stopped and run again ends,
 on the CPU, in the same bits.
+
+Several processes have some rows of each batch. Every loss is a mean over the batch: each process has its share of it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from gsegkit.context import RunContext, Stateful
 from gsegkit.errors import DivergedError
 from gsegkit.interfaces import Segmenter
 from gsegkit.taps import frozen
-from gsegkit.training import WeightAverage, descend, rising_decay
+from gsegkit.training import WeightAverage, common_statistics, descend, rising_decay, rows_of, whole_rows
 from gsegkit_layered.codes import Prior
 from gsegkit_layered.composition import Perturbation, perturbed
 from gsegkit_layered.config import TrainConfig
@@ -83,6 +85,9 @@ class Trainer:
     ) -> None:
         self.networks, self.config, self.prior, self.gammas = networks, config, prior, gammas
         self.photos, self.ctx, self.seen, self.segmenter = photos, ctx, seen, segmenter
+        self.team, n = ctx.team, config.batch_size
+        self.rows = rows_of(self.team, n)  # of this process; every process draws the whole batch
+        self.share = (self.rows.stop - self.rows.start) / n
         self.D, self.average = networks.discriminator, networks.average
         self.G = copy.deepcopy(networks.average).train().requires_grad_(True)
         self.averaging = WeightAverage(self.G, into=networks.average)
@@ -135,11 +140,13 @@ class Trainer:
 
     def step(self, step: int) -> dict[str, float | Tensor]:
         """Eq. 6: one step of D, one of G; numbers to log."""
-        n = self.config.batch_size
-        reals = self.photos.batch(n)
+        n, rows = self.config.batch_size, self.rows
+        reals = self.photos.batch(n)[rows]
         latents, labels = self.prior.draw(n)
-        codes = self.prior.codes(latents.to(self.device), None if labels is None else labels.to(self.device))
-        t = self._perturbation(n)
+        codes = self.prior.codes(
+            latents[rows].to(self.device), None if labels is None else labels[rows].to(self.device)
+        )
+        t = self._perturbation(n).of(rows)
         with self._precision():
             layers = self.G(codes)
         x, m = perturbed(layers, t)  # Eq. 3
@@ -148,7 +155,7 @@ class Trainer:
         # weights as FineGAN [code]; rising, so that the random start is forgotten
         self.averaging.update(rising_decay(self.config.ema_decay, step))
         self._look(step, reals, layers, x)
-        return {**values, **self.watch.values}
+        return {**self._whole(values), **self.watch.values}
 
     # ---- Eq. 6, D ----------------------------------------------------------------------------------------------
 
@@ -157,7 +164,7 @@ class Trainer:
             scores, _ = self.D(torch.cat([reals, x]))
         real, fake = scores.chunk(2)
         loss = F.relu(1 - real).mean() + F.relu(1 + fake).mean()  # hinge
-        descend(self.adam_D, loss)
+        descend(self.adam_D, loss * self.share, self.team)
         return {"loss_D": loss.detach(), "D_real": real.detach().mean(), "D_fake": fake.detach().mean()}
 
     # ---- Eq. 6, G ----------------------------------------------------------------------------------------------
@@ -185,7 +192,7 @@ class Trainer:
         if self.segmenter is not None and config.background_weight:
             values["background"] = background_loss(self.segmenter, layers.b)  # 3, Eq. 8
             loss = loss + config.background_weight * values["background"]
-        descend(self.adam_G, loss)
+        descend(self.adam_G, loss * self.share, self.team)
         self.D.requires_grad_(True)
         return {"loss_G": loss.detach(), **{name: value.detach() for name, value in values.items()}}
 
@@ -203,8 +210,24 @@ class Trainer:
 
     @contextmanager
     def _precision(self) -> Iterator[None]:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half), common_statistics(self.team):
             yield
+
+    def _whole(self, values: dict[str, float | Tensor]) -> dict[str, float | Tensor]:
+        """Means over this process's rows -> over the batch."""
+        if self.team.alone:
+            return values
+        means = torch.stack(
+            [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in values.values()]
+        )
+        return dict(zip(values, self.team.sum(means * self.share).tolist(), strict=True))
+
+    def _all(self, values: Tensor) -> Tensor:
+        """[n, ...] of this process's rows -> of the batch, without gradients."""
+        if self.team.alone:
+            return values.detach()
+        rows = torch.arange(self.rows.start, self.rows.stop, device=values.device)
+        return whole_rows(self.team, values.float(), rows, self.config.batch_size)
 
     # ---- diagnosis ---------------------------------------------------------------------------------------------
 
@@ -213,11 +236,11 @@ class Trainer:
             return
         seen = self.seen + step * self.config.batch_size
         binary = self.config.binary_weight > 0 and seen >= self.config.binary_end
-        self.watch.see(layers.m, WATCH_EVERY * self.config.batch_size, binary=binary)
+        self.watch.see(self._all(layers.m), WATCH_EVERY * self.config.batch_size, binary=binary)
         if step % DISTANCE_EVERY == 0:
             with torch.no_grad(), self._precision():
                 looked = [self.D(images) for images in (reals, x, layers.b)]
-            self.watch.compare(*((scores, maps.float().mean((2, 3))) for scores, maps in looked))
+            self.watch.compare(*((self._all(scores), self._all(maps.float().mean((2, 3)))) for scores, maps in looked))
         if self.watch.sound:
             self.good.keep((step + 1) * self.config.batch_size)
 

@@ -26,6 +26,7 @@ from gsegkit.parts import load_part, save_part
 from gsegkit.progress import Progress
 from gsegkit.tensors import state_hash
 from gsegkit.testing import Listener, StopAfter
+from gsegkit.testing.processes import together
 
 SMALL = {"z_dim": 4, "num_codes": 6, "group_size": 3, "batch_size": 4, "num_images": 24, "round_images": 16,
          "min_images": 2, "settle_batches": 2, "dtype": "float32", "centre": 0.0}  # fmt: skip
@@ -145,6 +146,30 @@ def test_an_interrupted_training_ends_in_the_same_bits(photographs, tmp_path, pr
     again = interrupted(photographs, tmp_path / "stopped", options, stop_after)
     again.fit(photographs, context(tmp_path / "stopped"))
     assert state_hash(whole) == state_hash(again)
+
+
+@pytest.mark.parametrize("cls", [Layered, PerturbGAN])
+def test_several_processes_take_the_steps_of_one(photographs, tmp_path, cls, monkeypatch):
+    monkeypatch.setattr("gsegkit.context.LOG_EVERY", 1)
+    monkeypatch.setattr(training, "WATCH_EVERY", 2)
+    monkeypatch.setattr(training, "DISTANCE_EVERY", 2)
+    # Adam forgets how large a gradient is, and makes a step of what is only rounding
+    monkeypatch.setattr(training, "_adam", lambda parameters, lr, config: torch.optim.SGD(parameters, lr=0.005))
+    config = LayeredConfig if cls is Layered else PerturbGANConfig
+    options = {k: v for k, v in {**SMALL, "batch_size": 5, "num_images": 15}.items() if k in config.model_fields}
+
+    def train(team, folder):
+        generator = cls(config(**options))
+        generator.fit(photographs, context(folder, team=team))
+        generator.fit(photographs, context(folder / "2", team=team), segmenter=Bright())  # a later round
+        weights = {name: value.numpy().tobytes() for name, value in generator.state_dict().items()}
+        return weights, read_metrics(folder / "metrics.jsonl")
+
+    _, alone = together(1, lambda team: train(team, tmp_path / "1"))[0]
+    (weights, found), *others = together(3 if cls is Layered else 2, lambda team: train(team, tmp_path / "n"))
+    assert all(mine == weights for mine, _ in others), "the same weights in all"
+    for step, (row, beside) in enumerate(zip(found, alone, strict=True)):
+        assert row == pytest.approx(beside, rel=1e-4, abs=1e-4), step
 
 
 @pytest.mark.parametrize("fresh_object", [True, False])
