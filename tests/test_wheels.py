@@ -11,10 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "pyproject.toml").exists())
-EXTRAS = {"gsegkit-baselines": "[grabcut,lite,onnx]", "gsegkit-eval": "[fid,lite]", "gsegkit-faiss": "[cpu]"}
+EXTRAS = {
+    "gsegkit-baselines": "[grabcut,lite,onnx]", "gsegkit-datasets": "[tables]", "gsegkit-eval": "[fid,lite]",
+    "gsegkit-faiss": "[cpu]",
+}  # fmt: skip
 NEEDED_BY_TESTS = {  # packages, and other plugins: they come after the plugin was listed alone
     "gsegkit-baselines": ["gsegkit-datasets", "gsegkit-eval", "gsegkit-refine", "gsegkit-smp"],
     "gsegkit-eval": ["scikit-image"],
+    "gsegkit-ray": ["gsegkit-datasets", "gsegkit-eval", "gsegkit-smp"],
     "gsegkit-spade": ["gsegkit-clustering", "gsegkit-eval", "gsegkit-smp", "onnx", "onnxruntime", "onnxscript"],
 }
 TESTS_NEEDED = {"gsegkit-resgan": ["gsegkit-foreign"]}  # whose files a plugin's tests read
