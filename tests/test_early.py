@@ -54,6 +54,7 @@ MISTAKES = [
     ("export", "a.file", "--out", "x", "--format", "nosuch"),
     ("export", "a.file", "--out", "x.pt2", "--format", "onnx"),
     ("export", "a.file", "--out", "x", "--dtype", "float64"),
+    ("plan", "--gen", "toy", "--extractor", "native", "--seg", "unet", "--target", "nosuch"),
     ("report", "nosuch"),
     ("reproduce", "nosuch"),
     ("reproduce", "directions-1", "--rows", "nosuch"),

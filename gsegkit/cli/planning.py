@@ -50,8 +50,8 @@ def plan(
     """
     chosen = c.read_plan(
         config, option, gen=gen, extractor=extractor, seg=seg, refine=refine, no_refine=no_refine, classes=classes,
-        images=images, photos=photos, data=data, num_samples=samples, rounds=rounds, train_generator=train_generator,
-        format=format, seed=seed, device=device,
+        target=target, images=images, photos=photos, data=data, num_samples=samples, rounds=rounds,
+        train_generator=train_generator, format=format, seed=seed, device=device,
     )  # fmt: skip
     early.check_plan(chosen, out)
     from gsegkit.engine.estimate import estimate

@@ -132,7 +132,8 @@ class CommonStatistics(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.batch_norm:
             return _batch_norm(self.team, *args, **kwargs)
-        if func is torch.var_mean and kwargs == OVER_ROWS:
+        dim = kwargs.get("dim")
+        if func is torch.var_mean and isinstance(dim, list | tuple) and {**kwargs, "dim": tuple(dim)} == OVER_ROWS:
             return _VarMean.apply(*args, self.team)
         return func(*args, **kwargs)
 
